@@ -1,0 +1,8 @@
+"""`python -m tfmnist`."""
+
+import sys
+
+from tfmnist.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

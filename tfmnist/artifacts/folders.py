@@ -1,0 +1,70 @@
+"""The folders of exported models: versions, and whether every file is as it was written. No TensorFlow."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tfmnist.errors import InputError
+
+EXTRA = "assets.extra"
+CARD = f"{EXTRA}/model_card.json"
+MANIFEST = f"{EXTRA}/manifest.sha256"
+
+
+def list_versions(model: Path) -> list[int]:
+    """Returns the numbers of the versions in a model folder, in order."""
+    if not model.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in model.iterdir() if entry.name.isdecimal() and entry.is_dir())
+
+
+def find_version(path: str | Path) -> Path:
+    """Returns the version's folder that a path means: itself, a model folder's newest, or that of a run's `model/`.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / "saved_model.pb").is_file():
+            return folder
+        if versions := list_versions(folder):
+            return folder / str(versions[-1])
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; expected a run folder or an exported model.")
+    run = (path / "recipe.toml").is_file()
+    remedy = f"finish the run with 'tfmnist train --resume {path}'" if run else "give another folder"
+    raise InputError(f"{path}: holds no exported model (a folder '1' with saved_model.pb); {remedy}.")
+
+
+def write_manifest(version: Path) -> None:
+    """Writes the SHA-256 of every other file of a version, in the format of the `sha256sum` command."""
+    files = sorted(path for path in version.rglob("*") if path.is_file())
+    lines = [f"{_sha256(path)}  {path.relative_to(version).as_posix()}\n" for path in files]
+    (version / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def read_card(version: Path) -> dict[str, Any]:
+    """Holds every file against the manifest and returns the model card.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    try:
+        for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
+            digest, name = line.split("  ", 1)
+            if _sha256(version / name) != digest:
+                raise InputError(
+                    f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again."
+                )
+        card: dict[str, Any] = json.loads((version / CARD).read_text(encoding="utf-8"))
+        return card
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot read it: {error.strerror}; export the model again.") from None
+    except ValueError:
+        raise InputError(f"{version}: its manifest or model card is damaged; export the model again.") from None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,206 @@
+"""Exported models: writing a network as a SavedModel that needs nothing of this package, and loading one."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfmnist.artifacts.folders import CARD, EXTRA, find_version, list_versions, read_card, write_manifest
+from tfmnist.errors import InputError
+from tfmnist.files import sync
+
+
+def write_saved_model(
+    destination: Path,
+    forward: Callable[[tf.Tensor], tf.Tensor],
+    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    variables: Sequence[tf.Variable],
+    *,
+    image_shape: tuple[int, int],
+    class_names: Sequence[str],
+    card: dict[str, Any],
+) -> Path:
+    """Writes the next version of a model folder, `destination/1`, `2`, ..., whole or not at all.
+
+    Args:
+        destination: the model's folder; made where it does not exist. Versions that are there are never touched.
+        forward: float32 `[n, height, width]` in [0, 1] to logits, float32 `[n, classes]`.
+        probabilities: logits to probabilities.
+        variables: what `forward` reads; they are saved with the model.
+        image_shape: height and width.
+        class_names: a name a class, in the order of the logits.
+        card: what `assets.extra/model_card.json` shall say; names of inputs and outputs are added.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        # a name that is no number: servers that watch the folder load numbers only
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=destination))
+    except OSError as error:
+        raise InputError(
+            f"{destination}: cannot write the model there: {error.strerror}; choose another folder."
+        ) from None
+    try:
+        _save(staging, forward, probabilities, variables, image_shape, class_names)
+        (staging / EXTRA).mkdir()
+        (staging / CARD).write_text(json.dumps({**card, **_interface(image_shape, class_names)}, indent=2) + "\n")
+        write_manifest(staging)
+        for path in (staging, *staging.rglob("*")):
+            sync(path)
+        os.chmod(staging, 0o755)
+        version = _publish(staging, destination)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync(destination)
+    return version
+
+
+def _save(
+    staging: Path,
+    forward: Callable[[tf.Tensor], tf.Tensor],
+    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    variables: Sequence[tf.Variable],
+    image_shape: tuple[int, int],
+    class_names: Sequence[str],
+) -> None:
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = forward(images)
+        return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(logits), "logits": logits}
+
+    def signature(function: Callable[[tf.Tensor], dict[str, tf.Tensor]], dtype: tf.DType) -> Any:
+        spec = tf.TensorSpec([None, *image_shape], dtype, name="images")
+        return tf.function(lambda images: function(images), input_signature=[spec], autograph=False)
+
+    module: Any = tf.Module()
+    module.weights = list(variables)
+    module.serving_default = signature(lambda images: answer(tf.cast(images, tf.float32) * (1.0 / 255.0)), tf.uint8)
+    module.float_images = signature(answer, tf.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        labels = Path(folder) / "labels.txt"
+        labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        module.labels = tf.saved_model.Asset(str(labels))
+        signatures = {"serving_default": module.serving_default, "float_images": module.float_images}
+        tf.saved_model.save(module, str(staging), signatures=signatures)
+
+
+def _interface(image_shape: tuple[int, int], class_names: Sequence[str]) -> dict[str, Any]:
+    height, width = image_shape
+    outputs = {
+        "classes": {"dtype": "int64", "shape": ["n"]},
+        "probabilities": {"dtype": "float32", "shape": ["n", len(class_names)]},
+        "logits": {"dtype": "float32", "shape": ["n", len(class_names)]},
+    }
+    images = {
+        "serving_default": {"images": {"dtype": "uint8", "shape": ["n", height, width], "range": [0, 255]}},
+        "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
+    }
+    return {
+        "image_shape": [height, width],
+        "class_names": list(class_names),
+        "signatures": {name: {"inputs": inputs, "outputs": outputs} for name, inputs in images.items()},
+    }
+
+
+def _publish(staging: Path, destination: Path) -> Path:
+    while True:
+        version = destination / str(max(list_versions(destination), default=0) + 1)
+        try:
+            os.rename(staging, version)
+            return version
+        except OSError:
+            if not version.exists():
+                raise  # else another process has just taken this number: take the next
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n images."""
+
+    classes: npt.NDArray[np.int64]  # [n]
+    probabilities: npt.NDArray[np.float32]  # [n, classes]
+    logits: npt.NDArray[np.float32]  # [n, classes]
+
+
+class Exported:
+    """A loaded model: `predict` images, or use `signatures` as TensorFlow gives them.
+
+    Attributes:
+        path: the version's folder.
+        card: `assets.extra/model_card.json`.
+        class_names: a name a class.
+        image_shape: height and width of the images it takes.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.card: dict[str, Any] = read_card(path)
+        self.image_shape: tuple[int, int] = (self.card["image_shape"][0], self.card["image_shape"][1])
+        self.class_names: tuple[str, ...] = tuple(self.card["class_names"])
+        self.classes = len(self.class_names)
+
+    @cached_property
+    def _loaded(self) -> Any:
+        return tf.saved_model.load(str(self.path))
+
+    @property
+    def signatures(self) -> Any:
+        """The SavedModel's signatures, by name."""
+        return self._loaded.signatures
+
+    @property
+    def loss(self) -> str:
+        """The kind of loss it was trained with."""
+        return self.card["loss"]
+
+    def predict(self, images: npt.ArrayLike) -> Predictions:
+        """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
+
+        Raises:
+            InputError: another shape or dtype, or floats out of range.
+        """
+        array = np.asarray(images)
+        if array.ndim != 3 or array.shape[1:] != self.image_shape:
+            height, width = self.image_shape
+            raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
+        if array.dtype == np.uint8:
+            found = self.signatures["serving_default"](images=tf.constant(array))
+        elif np.issubdtype(array.dtype, np.floating):
+            if array.size and not (array.min() >= 0 and array.max() <= 1):
+                raise InputError(
+                    f"float images reach from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
+                )
+            found = self.signatures["float_images"](images=tf.constant(array, tf.float32))
+        else:
+            raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
+        return Predictions(**{name: found[name].numpy() for name in ("classes", "probabilities", "logits")})
+
+    def logits(self, images: Any) -> tf.Tensor:
+        """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
+        return self.signatures["serving_default"](images=tf.convert_to_tensor(images))["logits"]
+
+
+def load_exported(path: str | Path) -> Exported:
+    """Loads an exported model, after checking that every file is as it was written.
+
+    Args:
+        path: a run folder, a model folder (its newest version is taken), or one version's folder.
+
+    Raises:
+        InputError: there is no model, or a file of it is missing or damaged.
+    """
+    return Exported(find_version(path))

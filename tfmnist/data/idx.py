@@ -1,0 +1,241 @@
+"""The IDX file format of MNIST: arrays of unsigned bytes behind a header of big-endian integers.
+
+A header is a magic number, `0x0000TTNN` with element type TT and NN dimensions, then NN sizes of four bytes each.
+Source: http://yann.lecun.com/exdb/mnist/ (THE IDX FILE FORMAT).
+"""
+
+import gzip
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from tfmnist.errors import InputError
+
+Bytes = npt.NDArray[np.uint8]
+
+_IMAGES, _LABELS = 0x00000803, 0x00000801
+_KINDS = {_IMAGES: "images", _LABELS: "labels"}
+_TYPES = {0x08: "unsigned byte", 0x09: "signed byte", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 20
+_DIMENSIONS = 64  # the most that NumPy knows
+
+
+def read_idx(path: Path) -> Bytes:
+    """Reads an IDX file of unsigned bytes, plain or gzip-compressed (told apart by content, not by name).
+
+    A plain file is mapped into memory, so nothing is read before it is used; a compressed one is unpacked straight into
+    one array.
+
+    Returns:
+        uint8 `[...]` of the header's shape, read-only.
+
+    Raises:
+        InputError: the file cannot be read, is no IDX file of unsigned bytes, is damaged, or its length is not what its
+            header promises.
+    """
+    return _read(path, None)
+
+
+def read_images(path: Path) -> Bytes:
+    """Reads the images of an IDX file, magic `0x00000803`.
+
+    Returns:
+        uint8 `[n, height, width]`, read-only, none of the three 0.
+
+    Raises:
+        InputError: as `read_idx`; also another magic, or no image or no pixel in it.
+    """
+    images = _read(path, _IMAGES)
+    if images.size == 0:
+        n, height, width = images.shape
+        raise InputError(
+            f"{path}: holds {n} images of {height} x {width} pixels, expected at least one image and one pixel; "
+            "write the file again."
+        )
+    return images
+
+
+def read_labels(path: Path) -> Bytes:
+    """Reads the labels of an IDX file, magic `0x00000801`.
+
+    Returns:
+        uint8 `[n]`, read-only.
+
+    Raises:
+        InputError: as `read_idx`; also another magic.
+    """
+    return _read(path, _LABELS)
+
+
+def write_idx(path: Path, array: Bytes) -> None:
+    """Writes an IDX file of unsigned bytes: gzip-compressed if the name ends in `.gz`, equal bytes for equal arrays.
+
+    The file appears whole or not at all; arrays mapped from an older file of the same name stay as they are.
+
+    Args:
+        path: in an existing folder.
+        array: uint8 `[...]`, 1 to 64 dimensions.
+
+    Raises:
+        InputError: the array is of another type or shape, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_idx(Path(folder, "labels.gz"), np.array([7, 2, 1], np.uint8))
+        ...     read_labels(Path(folder, "labels.gz")).tolist()
+        [7, 2, 1]
+    """
+    if array.dtype != np.uint8 or not 1 <= array.ndim <= _DIMENSIONS or max(array.shape) >= 2**32:
+        raise InputError(
+            f"{path}: cannot write {array.dtype} {list(array.shape)} as IDX, expected uint8 with 1 to {_DIMENSIONS} "
+            "dimensions; convert the array first."
+        )
+    header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    array = np.ascontiguousarray(array)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
+                    stream.write(header)
+                    stream.write(array.data)
+            else:
+                file.write(header)
+                file.write(array.data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write the IDX file: {error.strerror}; check folder, space and rights."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:
+    """Finds the four files of MNIST, or of a data set in its form: training images and labels, test images and labels.
+
+    A plain file is preferred to a `.gz` one, `train-images-idx3-ubyte` to the variant `train-images.idx3-ubyte`.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    found: list[Path] = []
+    missing: list[str] = []
+    for name in _FILES:
+        stems = (name, name.replace("-idx", ".idx"))
+        paths = [folder / (stem + end) for end in ("", ".gz") for stem in stems]
+        file = next((path for path in paths if os.path.isfile(path)), None)
+        found, missing = ([*found, file], missing) if file else (found, [*missing, name])
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of MNIST's four IDX files missing: {', '.join(missing)}; expected each in this "
+            "folder, plain or .gz."
+        )
+    train_images, train_labels, test_images, test_labels = found
+    return train_images, train_labels, test_images, test_labels
+
+
+def _read(path: Path, magic: int | None) -> Bytes:
+    """Reads an array whose magic must be `magic`, or that of any array of unsigned bytes with None."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise InputError(
+                    f"{path}: the file is empty (0 bytes), expected an IDX file; copy or download it again."
+                )
+            compressed = file.read(2) == _GZIP
+            file.seek(0)
+            array = _unpack(path, file, size, magic) if compressed else _map(path, file, size, magic)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: broken gzip stream ({error}), expected a complete .gz file; copy or download it again."
+        ) from None
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{path}: cannot read the file: {why}, expected an IDX file; check the path.") from None
+    array.flags.writeable = False
+    return array
+
+
+def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
+    shape = _read_header(path, file, magic)
+    start = file.tell()
+    _check_length(path, shape, size - start)
+    if 0 in shape:  # nothing cannot be mapped
+        return np.empty(shape, np.uint8)
+    # As a plain array: np.memmap spends microseconds of Python on every slice.
+    return np.asarray(np.memmap(file, np.uint8, mode="r", offset=start, shape=shape))
+
+
+def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
+    with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+        shape = _read_header(path, stream, magic)
+        promised = math.prod(shape)
+        # Deflate expands at most 1032 times: a damaged header must not make us ask for terabytes.
+        room = np.empty(promised if promised <= 1032 * size else 0, np.uint8)
+        # In pieces: GzipFile.readinto holds what it is asked for a second time.
+        view, held = room.data, 0
+        while got := stream.readinto(view[held : held + _CHUNK]):
+            held += got
+        while rest := stream.read(_CHUNK):  # to the end, where gzip compares its checksum
+            held += len(rest)
+    _check_length(path, shape, held)
+    return room.reshape(shape)
+
+
+def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | None) -> tuple[int, ...]:
+    head = stream.read(4)
+    if len(head) < 4:
+        _fail_header(path, len(head), 4)
+    magic = int.from_bytes(head, "big")
+    element, dimensions = head[2], head[3]
+    if expected is not None and magic != expected:
+        other = _KINDS.get(magic)
+        hint = f"is this the {other} file?" if other else f"is this an IDX file of {_KINDS[expected]}?"
+        raise InputError(f"{path}: IDX magic is {magic:#010x}, expected {expected:#010x} ({_KINDS[expected]}); {hint}")
+    if magic >> 16:
+        raise InputError(
+            f"{path}: not an IDX file: it begins with {magic:#010x}, expected 0x000008NN (unsigned bytes in NN "
+            "dimensions); check the path."
+        )
+    if element != 0x08:
+        raise InputError(
+            f"{path}: IDX element type is {element:#04x} ({_TYPES.get(element, 'unknown')}), expected 0x08 (unsigned "
+            "byte); convert the array to uint8 and write it again."
+        )
+    if not 1 <= dimensions <= _DIMENSIONS:
+        raise InputError(
+            f"{path}: IDX header has {dimensions} dimensions, expected 1 to {_DIMENSIONS}; a damaged file?"
+        )
+    sizes = stream.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        _fail_header(path, 4 + len(sizes), 4 + 4 * dimensions)
+    return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+
+
+def _fail_header(path: Path, held: int, expected: int) -> NoReturn:
+    raise InputError(
+        f"{path}: the IDX header is cut off: the file holds {held} bytes, expected at least {expected}; copy or "
+        "download it again."
+    )
+
+
+def _check_length(path: Path, shape: tuple[int, ...], held: int) -> None:
+    promised = math.prod(shape)
+    form = " x ".join(str(size) for size in shape)
+    if held != promised:
+        raise InputError(
+            f"{path}: {'cut off' if held < promised else 'too long'}: {held} bytes follow the IDX header, expected "
+            f"{promised} ({form}); copy or download it again."
+        )
+    if math.prod(max(size, 1) for size in shape) >= 2**63:
+        raise InputError(f"{path}: IDX header says {form}, expected a shape that an array can have; a damaged file?")

@@ -1,0 +1,128 @@
+"""From arrays to blocks of batches: the order of an epoch is a function of (seed, epoch), and every example comes once.
+
+A block holds the batches of several steps, gathered in one go: uint8 `[steps, batch, height, width]`. All full batches
+of an epoch come in blocks of one shape, the last of them padded; the last, smaller batch is a block of its own. So the
+compiled loop is traced for two shapes at most.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfmnist import seeds
+from tfmnist.data.augment import augment_block
+from tfmnist.data.sources import Split
+from tfmnist.recipe import Augment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an epoch of `count` examples is cut into batches, and those into blocks of at most `block` steps.
+
+    Example:
+        >>> plan = Plan(count=1050, batch_size=100, block=4)
+        >>> plan.steps, plan.blocks
+        (11, [(0, 4), (4, 8), (8, 10), (10, 11)])
+    """
+
+    count: int
+    batch_size: int
+    block: int
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch, the short last batch included."""
+        return -(-self.count // self.batch_size)
+
+    @property
+    def full(self) -> int:
+        """Steps an epoch whose batch is full."""
+        return self.count // self.batch_size
+
+    @property
+    def short(self) -> int:
+        """Size of the last batch where it is smaller than the rest, else 0."""
+        return self.count % self.batch_size
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """First step and step after the last of each block of an epoch."""
+        cuts = [(first, min(first + self.block, self.full)) for first in range(0, self.full, self.block)]
+        return [*cuts, (self.full, self.steps)] if self.short else cuts
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The (steps, batch) shapes that blocks have."""
+        full = [(self.block, self.batch_size)] if self.full else []
+        return [*full, (1, self.short)] if self.short else full
+
+
+def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int) -> Plan:
+    """Returns the plan; `block="auto"` takes about `images_a_block` images, in blocks of nearly equal length."""
+    full = count // batch_size
+    if block == "auto":
+        block = max(1, images_a_block // batch_size)
+    number = max(1, -(-full // int(block)))
+    return Plan(count, batch_size, max(1, -(-full // number)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The steps from `first` to before `end` of an epoch; rows beyond `end - first` are padding."""
+
+    images: tf.Tensor  # uint8 [block, batch, height, width]
+    labels: tf.Tensor  # int64 [block, batch]
+    epoch: int  # from 0
+    first: int
+    end: int
+
+
+def stream_blocks(
+    split: Split, plan: Plan, *, seed: int, epochs: range, skip: int = 0, augment: Augment | None = None
+) -> Iterator[Block]:
+    """Yields the blocks of all epochs, prepared in the background by `tf.data` while the caller computes.
+
+    Args:
+        split: the training examples.
+        plan: how an epoch is cut.
+        seed: with the epoch, decides the order; with the step, the augmentation.
+        epochs: which, counted from 0.
+        skip: steps of the first one already done; the rest comes exactly as it would have come without a stop.
+        augment: what to change at random, or None.
+    """
+    cuts = [
+        (epoch, max(first, skip if epoch == epochs.start else 0), end)
+        for epoch in epochs
+        for first, end in plan.blocks
+        if epoch > epochs.start or end > skip
+    ]
+    height, width = split.image_shape
+    signature = (
+        tf.TensorSpec([None, None, height, width], tf.uint8),
+        tf.TensorSpec([None, None], tf.int64),
+        tf.TensorSpec([], tf.int64),
+    )
+    blocks = tf.data.Dataset.from_generator(lambda: _gather(split, plan, seed, cuts), output_signature=signature)
+    if augment is not None and augment != Augment():
+        blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))
+    for (epoch, first, end), (images, labels, _) in zip(cuts, blocks.prefetch(2)):
+        yield Block(images, labels, epoch, first, end)  # type: ignore[arg-type]
+
+
+def _gather(
+    split: Split, plan: Plan, seed: int, cuts: list[tuple[int, int, int]]
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], int]]:
+    """Yields images, labels and the number of the first step, for each (epoch, first, end)."""
+    order, of_epoch = np.empty(0, np.int64), -1
+    for epoch, first, end in cuts:
+        if epoch != of_epoch:
+            order, of_epoch = seeds.permutation(seed, epoch, plan.count), epoch
+        rows = order[first * plan.batch_size : end * plan.batch_size]
+        if first < plan.full:
+            rows = np.pad(rows, (0, plan.block * plan.batch_size - len(rows))).reshape(plan.block, plan.batch_size)
+        else:
+            rows = rows[np.newaxis]
+        yield *split.take(rows), epoch * plan.steps + first

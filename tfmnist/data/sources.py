@@ -1,0 +1,284 @@
+"""Where examples come from: every source becomes `Digits`, three splits of uint8 images with int64 labels.
+
+A source is one function that returns its training and test arrays; all checks, and the validation split, are shared.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfmnist.data.idx import find_idx_files, read_images, read_labels
+from tfmnist.data.npz import NPZ_KEYS, Part, Source, read_npz
+from tfmnist.errors import InputError, did_you_mean
+from tfmnist.seeds import key
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+_MNIST = Path(__file__).parent / "mnist"
+_MOST_CLASSES = 1000
+_CHUNK = 4096  # examples
+
+
+class Split:
+    """Images with their labels: a whole data set, or those of its examples that `rows` names.
+
+    Nothing is copied while only `take` and `labels` are used, so a split of a mapped file stays on disk. All arrays
+    that the properties hand out are read-only.
+
+    Args:
+        images: uint8 `[m, height, width]`.
+        labels: integers `[m]`.
+        rows: int64 `[n]` in [0, m): the examples that belong to this split; None for all.
+
+    Raises:
+        InputError: another type or shape, unequal lengths, or rows out of range.
+
+    Example:
+        >>> split = Split(np.zeros([4, 28, 28], np.uint8), np.array([7, 2, 1, 0]), rows=np.array([1, 3]))
+        >>> split, split.labels.tolist()
+        (Split(2 of 28 x 28), [2, 0])
+    """
+
+    def __init__(self, images: Images, labels: npt.NDArray[np.integer[Any]], rows: Labels | None = None) -> None:
+        if images.ndim != 3 or images.dtype != np.uint8:
+            raise InputError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, height, width].")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise InputError(f"labels are {labels.dtype} {list(labels.shape)}, expected integers [n].")
+        if len(images) != len(labels):
+            raise InputError(f"{len(images)} images but {len(labels)} labels, expected one label for each image.")
+        if rows is not None:
+            if rows.ndim != 1 or rows.dtype != np.int64:
+                raise InputError(f"rows are {rows.dtype} {list(rows.shape)}, expected int64 [n].")
+            if rows.size and not 0 <= rows.min() <= rows.max() < len(images):
+                raise InputError(f"rows go from {rows.min()} to {rows.max()}, expected 0 to {len(images) - 1}.")
+            rows, labels = _read_only(rows), labels[rows]
+        self._labels: Labels = _read_only(labels.astype(np.int64, copy=False))
+        self._rows = rows
+        # Together, so that a thread in `take` never sees selected images with rows of the base.
+        self._source: tuple[Images, Labels | None] = (_read_only(images), rows)
+
+    @property
+    def images(self) -> Images:
+        """uint8 `[n, height, width]`. With `rows`, the first use copies them out and lets go of the larger array."""
+        images, rows = self._source
+        if rows is not None:
+            images = _read_only(np.take(images, rows, axis=0))
+            self._source = (images, None)
+        return images
+
+    @property
+    def labels(self) -> Labels:
+        """int64 `[n]`."""
+        return self._labels
+
+    @property
+    def rows(self) -> Labels | None:
+        """int64 `[n]`: the place of each example in the data set it was split from; None for all of it."""
+        return self._rows
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        _, height, width = self._source[0].shape
+        return height, width
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __repr__(self) -> str:
+        return "Split({} of {} x {})".format(len(self), *self.image_shape)
+
+    def take(self, positions: Labels) -> tuple[Images, Labels]:
+        """Returns copies of the examples at some positions, in one gather.
+
+        Args:
+            positions: int64 `[...]` in [0, n), any shape.
+
+        Returns:
+            uint8 `[..., height, width]` and int64 `[...]`.
+
+        Raises:
+            IndexError: a position is out of range.
+        """
+        images, rows = self._source
+        chosen = positions if rows is None else rows[positions]
+        return np.take(images, chosen, axis=0), np.take(self._labels, positions)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A data set: what trains, what selects, and what is looked at once, at the end. `validation` may be empty."""
+
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    source: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; labels are smaller."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.train.image_shape
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of all images and labels, whatever the file format and however validation was split off."""
+        train, held, test = self.train, self.validation, self.test
+        order = np.arange(len(train) + len(held))
+        if train.rows is not None and held.rows is not None:
+            order = np.argsort(np.concatenate([train.rows, held.rows]), kind="stable")
+        digest = hashlib.sha256(f"uint8 {self.image_shape} int64 {len(order)} {len(test)}".encode())
+        for start in range(0, len(order), _CHUNK):
+            chosen = order[start : start + _CHUNK]
+            block = np.empty([len(chosen), *self.image_shape], np.uint8)
+            trains = chosen < len(train)
+            block[trains] = train.take(chosen[trains])[0]
+            block[~trains] = held.take(chosen[~trains] - len(train))[0]
+            digest.update(block.data)
+        digest.update(np.concatenate([train.labels, held.labels])[order].astype("<i8").data)
+        digest.update(test.images.data)
+        digest.update(test.labels.astype("<i8").data)
+        return digest.hexdigest()
+
+
+def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0, classes: int = 0) -> Digits:
+    """Loads a data set and splits validation examples off its training examples.
+
+    Args:
+        source: `"mnist"` (embedded; `"./mnist"` is a folder); a folder with IDX files under MNIST's names, `.gz` or
+            not; or an `.npz` with `x_train, y_train, x_test, y_test` and, optionally, `class_names`. Its images are
+            `[n, height, width]`, `[n, height, width, 1]` or, turned grey, `[n, height, width, 3]`: integers from 0 to
+            255, or floats in [0, 1] or [0, 255].
+        validation: number of validation examples, each class with its share; 0 for none.
+        seed: decides which; nothing else does.
+        classes: number of classes, 2 to 1000; 0 reads it off the training labels.
+
+    Raises:
+        InputError: no such source, damaged or unfit data, labels out of range, or too many validation examples.
+
+    Example:
+        >>> digits = load("mnist", validation=5000)
+        >>> digits.train, len(digits.validation), digits.test.labels[:3].tolist()
+        (Split(55000 of 28 x 28), 5000, [7, 2, 1])
+    """
+    path = Path(source).expanduser()
+    check_source(source)
+    if source == "mnist":
+        data = _read_idx_folder(_MNIST)
+    else:
+        data = _read_idx_folder(path) if path.is_dir() else read_npz(path)
+    train, test = data.train, data.test
+    for part in data.train, data.test:
+        if 0 in part.images.shape:
+            raise InputError(
+                f"{part.images_name}: no pixels, shape {list(part.images.shape)}; expected at least one image."
+            )
+        if len(part.images) != len(part.labels):
+            raise InputError(
+                f"{part.images_name}: {len(part.images)} images but {len(part.labels)} labels in {part.labels_name}; "
+                "expected one label for each image."
+            )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        ours, theirs = ("{} x {}".format(*part.images.shape[1:]) for part in (test, train))
+        raise InputError(
+            f"{test.images_name}: images are {ours}, expected {theirs} like the training images; resize them."
+        )
+    count = _count_classes(train, test, classes)
+    names = data.class_names or tuple(str(label) for label in range(count))
+    if len(names) != count:
+        raise InputError(
+            f"{path}: class_names has {len(names)} names, expected {count}, one for each class; if classes without "
+            f"examples are meant, set data.classes to {len(names)} (--data.classes {len(names)})."
+        )
+    whole = Split(train.images, train.labels)
+    held = Split(train.images[:0], train.labels[:0])
+    if validation:
+        train_rows, held_rows = _stratify(train.labels, validation, seed)
+        whole, held = (Split(train.images, train.labels, rows) for rows in (train_rows, held_rows))
+    return Digits(whole, held, Split(test.images, test.labels), names, str(source))
+
+
+def check_source(source: str | Path) -> None:
+    """Raises an `InputError` where there is nothing at a source; reads nothing."""
+    if source != "mnist" and not Path(source).expanduser().exists():
+        raise InputError(
+            f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder with IDX files, or an "
+            f".npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
+        )
+
+
+def _read_idx_folder(folder: Path) -> Source:
+    a, b, c, d = find_idx_files(folder)
+    return Source(
+        Part(read_images(a), read_labels(b).astype(np.int64), str(a), str(b)),
+        Part(read_images(c), read_labels(d).astype(np.int64), str(c), str(d)),
+    )
+
+
+def _count_classes(train: Part, test: Part, classes: int) -> int:
+    """Returns the number of classes, after checking every label against it."""
+    known = np.unique(train.labels)
+    reach = int(known[-1])
+    count = classes or reach + 1
+    if not classes and known[0] >= 0 and len(known) < count:
+        absent = int(np.argmax(known != np.arange(len(known))))
+        remedy = f"; if classes without examples are meant, set data.classes to {count} (--data.classes {count})"
+        raise InputError(
+            f"{train.labels_name}: labels out of range: training labels reach {reach} but only {len(known)} distinct "
+            f"classes occur (no example of class {absent}); a damaged label? (first at example "
+            f"{np.argmax(train.labels == reach)}){remedy if count <= _MOST_CLASSES else ''}"
+        )
+    if not 2 <= count <= _MOST_CLASSES and (classes or known[0] >= 0):
+        what = "data.classes is" if classes else f"{train.labels_name}: the number of classes is"
+        raise InputError(f"{what} {count}, expected 2 to {_MOST_CLASSES}; correct it.")
+    for part in train, test:
+        if (bad := (part.labels < 0) | (part.labels >= count)).any():
+            raise InputError(
+                f"{part.labels_name}: label {part.labels[np.argmax(bad)]} at example {np.argmax(bad)}, expected 0 to "
+                f"{count - 1} ({'data.classes' if classes else 'the classes of the training labels'}); "
+                "correct the label, or set data.classes (--data.classes)."
+            )
+    return count
+
+
+def _stratify(labels: Labels, validation: int, seed: int) -> tuple[Labels, Labels]:
+    """Returns the rows, ascending, that train and that validate: each class gives its share, by largest remainder."""
+    counts = np.bincount(labels)
+    quota, remainder = np.divmod(counts * validation, len(labels))
+    extra = validation - int(quota.sum())
+    # One more for the largest remainders, among the classes that keep an example to train on.
+    able = np.flatnonzero(quota + 1 < counts)
+    quota[able[np.argsort(-remainder[able], kind="stable")[:extra]]] += 1
+    if validation < 0 or quota.sum() != validation or (quota >= counts)[counts > 0].any():
+        taught = np.count_nonzero(counts)
+        most = len(labels) - taught
+        raise InputError(
+            f"data.validation is {validation}, expected 0 to {most}: of {len(labels)} training examples, at least "
+            f"one in each of {taught} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, "
+            "say, or to 0 for none."
+        )
+    random = np.random.Philox(key=[key(seed, "validation"), 0]).random_raw(len(labels))
+    order = np.argsort(random, kind="stable")
+    order = order[np.argsort(labels[order], kind="stable")]  # by class, at random within each
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    held = np.zeros(len(labels), np.bool_)
+    held[order] = rank < np.repeat(quota, counts)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns a contiguous view that cannot be written through; `np.take` would copy all of a strided array."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view

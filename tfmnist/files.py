@@ -1,0 +1,76 @@
+"""Writing files so that each appears whole or not at all, also when the power goes."""
+
+import io
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfmnist.errors import InputError
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file beside its place, flushes it to the disk and renames it into place."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def check_new_folder(path: str | Path | None) -> None:
+    """Raises an `InputError` where a new run's folder is there already and not empty."""
+    if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
+        raise InputError(
+            f"{path}: is there already and not an empty folder; choose another, or go on with it by --resume {path}."
+        )
+
+
+def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes named arrays as one `.npz`, readable with NumPy alone; each array carries a checksum."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Reads what `write_npz` wrote.
+
+    Raises:
+        ValueError: the file is damaged, whatever the damage.
+        OSError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"damaged: {error}") from None
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,62 @@
+"""Initial weights: functions of (shape, fans, scale, key), drawn statelessly, so the same seed gives the same bits.
+
+`key` is a number from `tfmnist.seeds.key`; `fan_in` and `fan_out` count the inputs and outputs of one unit.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfmnist.errors import InputError, did_you_mean
+
+Initializer = Callable[[Sequence[int], int, int, float, int], tf.Tensor]
+
+
+def he(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
+    """N(0, 2 / fan_in), for ReLU (He et al. 2015, eq. 10). Returns float32 `shape`."""
+    return _normal(shape, scale * math.sqrt(2.0 / fan_in), key)
+
+
+def glorot(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
+    """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). Returns float32 `shape`."""
+    return _uniform(shape, scale * math.sqrt(6.0 / (fan_in + fan_out)), key)
+
+
+def normal(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
+    """N(0, scale squared). Returns float32 `shape`."""
+    return _normal(shape, scale, key)
+
+
+def uniform(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
+    """U(-scale, scale). Returns float32 `shape`."""
+    return _uniform(shape, scale, key)
+
+
+def zeros(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
+    """All zeros: every unit of a layer then learns the same, which is worth seeing once. Returns float32 `shape`."""
+    return tf.zeros(shape)
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "he": he,
+    "glorot": glorot,
+    "normal": normal,
+    "uniform": uniform,
+    "zeros": zeros,
+}
+
+
+def initializer(name: str) -> Initializer:
+    """Returns the initializer of that name, or raises an `InputError` that lists them."""
+    if name not in INITIALIZERS:
+        raise InputError(f"initializer {name!r} does not exist{did_you_mean(name, INITIALIZERS)}.")
+    return INITIALIZERS[name]
+
+
+def _normal(shape: Sequence[int], stddev: float, key: int) -> tf.Tensor:
+    return stddev * tf.random.stateless_normal(shape, seed=(key, 0), alg="philox")
+
+
+def _uniform(shape: Sequence[int], limit: float, key: int) -> tf.Tensor:
+    return limit * (2.0 * tf.random.stateless_uniform(shape, seed=(key, 0), alg="philox") - 1.0)

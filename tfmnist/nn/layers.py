@@ -1,0 +1,230 @@
+"""Layers: a few raw variables, made in the constructor, and the forward rule that uses them.
+
+A layer's `forward(x, training, step)` computes in the dtype of `x`; its variables are float32 and are cast on use,
+which is all that mixed precision takes. `output_shape` is the shape of one example after the layer.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from tfmnist import seeds
+from tfmnist.errors import InputError
+from tfmnist.nn.initializers import initializer as find_initializer
+
+Shape = tuple[int, ...]
+
+
+class Layer(tf.Module):
+    """What all layers share: a name, the shape they give, and a forward rule."""
+
+    def __init__(self, name: str, output_shape: Shape):
+        super().__init__(name=name)
+        self.output_shape = output_shape
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        """x: float `[batch, ...]`. step: int64 scalar, the number of steps done; only dropout in training reads it."""
+        raise AssertionError("each layer has its own forward rule")
+
+
+class Dense(Layer):
+    """y = x W + b.  dL/dW = xᵀ dL/dy;  dL/db = Σ_batch dL/dy;  dL/dx = dL/dy Wᵀ.
+
+    Example:
+        >>> Dense(784, 512, seed=0).kernel.shape.as_list()
+        [784, 512]
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        *,
+        bias: bool = True,
+        initializer: str = "he",
+        init_scale: float = 1.0,
+        seed: int = 0,
+        name: str = "dense",
+    ):
+        super().__init__(name, (units,))
+        key = seeds.key(seed, f"{name}/kernel")
+        self.kernel = tf.Variable(
+            find_initializer(initializer)((inputs, units), inputs, units, init_scale, key), name=f"{name}/kernel"
+        )
+        self.bias = tf.Variable(tf.zeros(units), name=f"{name}/bias") if bias else None
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        y = tf.matmul(x, tf.cast(self.kernel, x.dtype))
+        return y if self.bias is None else y + tf.cast(self.bias, x.dtype)
+
+
+class Conv2D(Layer):
+    """Convolution (cross-correlation, as the field calls it) of `[batch, height, width, channels]`."""
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        filters: int,
+        size: tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: Literal["SAME", "VALID"] = "SAME",
+        bias: bool = True,
+        initializer: str = "he",
+        init_scale: float = 1.0,
+        seed: int = 0,
+        name: str = "conv",
+    ):
+        height, width, channels = input_shape
+        if padding == "VALID" and (size[0] > height or size[1] > width):
+            raise InputError(
+                f"layer {name}: a {size[0]}x{size[1]} kernel does not fit {height}x{width}; use a smaller one."
+            )
+        super().__init__(name, (*(_slid(n, k, stride, padding) for n, k in zip((height, width), size)), filters))
+        self.stride = stride
+        self.padding: Literal["SAME", "VALID"] = padding
+        area = size[0] * size[1]
+        key = seeds.key(seed, f"{name}/kernel")
+        make = find_initializer(initializer)
+        kernel = make((*size, channels, filters), area * channels, area * filters, init_scale, key)
+        self.kernel = tf.Variable(kernel, name=f"{name}/kernel")
+        self.bias = tf.Variable(tf.zeros(filters), name=f"{name}/bias") if bias else None
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        y = tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), strides=self.stride, padding=self.padding)
+        return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, x.dtype))
+
+
+class BatchNorm(Layer):
+    """y = γ (x - μ) / sqrt(σ² + ε) + β over all axes but the last (Ioffe and Szegedy 2015, algorithms 1 and 2).
+
+    In training μ and σ² are the batch's, and the moving averages follow them: m ← momentum m + (1 - momentum) μ. In
+    evaluation they are the moving averages. Statistics are float32 in either precision.
+    """
+
+    def __init__(self, input_shape: Shape, *, momentum: float = 0.9, epsilon: float = 1e-3, name: str = "batch_norm"):
+        super().__init__(name, input_shape)
+        channels = input_shape[-1]
+        self.momentum, self.epsilon = momentum, epsilon
+        self.scale = tf.Variable(tf.ones(channels), name=f"{name}/scale")
+        self.offset = tf.Variable(tf.zeros(channels), name=f"{name}/offset")
+        self.mean = tf.Variable(tf.zeros(channels), trainable=False, name=f"{name}/mean")
+        self.variance = tf.Variable(tf.ones(channels), trainable=False, name=f"{name}/variance")
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        images = x if x.shape.rank == 4 else x[:, tf.newaxis, tf.newaxis, :]
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=images,
+            scale=self.scale,
+            offset=self.offset,
+            mean=[] if training else self.mean,
+            variance=[] if training else self.variance,
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            self.mean.assign_sub((1.0 - self.momentum) * (self.mean - mean))
+            self.variance.assign_sub((1.0 - self.momentum) * (self.variance - variance))
+        return y if x.shape.rank == 4 else y[:, 0, 0, :]
+
+
+class Dropout(Layer):
+    """Sets a share `rate` of x to 0 in training and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014).
+
+    What is dropped is a function of (seed, name, step) alone.
+    """
+
+    def __init__(self, input_shape: Shape, rate: float, *, seed: int = 0, name: str = "dropout"):
+        super().__init__(name, input_shape)
+        self.rate, self.key = rate, seeds.key(seed, name)
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        if not training or self.rate == 0.0:
+            return x
+        if step is None:
+            raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
+        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
+        kept = tf.random.stateless_uniform(tf.shape(x), seed=seed, alg="philox") >= self.rate
+        return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
+
+
+class Pool(Layer):
+    """The largest value, or the average, of each window of `size` x `size`; windows do not overlap."""
+
+    def __init__(self, input_shape: Shape, size: int, *, kind: str = "max", name: str = "pool"):
+        height, width, channels = input_shape
+        if size > min(height, width):
+            raise InputError(
+                f"layer {name}: a {size}x{size} window does not fit {height}x{width}; remove a pooling layer."
+            )
+        super().__init__(name, (_slid(height, size, size, "VALID"), _slid(width, size, size, "VALID"), channels))
+        self.size, self.pool = size, {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[kind]
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return self.pool(x, self.size, self.size, "VALID")
+
+
+class GlobalPool(Layer):
+    """The largest value, or the average, of each channel: `[batch, height, width, channels]` to `[batch, channels]`."""
+
+    def __init__(self, input_shape: Shape, *, kind: str = "max", name: str = "global"):
+        super().__init__(name, input_shape[-1:])
+        self.reduce = {"max": tf.reduce_max, "average": tf.reduce_mean}[kind]
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return self.reduce(x, axis=[1, 2])
+
+
+class Flatten(Layer):
+    """`[batch, ...]` to `[batch, product of the rest]`."""
+
+    def __init__(self, input_shape: Shape, *, name: str = "flatten"):
+        super().__init__(name, (math.prod(input_shape),))
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.reshape(x, [-1, *self.output_shape])
+
+
+def relu(x: tf.Tensor) -> tf.Tensor:
+    """max(x, 0).  Derivative: 1 where x > 0, else 0."""
+    return tf.nn.relu(x)
+
+
+def sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """σ(x) = 1 / (1 + exp(-x)).  Derivative: σ (1 - σ)."""
+    return tf.sigmoid(x)
+
+
+def tanh(x: tf.Tensor) -> tf.Tensor:
+    """tanh(x).  Derivative: 1 - tanh²."""
+    return tf.tanh(x)
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """x Φ(x), Φ the normal distribution function (Hendrycks and Gimpel 2016).  Derivative: Φ(x) + x φ(x)."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "gelu": gelu,
+}
+
+
+class Activation(Layer):
+    """One of `ACTIVATIONS`, elementwise."""
+
+    def __init__(self, input_shape: Shape, kind: str, *, name: str = "activation"):
+        super().__init__(name, input_shape)
+        self.function = ACTIVATIONS[kind]
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return self.function(x)
+
+
+def _slid(length: int, window: int, stride: int, padding: str) -> int:
+    return -(-length // stride) if padding == "SAME" else (length - window) // stride + 1

@@ -1,0 +1,250 @@
+"""Networks: a list of layers, and the way of an image through them."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfmnist.errors import InputError, did_you_mean
+from tfmnist.nn.layers import (
+    ACTIVATIONS,
+    Activation,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Pool,
+    Shape,
+)
+from tfmnist.recipe import Model, parse_layer
+
+
+class Network(tf.Module):
+    """A sequence of layers from images to logits. All weights exist when the constructor returns."""
+
+    def __init__(self, image_shape: Sequence[int], classes: int, name: str):
+        super().__init__(name=name)
+        height, width = (int(n) for n in image_shape)
+        self.image_shape, self.classes = (height, width), classes
+        self.layers: list[Layer] = []
+        self._logits = tf.function(
+            self._logits_from_uint8, input_signature=[tf.TensorSpec([None, height, width], tf.uint8)], autograph=False
+        )
+
+    def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the logits, float32 `[batch, classes]`.
+
+        Args:
+            images: float32 or bfloat16 `[batch, height, width]` in [0, 1]; their dtype is the precision computed in.
+            training: whether dropout drops and batch normalisation uses (and moves) the batch's statistics.
+            step: int64 scalar, the number of steps done; only dropout in training needs it.
+        """
+        x = images
+        for layer in self.layers[:-1]:
+            x = layer.forward(x, training, step)
+        return self.layers[-1].forward(tf.cast(x, tf.float32), training, step)
+
+    def logits(self, images: Any) -> tf.Tensor:
+        """Returns the logits, float32 `[n, classes]`, of images as they are stored: uint8 `[n, height, width]`."""
+        return self._logits(tf.convert_to_tensor(images))
+
+    def _logits_from_uint8(self, images: tf.Tensor) -> tf.Tensor:
+        return self.forward(to_unit(images))
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Returns all variables by name (`dense_1/kernel`), in the order of the layers."""
+        found = (value for layer in self.layers for value in vars(layer).values())
+        return {value.name.removesuffix(":0"): value for value in found if isinstance(value, tf.Variable)}
+
+    @property
+    def parameters(self) -> list[tf.Variable]:
+        """The variables that are trained, in the order of the layers."""
+        return [variable for variable in self.named_variables().values() if variable.trainable]
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained numbers."""
+        return sum(int(tf.size(variable)) for variable in self.parameters)
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether a layer convolves: decides how the loop is compiled."""
+        return any(isinstance(layer, Conv2D) for layer in self.layers)
+
+    def sha256(self) -> str:
+        """Returns a digest over name, dtype, shape and bytes of all variables, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, variable in sorted(self.named_variables().items()):
+            array = variable.numpy()
+            digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def summary(self) -> str:
+        """Returns a table of the layers: name, output shape, number of parameters."""
+        lines = [f"{'layer':<16} {'output':<16} {'parameters':>12}"]
+        lines.append(f"{'images':<16} {_times(self.image_shape):<16} {'':>12}")
+        for layer in self.layers:
+            count = sum(int(tf.size(variable)) for variable in layer.trainable_variables)
+            lines.append(f"{layer.name:<16} {_times(layer.output_shape):<16} {f'{count:,}' if count else '':>12}")
+        lines.append(f"{'total':<16} {'':<16} {self.parameter_count:>12,}")
+        return "\n".join(lines)
+
+
+class MLP(Network):
+    """Dense layers with an activation between them.
+
+    Args:
+        image_shape: height and width of the images.
+        hidden: widths of the hidden layers; empty for softmax regression.
+        classes: number of logits, 2 to 1,000.
+
+    Example:
+        >>> MLP((28, 28), hidden=[512], classes=10, seed=0).parameter_count
+        407050
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (28, 28),
+        hidden: Sequence[int] = (512,),
+        classes: int = 10,
+        *,
+        activation: str = "relu",
+        initializer: str = "he",
+        init_scale: float = 1.0,
+        bias: bool = True,
+        batch_norm: bool = False,
+        batch_norm_momentum: float = 0.9,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
+        super().__init__(image_shape, classes, "mlp")
+        _check(activation, classes, hidden)
+        options = {"bias": bias, "initializer": initializer, "init_scale": init_scale, "seed": seed}
+        flatten = Flatten(self.image_shape)
+        self.layers = [flatten]
+        inputs = flatten.output_shape[0]
+        for number, units in enumerate(hidden, start=1):
+            shape = (units,)
+            self.layers.append(Dense(inputs, units, name=f"dense_{number}", **options))
+            if batch_norm:
+                self.layers.append(BatchNorm(shape, momentum=batch_norm_momentum, name=f"batch_norm_{number}"))
+            self.layers.append(Activation(shape, activation, name=f"{activation}_{number}"))
+            if dropout:
+                self.layers.append(Dropout(shape, dropout, seed=seed, name=f"dropout_{number}"))
+            inputs = units
+        self.layers.append(Dense(inputs, classes, name="logits", **options))
+
+
+class CNN(Network):
+    """Layers from a short list, each a string as `tfmnist.recipe.parse_layer` reads it, and a dense layer of logits.
+
+    Each convolution and dense layer is followed by batch normalisation, where asked for, and the activation.
+
+    Example:
+        >>> CNN((28, 28), ["conv 8 3x3", "max 2", "global max"], classes=10, seed=0).parameter_count
+        170
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (28, 28),
+        layers: Sequence[str] = ("conv 32 5x5", "max 2", "conv 64 3x3", "max 2", "conv 128 3x3", "global max"),
+        classes: int = 10,
+        *,
+        activation: str = "relu",
+        initializer: str = "he",
+        init_scale: float = 1.0,
+        bias: bool = True,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.9,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
+        super().__init__(image_shape, classes, "cnn")
+        _check(activation, classes, ())
+        # a bias before batch normalisation would be subtracted again with the mean
+        options = {"bias": bias and not batch_norm, "initializer": initializer, "init_scale": init_scale, "seed": seed}
+        self.layers = [Reshape(self.image_shape)]
+        counts: dict[str, int] = {}
+
+        def add(name: str, make: Any, *arguments: Any, **keywords: Any) -> None:
+            counts[name] = counts.get(name, 0) + 1
+            self.layers.append(make(*arguments, name=f"{name}_{counts[name]}", **keywords))
+
+        def shape() -> Shape:
+            return self.layers[-1].output_shape
+
+        for text in layers:
+            entry = parse_layer(text)
+            if entry.kind in ("conv", "max", "average", "global") and len(shape()) != 3:
+                raise InputError(
+                    f"recipe key 'model.layers' has {text!r} after the image was flattened; move it before."
+                )
+            if entry.kind in ("flatten", "dense") and len(shape()) == 3:
+                add("flatten", Flatten, shape())
+            match entry.kind:
+                case "conv":
+                    place = {"stride": entry.stride, "padding": entry.padding}
+                    add("conv", Conv2D, shape(), entry.units, entry.size, **place, **options)
+                case "dense":
+                    add("dense", Dense, shape()[0], entry.units, **options)
+                case "max" | "average":
+                    add(entry.kind, Pool, shape(), entry.stride, kind=entry.kind)
+                case "global":
+                    add("global", GlobalPool, shape(), kind=entry.pool)
+                case "dropout":
+                    add("dropout", Dropout, shape(), entry.rate, seed=seed)
+                case "flatten":
+                    pass
+            if entry.kind in ("conv", "dense"):
+                if batch_norm:
+                    add("batch_norm", BatchNorm, shape(), momentum=batch_norm_momentum)
+                add(activation, Activation, shape(), activation)
+                if dropout and entry.kind == "dense":
+                    add("dropout", Dropout, shape(), dropout, seed=seed)
+        if len(shape()) == 3:
+            add("flatten", Flatten, shape())
+        self.layers.append(Dense(shape()[0], classes, name="logits", **{**options, "bias": bias}))
+
+
+class Reshape(Layer):
+    """`[batch, height, width]` to `[batch, height, width, 1]`: one grey channel."""
+
+    def __init__(self, image_shape: Shape, *, name: str = "grey"):
+        super().__init__(name, (*image_shape, 1))
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.expand_dims(x, -1)
+
+
+def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
+    """Returns the network that a recipe's `model` section describes, with its initial weights."""
+    options = section.model_dump(exclude={"kind", "hidden", "layers"})
+    if section.kind == "mlp":
+        return MLP(image_shape, section.hidden, classes, seed=seed, **options)
+    return CNN(image_shape, section.layers, classes, seed=seed, **options)
+
+
+def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:
+    """Returns uint8 images, 0 to 255, as `dtype` in [0, 1]: the one normalisation there is, exported with the model."""
+    return tf.cast(images, dtype) * tf.constant(1.0 / 255.0, dtype)
+
+
+def _check(activation: str, classes: int, hidden: Sequence[int]) -> None:
+    if activation not in ACTIVATIONS:
+        raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}.")
+    if not 2 <= classes <= 1000:
+        raise InputError(f"classes is {classes}: expected 2 to 1000.")
+    for units in hidden:
+        if units < 1:
+            raise InputError(f"hidden has width {units}: expected at least 1.")
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(str(n) for n in shape)

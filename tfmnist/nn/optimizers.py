@@ -1,0 +1,332 @@
+"""Optimizers: the update rule as a pure function that cites its paper, and a thin class that owns the slots.
+
+`fused=True` applies TensorFlow's raw operation, one pass over memory, and is the faster form where XLA is off; with
+`fused=False` the rule is composed of elementwise operations, which XLA fuses itself. Both give the same numbers up to
+rounding.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfmnist.errors import InputError
+from tfmnist.nn.schedules import Schedule, constant
+from tfmnist.recipe import Optimizer as OptimizerSection
+
+Gradients = Sequence[tf.Tensor]
+Slots = list[tf.Variable]
+Number = float | tf.Tensor
+
+
+def momentum_update(
+    g: tf.Tensor, u: tf.Tensor, learning_rate: Number, momentum: float, nesterov: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """u ← μ u + g;  Δ = -η u, or with Nesterov -η (g + μ u) (Sutskever et al. 2013). Returns Δ, u."""
+    u = momentum * u + g
+    return -learning_rate * (g + momentum * u if nesterov else u), u
+
+
+def rmsprop_update(
+    g: tf.Tensor, s: tf.Tensor, learning_rate: Number, rho: float, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """s ← ρ s + (1 - ρ) g²;  Δ = -η g / sqrt(s + ε) (Tieleman and Hinton 2012, lecture 6.5). Returns Δ, s."""
+    s = rho * s + (1.0 - rho) * g * g
+    return -learning_rate * g / tf.sqrt(s + epsilon), s
+
+
+def adam_update(
+    g: tf.Tensor,
+    m: tf.Tensor,
+    v: tf.Tensor,
+    t: tf.Tensor,
+    learning_rate: Number,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Algorithm 1 of Kingma and Ba 2015. t: float32 scalar, 1 at the first step. Returns Δ, m, v.
+
+    m ← β1 m + (1 - β1) g;  v ← β2 v + (1 - β2) g²;  m̂ = m / (1 - β1ᵗ);  v̂ = v / (1 - β2ᵗ);  Δ = -η m̂ / (sqrt(v̂) + ε).
+    Both divisions are drawn out of the arrays into two scalars, as the end of the paper's section 2 suggests.
+    """
+    m = beta1 * m + (1.0 - beta1) * g
+    v = beta2 * v + (1.0 - beta2) * g * g
+    rate, epsilon_hat = adam_scalars(t, learning_rate, beta1, beta2, epsilon)
+    return -rate * m / (tf.sqrt(v) + epsilon_hat), m, v
+
+
+def adam_scalars(
+    t: tf.Tensor, learning_rate: Number, beta1: float, beta2: float, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns η sqrt(1 - β2ᵗ) / (1 - β1ᵗ) and ε sqrt(1 - β2ᵗ)."""
+    root = tf.sqrt(one_minus_power(beta2, t))
+    return learning_rate * root / one_minus_power(beta1, t), epsilon * root
+
+
+def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
+    """1 - baseᵗ without cancellation where base is near 1, for base in [0, 1)."""
+    return -tf.math.expm1(t * tf.math.log(tf.constant(base, tf.float32)))
+
+
+def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
+    """Scales all gradients by limit / ‖g‖ where their common norm ‖g‖ exceeds limit (Pascanu et al. 2013)."""
+    norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
+    # written so that a norm that is not finite makes the gradients so too: divergence must not be hidden
+    scale = limit / tf.maximum(norm, limit)
+    return [g * scale for g in gradients]
+
+
+class Optimizer(tf.Module):
+    """What all optimizers share: the parameters, the step count, the slots and the learning rate.
+
+    Args:
+        parameters: the variables to update; one set of slots is made for each here.
+        learning_rate: a positive number, or a schedule: a function from the step (int64 scalar) to a float32 scalar.
+        fused: see the module's text; `tfmnist.fit` sets it to what suits how it compiles.
+
+    Attributes:
+        step: int64 variable, the number of updates done.
+        slots: for each slot's name, one variable a parameter.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(
+        self, parameters: Sequence[tf.Variable], learning_rate: float | Schedule = 0.001, *, fused: bool = True
+    ):
+        super().__init__()
+        self.parameters = list(parameters)
+        self.schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
+        self.fused = fused
+        self.step = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="step")
+        self.slots = {
+            slot: [
+                tf.Variable(tf.zeros_like(p), trainable=False, name=f"{slot}/{p.name.removesuffix(':0')}")
+                for p in self.parameters
+            ]
+            for slot in self.slot_names
+        }
+
+    def apply(self, gradients: Gradients) -> None:
+        """Does one update with one gradient a parameter, float32 of the parameter's shape."""
+        learning_rate = self.schedule(self.step)
+        t = tf.cast(self.step + 1, tf.float32)
+        for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
+            slots = [self.slots[slot][index] for slot in self.slot_names]
+            self._update(parameter, gradient, slots, learning_rate, t)
+        self.step.assign_add(1)
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Returns the step and all slots by name: what a checkpoint must hold beside the weights."""
+        slots = {v.name.removesuffix(":0"): v for variables in self.slots.values() for v in variables}
+        return {"step": self.step, **slots}
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        """Changes one parameter and its slots; t is the number of this update, float32, 1 for the first."""
+        raise AssertionError("each optimizer has its own rule")
+
+
+class SGD(Optimizer):
+    """Gradient descent: w ← w - η g.
+
+    Example:
+        >>> w = tf.Variable([1.0])
+        >>> SGD([w], learning_rate=0.5).apply([tf.constant([1.0])])
+        >>> w.numpy().tolist()
+        [0.5]
+    """
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        if self.fused:
+            tf.raw_ops.ResourceApplyGradientDescent(var=p.handle, alpha=learning_rate, delta=g)
+        else:
+            p.assign_sub(learning_rate * g)
+
+
+class Momentum(Optimizer):
+    """Gradient descent with momentum, `momentum_update`."""
+
+    slot_names = ("momentum",)
+
+    def __init__(
+        self,
+        parameters: Sequence[tf.Variable],
+        learning_rate: float | Schedule = 0.001,
+        *,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        fused: bool = True,
+    ):
+        super().__init__(parameters, learning_rate, fused=fused)
+        _fraction("momentum", momentum)
+        self.momentum, self.nesterov = momentum, nesterov
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        (u,) = slots
+        if self.fused:
+            tf.raw_ops.ResourceApplyMomentum(
+                var=p.handle,
+                accum=u.handle,
+                lr=learning_rate,
+                grad=g,
+                momentum=self.momentum,
+                use_nesterov=self.nesterov,
+            )
+        else:
+            delta, new_u = momentum_update(g, u, learning_rate, self.momentum, self.nesterov)
+            u.assign(new_u)
+            p.assign_add(delta)
+
+
+class RMSprop(Optimizer):
+    """`rmsprop_update`. The second slot is the last step taken, which the raw operation insists on keeping."""
+
+    slot_names = ("mean_square", "last_step")
+
+    def __init__(
+        self,
+        parameters: Sequence[tf.Variable],
+        learning_rate: float | Schedule = 0.001,
+        *,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        fused: bool = True,
+    ):
+        super().__init__(parameters, learning_rate, fused=fused)
+        _fraction("rho", rho)
+        _positive("epsilon", epsilon)
+        self.rho, self.epsilon = rho, epsilon
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        s, last = slots
+        if self.fused:
+            tf.raw_ops.ResourceApplyRMSProp(
+                var=p.handle,
+                ms=s.handle,
+                mom=last.handle,
+                lr=learning_rate,
+                rho=self.rho,
+                momentum=0.0,
+                epsilon=self.epsilon,
+                grad=g,
+            )
+        else:
+            delta, new_s = rmsprop_update(g, s, learning_rate, self.rho, self.epsilon)
+            s.assign(new_s)
+            last.assign(-delta)
+            p.assign_add(delta)
+
+
+class Adam(Optimizer):
+    """`adam_update`.
+
+    Example:
+        >>> w = tf.Variable([1.0])
+        >>> Adam([w], learning_rate=0.1).apply([tf.constant([3.0])])
+        >>> round(float(w[0]), 5)  # the first step has length η, whatever the gradient
+        0.9
+    """
+
+    slot_names = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Sequence[tf.Variable],
+        learning_rate: float | Schedule = 0.001,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        fused: bool = True,
+    ):
+        super().__init__(parameters, learning_rate, fused=fused)
+        _fraction("beta1", beta1)
+        _fraction("beta2", beta2)
+        _positive("epsilon", epsilon)
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        m, v = slots
+        if self.fused:
+            # powers of 0 switch the raw operation's own bias correction off: it has ε outside of it, algorithm 1 inside
+            rate, epsilon_hat = adam_scalars(t, learning_rate, self.beta1, self.beta2, self.epsilon)
+            tf.raw_ops.ResourceApplyAdam(
+                var=p.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=0.0,
+                beta2_power=0.0,
+                lr=rate,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                epsilon=epsilon_hat,
+                grad=g,
+            )
+        else:
+            delta, new_m, new_v = adam_update(g, m, v, t, learning_rate, self.beta1, self.beta2, self.epsilon)
+            m.assign(new_m)
+            v.assign(new_v)
+            p.assign_add(delta)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w ← w - η λ w - η m̂ / (sqrt(v̂) + ε) (Loshchilov and Hutter 2019, algorithm 2).
+
+    Only kernels decay (variables of two axes or more), not biases or normalisation.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[tf.Variable],
+        learning_rate: float | Schedule = 0.001,
+        *,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        fused: bool = True,
+    ):
+        super().__init__(parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, fused=fused)
+        if not weight_decay >= 0:
+            raise InputError(f"weight_decay must not be negative, got {weight_decay}.")
+        self.weight_decay = weight_decay
+
+    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        if p.shape.rank >= 2:
+            p.assign_sub(learning_rate * self.weight_decay * p)
+        super()._update(p, g, slots, learning_rate, t)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "momentum": ("momentum", "nesterov"),
+    "rmsprop": ("rho", "epsilon"),
+    "adam": ("beta1", "beta2", "epsilon"),
+    "adamw": ("beta1", "beta2", "epsilon", "weight_decay"),
+}
+
+
+def make_optimizer(
+    section: OptimizerSection, parameters: Sequence[tf.Variable], schedule: Schedule, *, fused: bool
+) -> Optimizer:
+    """Returns the optimizer that a recipe's `optimizer` section describes."""
+    options = {key: getattr(section, key) for key in _KEYS[section.kind]}
+    return OPTIMIZERS[section.kind](parameters, schedule, fused=fused, **options)
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise InputError(f"{name} must be positive, got {value}.")
+
+
+def _fraction(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise InputError(f"{name} must be at least 0 and less than 1, got {value}.")

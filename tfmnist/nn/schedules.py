@@ -1,0 +1,103 @@
+"""Learning-rate schedules: functions from the number of steps done (int64 scalar tensor) to a float32 scalar tensor.
+
+They are validated when made, and are plain functions of the step, so nothing of them has to be saved or restored.
+"""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfmnist.errors import InputError
+from tfmnist.recipe import Schedule as ScheduleSection
+
+Schedule = Callable[[tf.Tensor], tf.Tensor]
+
+
+def constant(learning_rate: float) -> Schedule:
+    """f(t) = learning_rate."""
+    _positive("learning_rate", learning_rate)
+    return lambda step: tf.constant(learning_rate, tf.float32)
+
+
+def staircase(learning_rate: float, factor: float, every: int) -> Schedule:
+    """f(t) = learning_rate · factor^⌊t / every⌋."""
+    _positive("learning_rate", learning_rate)
+    _positive("factor", factor)
+    _positive("every", every)
+    return lambda step: learning_rate * tf.pow(factor, tf.cast(step // every, tf.float32))
+
+
+def exponential(learning_rate: float, factor: float, every: int) -> Schedule:
+    """f(t) = learning_rate · factor^(t / every)."""
+    _positive("learning_rate", learning_rate)
+    _positive("factor", factor)
+    _positive("every", every)
+    return lambda step: learning_rate * tf.pow(factor, tf.cast(step, tf.float32) / every)
+
+
+def cosine(learning_rate: float, steps: int, end: float = 0.0) -> Schedule:
+    """Half a cosine from learning_rate down to end · learning_rate at `steps` (Loshchilov and Hutter 2017, eq. 5)."""
+    _positive("learning_rate", learning_rate)
+    _positive("steps", steps)
+
+    def value(step: tf.Tensor) -> tf.Tensor:
+        share = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        return learning_rate * (end + (1.0 - end) * 0.5 * (1.0 + tf.cos(math.pi * share)))
+
+    return value
+
+
+def one_cycle(learning_rate: float, steps: int, start: float = 0.1, peak: float = 0.3, end: float = 0.0) -> Schedule:
+    """From start · learning_rate up to learning_rate at peak · steps, then down to end · learning_rate at `steps`.
+
+    Straight lines, after Smith and Topin 2018. `peak` is in (0, 1).
+    """
+    _positive("learning_rate", learning_rate)
+    _positive("steps", steps)
+    if not 0 < peak < 1:
+        raise InputError(f"peak is {peak}: expected more than 0 and less than 1.")
+
+    def value(step: tf.Tensor) -> tf.Tensor:
+        share = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        rising = start + (1.0 - start) * share / peak
+        falling = 1.0 + (end - 1.0) * (share - peak) / (1.0 - peak)
+        return learning_rate * tf.minimum(rising, falling)
+
+    return value
+
+
+def warmup(schedule: Schedule, steps: int) -> Schedule:
+    """Rises linearly to `schedule(0)` over the first `steps` steps, then runs the schedule from its beginning."""
+    if steps < 1:
+        return schedule
+
+    def value(step: tf.Tensor) -> tf.Tensor:
+        rise = tf.minimum((tf.cast(step, tf.float32) + 1.0) / steps, 1.0)
+        return rise * schedule(tf.maximum(step - steps, 0))
+
+    return value
+
+
+def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoch: int, epochs: int) -> Schedule:
+    """Returns the schedule of a recipe's `schedule` section; its epochs become steps."""
+    rising = round(section.warmup * steps_per_epoch)
+    total = steps_per_epoch * epochs - rising
+    if total < 1 and section.kind != "constant":
+        raise InputError(
+            f"recipe key 'schedule.warmup' is {section.warmup} epochs of {epochs}: expected fewer than 'train.epochs'."
+        )
+    every = max(1, round(section.every * steps_per_epoch))
+    schedules: dict[str, Callable[[], Schedule]] = {
+        "constant": lambda: constant(learning_rate),
+        "step": lambda: staircase(learning_rate, section.factor, every),
+        "exponential": lambda: exponential(learning_rate, section.factor, every),
+        "cosine": lambda: cosine(learning_rate, total, section.end),
+        "one_cycle": lambda: one_cycle(learning_rate, total, section.start, section.peak, section.end),
+    }
+    return warmup(schedules[section.kind](), rising)
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise InputError(f"{name} must be positive, got {value}.")

@@ -1,0 +1,299 @@
+"""The report of a run: one HTML page that needs nothing but itself, written from the files of a run folder."""
+
+import base64
+import os
+import shlex
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from tfmnist import plots
+from tfmnist.errors import InputError
+from tfmnist.training.metrics import Metrics, measure
+
+LONG_TABLE = 30  # rows from which the table of classes is folded away
+
+
+def write_report(run: Path) -> Path:
+    """Draws the figures of a finished run and writes its page, `report.html`, whose path it returns.
+
+    The page opens from disk, holds its figures, and asks nothing of the network.
+
+    Args:
+        run: a run folder with `result.json`, `metrics.jsonl`, `recipe.toml` and `evaluation.npz`.
+
+    Raises:
+        InputError: a file is missing or damaged.
+
+    Example:
+        >>> write_report(Path("no/such/run"))
+        Traceback (most recent call last):
+        tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder? \
+Finish the run with 'tfmnist train --resume no/such/run'.
+    """
+    result, history, recipe, evaluation = _read(run)
+    metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
+    page = _PAGE.substitute(
+        style=_STYLE,
+        name=escape(result.name),
+        accuracy=_percent(result.test_accuracy),
+        interval=f"{100 * result.test_accuracy_ci95[0]:.2f} to {_percent(result.test_accuracy_ci95[1])}",
+        count=f"{metrics.count:,}",
+        tiles=_tiles(result, metrics),
+        figures="\n".join(_draw(run / "figures", history, metrics, evaluation)),
+        classes=_classes(metrics, evaluation.class_names.tolist()),
+        seconds=_table(("Part", "Seconds"), result.seconds.items()),
+        data=_table(("Data", ""), ((key, value) for key, value in result.data.items() if key != "sha256")),
+        versions=_table(("Software", "Version"), result.versions.items()),
+        recipe=escape(recipe.strip()),
+        weights=escape(result.weights_sha256),
+        digest=escape(str(result.data.get("sha256", "unknown"))),
+        seed=result.seed,
+        run=escape(shlex.quote(str(run))),
+    )
+    path = run / "report.html"
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+class _Result(BaseModel):
+    """The keys of `result.json` that the page shows; others may stand beside them."""
+
+    name: str
+    test_accuracy: float
+    test_accuracy_ci95: tuple[float, float]
+    test_loss: float
+    validation_accuracy: float | None
+    epochs: int
+    steps: int
+    parameters: int
+    seed: int
+    weights_sha256: str
+    seconds: dict[str, float | None]
+    data: dict[str, Any]
+    versions: dict[str, Any]
+
+
+class _Row(BaseModel):
+    """The values of a line of `metrics.jsonl` that are drawn."""
+
+    epoch: int
+    loss: float | None
+    accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """The arrays of `evaluation.npz`, of n examples, C classes and m mistakes, the surest first."""
+
+    labels: NDArray[np.int64]  # [n]
+    probabilities: NDArray[np.float32]  # [n, C]
+    class_names: NDArray[np.str_]  # [C]
+    mistake_index: NDArray[np.int64]  # [m] in [0, n)
+    mistake_images: NDArray[np.uint8]  # [m, H, W]
+    loss: NDArray[np.floating]  # []
+
+    def __post_init__(self) -> None:
+        kinds = {"labels": "i1", "probabilities": "f2", "class_names": "U1", "mistake_index": "i1"}
+        for key, (kind, axes) in {**kinds, "mistake_images": "u3", "loss": "f0"}.items():
+            array: NDArray[Any] = getattr(self, key)
+            if (array.dtype.kind, array.ndim) != (kind, int(axes)):
+                raise ValueError(f"{key!r} is {array.dtype} {list(array.shape)}")
+        (n, classes), m = self.probabilities.shape, len(self.mistake_index)
+        if (len(self.labels), len(self.class_names), len(self.mistake_images)) != (n, classes, m):
+            raise ValueError("its arrays do not fit together")
+        for key, indices, limit in (("labels", self.labels, classes), ("mistake_index", self.mistake_index, n)):
+            if indices.size and not 0 <= indices.min() <= indices.max() < limit:
+                raise ValueError(f"{key!r} is not in [0, {limit})")
+
+
+def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation]:
+    name = "result.json"
+    try:
+        result = _Result.model_validate_json((run / name).read_text(encoding="utf-8"))
+        name = "metrics.jsonl"
+        lines = (run / name).read_text(encoding="utf-8").splitlines()
+        history = [_Row.model_validate_json(line).model_dump() for line in lines]
+        if not history:
+            raise ValueError("no finished epoch")
+        name = "recipe.toml"
+        recipe = (run / name).read_text(encoding="utf-8")
+        name = "evaluation.npz"
+        with (run / name).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            evaluation = _Evaluation(**{field.name: file[field.name] for field in fields(_Evaluation)})
+        return result, history, recipe, evaluation
+    except FileNotFoundError:
+        why = "missing"
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        why = "damaged: " + " ".join(map(str, (*first["loc"], first["msg"])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        why = "damaged: " + " ".join(str(error).split())
+    resume = f"tfmnist train --resume {shlex.quote(str(run))}"
+    raise InputError(f"{run / name}: {why}; is this a run folder? Finish the run with '{resume}'.")
+
+
+def _draw(folder: Path, history: list[dict[str, Any]], metrics: Metrics, evaluation: _Evaluation) -> Iterable[str]:
+    """Writes each figure as PNG and yields it as HTML."""
+    folder.mkdir(exist_ok=True)
+    names: list[str] = evaluation.class_names.tolist()
+    counts, truth = metrics.confusion.sum(axis=1), evaluation.labels[evaluation.mistake_index]
+    shown = evaluation.probabilities[evaluation.mistake_index]
+    guesses, sure = shown.argmax(axis=1), shown.max(axis=1, initial=0)
+    drawn = {
+        "learning_curves": plots.learning_curves(history),
+        "confusion_matrix": plots.confusion(metrics.confusion, names),
+        "per_class": plots.per_class(metrics.recall, metrics.precision, counts, names),
+        "mistakes": plots.mistakes(evaluation.mistake_images, truth, guesses, sure, names),
+        "calibration": plots.calibration_curve(metrics.calibration),
+    }
+    for name, figure in drawn.items():
+        path = folder / f"{name}.png"
+        plots.save(figure, path)
+        width, height = (round(float(size) * 100) for size in figure.get_size_inches())
+        heading, alt, caption = _FIGURES[name]
+        source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        image = f'<img src="{source}" alt="{alt}" width="{width}" height="{height}">'
+        framed = f'<figure><div class="card">{image}</div><figcaption>{caption}</figcaption></figure>'
+        yield f"<section><h2>{heading}</h2>{framed}</section>"
+
+
+def _tiles(result: _Result, metrics: Metrics) -> str:
+    validation, training = result.validation_accuracy, result.seconds.get("train")
+    tiles = [
+        ("Test mistakes", f"{metrics.count - metrics.correct:,}"),
+        ("Test loss", f"{result.test_loss:.4f}"),
+        ("Validation accuracy", "none held out" if validation is None else _percent(validation)),
+        ("Calibration error", _percent(metrics.calibration.error)),
+        ("Parameters", f"{result.parameters:,}"),
+        ("Epochs", f"{result.epochs:,}"),
+        ("Steps", f"{result.steps:,}"),
+        ("Training time", "unknown" if training is None else f"{_text(training)} s"),
+    ]
+    return "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in tiles)
+
+
+def _classes(metrics: Metrics, names: Sequence[str]) -> str:
+    wrong = metrics.confusion * ~np.eye(len(names), dtype=bool)
+    rows: list[list[Any]] = []
+    for row, taken in zip(metrics.to_dict(names)["per_class"], wrong, strict=True):
+        shares = [_percent(row[key]) for key in ("recall", "precision", "f1")]
+        most = f"{names[int(taken.argmax())]} ({int(taken.max()):,})" if taken.any() else "-"
+        rows.append([row["class"], row["count"], *shares, most])
+    table = _table(("Class", "Examples", "Recall", "Precision", "F1", "Top mistake"), rows)
+    return (
+        table if len(names) <= LONG_TABLE else f"<details><summary>All {len(names)} classes</summary>{table}</details>"
+    )
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Returns an HTML table; the first cell of a row is its header."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = ""
+    for first, *rest in rows:
+        cells = "".join(f"<td>{escape(_text(cell))}</td>" for cell in rest)
+        body += f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>'
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else "-" if value is None else str(value)
+
+
+_FIGURES = {  # name: heading, alternative text, caption
+    "learning_curves": (
+        "Learning curves",
+        "Loss, accuracy and learning rate over the epochs, for training and validation.",
+        "Where the dashed validation curve stops following the training curve, examples are being learned by heart.",
+    ),
+    "confusion_matrix": (
+        "What is taken for what",
+        "Confusion matrix: rows are true classes, columns predicted classes.",
+        "Each row shows where the examples of one class went; the darker a blue cell, the more frequent that mistake.",
+    ),
+    "per_class": (
+        "Class by class",
+        "Recall and precision of every class, as dots.",
+        "Recall is the share of a class that was found, precision the share of its predictions that are right.",
+    ),
+    "mistakes": (
+        "The surest mistakes",
+        "Pictures that were classified wrongly, with true class, predicted class and confidence.",
+        "The mistakes made with the highest confidence come first; wrong labels in the data tend to show up here.",
+    ),
+    "calibration": (
+        "Can the confidence be trusted?",
+        "Reliability diagram: accuracy against confidence, above the number of examples.",
+        "Below the dashed line the network is too sure of itself, above it too modest.",
+    ),
+}
+
+_STYLE = """
+:root { --page: #f6f7f9; --ink: #1c2127; --quiet: #5b6570; --card: #fff; --line: #dfe3e8; --accent: #0072b2 }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #14171b; --ink: #e8eaed; --quiet: #9aa4af; --card: #1d2127; --line: #313841; --accent: #56b4e9 }
+}
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
+* { box-sizing: border-box } main { max-width: 960px; margin: auto; padding: 2.5rem 1.25rem 4rem }
+header p, figure, dd { margin: 0 } figcaption, .note { margin: .6rem 0 0 }
+h1 { margin: 0; font-size: clamp(2.6rem, 9vw, 4rem); line-height: 1.2; letter-spacing: -.03em; color: var(--accent) }
+h2 { margin: 3rem 0 .8rem; font-size: 1.25rem } dd { font-size: 1.25rem; font-weight: 600 }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: .75rem; margin: 2rem 0 0 }
+dl div, .card, pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .7rem .9rem }
+.card { background: #fff } img { display: block; max-width: 100%; height: auto; margin: auto }
+header p, dt, figcaption, .note, thead { color: var(--quiet); font-size: .95rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; white-space: nowrap }
+th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); font-weight: 400 }
+th:first-child { text-align: left } .columns td { white-space: normal; overflow-wrap: anywhere }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 1.5rem 2.5rem }
+summary { cursor: pointer; color: var(--accent) }
+pre, code { font: .9rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere } pre, .scroll { overflow-x: auto }
+@media (max-width: 640px) {
+  .card { margin: 0 -1.25rem; padding: .5rem 0; border-radius: 0 } th, td { padding: .35rem .3rem; font-size: .9rem }
+}
+"""
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<title>$name: $accuracy</title>
+<style>$style</style>
+</head><body><main>
+<header><p>Recipe <strong>$name</strong>, test accuracy</p><h1>$accuracy</h1>
+<p>95&nbsp;% interval $interval, on $count test examples that took no part in training</p></header>
+<dl>$tiles</dl>
+$figures
+<section><h2>Numbers of each class</h2>$classes</section>
+<section><h2>The run</h2><div class="columns">$seconds$data$versions</div>
+<p class="note">Seed $seed. Two runs are equal when the SHA-256 of their weights is.<br>
+Weights <code>$weights</code><br>Data <code>$digest</code></p></section>
+<section><h2>Use the model</h2><pre>tfmnist predict $run picture.png
+tfmnist evaluate $run</pre>
+<p class="note">A picture is a PNG or JPEG of one digit, of the size that the model was trained on.</p></section>
+<section><h2>Recipe</h2><details><summary>All that decides the weights</summary><pre>$recipe</pre></details></section>
+</main></body></html>
+""")

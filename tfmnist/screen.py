@@ -1,0 +1,130 @@
+"""What a run and an evaluation look like in a terminal of 80 columns; plain lines where the output is none."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from tfmnist.runs import Event, Run, Started
+from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.metrics import Metrics
+
+_HEAD = "epoch     loss  accuracy  val. loss  val. acc.  learning rate   images/s  seconds"
+
+
+class Screen:
+    """Draws events as they come: a live line for the epoch under way, and one line for each that is done."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[figures]}"))
+        self.bar = Bar(
+            *columns, console=self.console, transient=True, auto_refresh=False, disable=not self.console.is_terminal
+        )
+        self.task = self.bar.add_task("", total=None, figures="", visible=False)
+        self.epochs = 0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Draws one event."""
+        match event:
+            case Started():
+                self._started(event)
+            case Progress():
+                self._progress(event)
+            case Epoch():
+                self._epoch(event)
+            case Run():
+                self._finished(event)
+
+    def _started(self, event: Started) -> None:
+        recipe, digits = event.recipe, event.digits
+        self.epochs = recipe.train.epochs
+        height, width = digits.image_shape
+        lines = [
+            f"recipe   {recipe.name}" + (f": {recipe.about.summary}" if recipe.about.summary else ""),
+            f"data     {digits.source}: {len(digits.train):,} to train, {len(digits.validation):,} to validate, "
+            f"{len(digits.test):,} to test",
+            f"         {digits.classes} classes, {height}x{width} pixels",
+            f"model    {recipe.model.kind}, {event.model.parameter_count:,} parameters, {recipe.train.precision}",
+            *(f"         {note}" for note in event.notes),
+            f"run      {event.path}",
+        ]
+        if event.first_epoch > 1:
+            lines.append(f"resumed  at epoch {event.first_epoch} of {self.epochs}")
+        self.console.print("\n".join([*lines, "", _HEAD]), markup=False)
+        self._live("compiling", 0, 1, "")
+
+    def _progress(self, event: Progress) -> None:
+        figures = f"{event.step:,}/{event.steps:,}  loss {event.loss:.4f}  {event.accuracy:.2%}"
+        figures += f"  {event.images_per_second:,.0f}/s"
+        self._live(f"{event.epoch:>3}/{self.epochs}", event.step, event.steps, figures)
+
+    def _epoch(self, event: Epoch) -> None:
+        self.bar.update(self.task, visible=False)
+        self.bar.refresh()
+        loss = "-" if event.validation_loss is None else f"{event.validation_loss:.4f}"
+        accuracy = "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}"
+        self.console.print(
+            f"{f'{event.epoch}/{self.epochs}':>5} {event.loss:>8.4f} {event.accuracy:>9.2%} {loss:>10} {accuracy:>10} "
+            f"{event.learning_rate:>14.3g} {event.images_per_second:>10,.0f} {event.seconds:>8.1f}",
+            markup=False,
+        )
+
+    def _finished(self, event: Run) -> None:
+        result = event.result
+        low, high = result["test_accuracy_ci95"]
+        seconds = result["seconds"]
+        phases = ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items() if phase != "total")
+        lines = [
+            "",
+            f"test accuracy {result['test_accuracy']:.2%} of {result['data']['test']:,} images "
+            f"(95 % interval {low:.2%} to {high:.2%})",
+            f"weights  sha256 {result['weights_sha256']}",
+            f"seconds  {seconds['total']:.1f}: {phases}",
+        ]
+        if "model" in result:
+            lines.append(f"model    {event.path / result['model']}")
+        if (event.path / "report.html").exists():
+            lines.append(f"report   {event.path / 'report.html'}")
+        self.console.print("\n".join(lines), markup=False)
+
+    def _live(self, title: str, done: int, total: int, figures: str) -> None:
+        self.bar.update(self.task, description=title, completed=done, total=total, figures=figures, visible=True)
+        self.bar.refresh()
+
+
+def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> None:
+    """Prints accuracy with its interval, loss, calibration, and a table of the classes."""
+    console = Console(highlight=False)
+    low, high = metrics.accuracy_ci95
+    console.print(title, markup=False, soft_wrap=True)
+    console.print(
+        f"accuracy {metrics.accuracy:.2%}, {metrics.correct:,} of {metrics.count:,} "
+        f"(95 % interval {low:.2%} to {high:.2%})\n"
+        f"loss {metrics.loss:.4f}, calibration error {metrics.calibration.error:.2%}",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for name in ("images", "precision", "recall", "F1", "most taken for"):
+        table.add_column(name, justify="right")
+    for index, name in enumerate(class_names):
+        row = metrics.confusion[index].copy()
+        row[index] = 0
+        mistaken = f"{class_names[int(row.argmax())]} ({row.max()})" if row.max() else "-"
+        values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
+        table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, mistaken)
+    console.print(table)

@@ -1,0 +1,62 @@
+"""Checkpoints: one `.npz` a checkpoint, readable with NumPy alone, written whole or not at all.
+
+It holds `weights/...`, `optimizer/...` (slots and step), `averages/...` and `best/...` where there are any, and as text
+`state` (JSON) and `recipe` (TOML). No state of an iterator or generator is needed: order, augmentation and dropout are
+functions of the seed, the epoch and the step. Each array carries a checksum, so a damaged file is noticed.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tfmnist.errors import InputError
+from tfmnist.files import read_npz, write_npz
+from tfmnist.training.loop import State, Trainer
+
+_KEEP = 2  # the newest, and one more in case it is damaged
+
+
+def save_checkpoint(folder: Path, trainer: Trainer, recipe: str) -> Path:
+    """Writes `folder/step-NNNNNNNN.npz` and removes all but the newest two."""
+    arrays = {name: variable.numpy() for name, variable in trainer.named_variables().items()}
+    arrays |= {f"best/{name}": array for name, array in (trainer.best_weights or {}).items()}
+    arrays |= {"state": np.array(json.dumps(asdict(trainer.state))), "recipe": np.array(recipe)}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{int(arrays['optimizer/step']):08d}.npz"
+    write_npz(path, arrays)
+    for old in list_checkpoints(folder)[:-_KEEP]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Returns the checkpoints, oldest first."""
+    return sorted(folder.glob("step-*.npz"))
+
+
+def restore_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Sets weights, slots, averages and state to the checkpoint's; on an error the trainer is as it was.
+
+    Raises:
+        InputError: the file is damaged, or belongs to another network or optimizer.
+    """
+    try:
+        arrays = read_npz(path)
+        state = State(**json.loads(str(arrays.pop("state"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: the checkpoint is damaged ({error}); delete it to go on from the one before."
+        ) from None
+    variables = trainer.named_variables()
+    for name, variable in variables.items():
+        shape = tuple(variable.shape)
+        if name not in arrays or arrays[name].shape != shape:
+            found = "nothing" if name not in arrays else f"{arrays[name].shape}"
+            raise InputError(f"{path}: {name} is {found}, expected {shape}; the checkpoint belongs to another recipe.")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
+    trainer.best_weights = best or None
+    trainer.state = state

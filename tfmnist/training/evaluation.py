@@ -1,0 +1,82 @@
+"""Evaluation: every example counted once, sums divided once."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfmnist.data.sources import Split
+from tfmnist.errors import InputError
+from tfmnist.files import write_npz
+from tfmnist.nn.losses import LOSSES, probabilities
+from tfmnist.training.metrics import Metrics, measure
+
+_BATCH = 1000
+_MISTAKES = 32
+
+
+class Classifier(Protocol):
+    """A network, or an exported model."""
+
+    image_shape: tuple[int, int]
+    classes: int
+
+    def logits(self, images: Any) -> tf.Tensor:
+        """uint8 `[n, height, width]` to float32 `[n, classes]`."""
+        ...
+
+
+def evaluate(model: Classifier, split: Split, loss: str = "cross_entropy") -> Metrics:
+    """Measures a network or an exported model on a split.
+
+    Args:
+        model: `tfmnist.MLP`, `tfmnist.CNN`, or what `tfmnist.load_exported` returns.
+        split: images and labels.
+        loss: `cross_entropy` or `quadratic`; without smoothing or penalties, which belong to training.
+
+    Raises:
+        InputError: the images have another size than the model's, or a label is beyond its classes.
+    """
+    return outputs(model, split, loss)[0]
+
+
+def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tuple[Metrics, np.ndarray]:
+    """Like `evaluate`, with the probabilities: float32 `[n, classes]`."""
+    if split.image_shape != model.image_shape:
+        raise InputError(
+            f"images are {_size(split.image_shape)} but the model takes {_size(model.image_shape)}; "
+            "evaluate it on data of its own size."
+        )
+    if len(split) and int(split.labels.max()) >= model.classes:
+        raise InputError(
+            f"label {int(split.labels.max())} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}."
+        )
+    found, total = [np.zeros((0, model.classes), np.float32)], 0.0
+    for start in range(0, len(split), _BATCH):
+        images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
+        logits = model.logits(images)
+        total += float(tf.reduce_sum(tf.cast(LOSSES[loss](logits, tf.constant(labels)), tf.float64)))
+        found.append(probabilities(loss, logits).numpy())
+    shares = np.concatenate(found)
+    return measure(split.labels, shares, total / max(1, len(split))), shares
+
+
+def write_evaluation(path: Path, split: Split, shares: np.ndarray, loss: float, class_names: tuple[str, ...]) -> None:
+    """Writes what a report needs of an evaluation: labels, probabilities, and the surest mistakes with their images."""
+    predictions, sureness = shares.argmax(axis=1), shares.max(axis=1)
+    wrong = np.flatnonzero(predictions != split.labels)
+    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:_MISTAKES]
+    arrays = {
+        "labels": split.labels,
+        "probabilities": shares,
+        "loss": np.array(loss),
+        "class_names": np.array(class_names),
+        "mistake_index": surest,
+        "mistake_images": split.take(surest)[0],
+    }
+    write_npz(path, arrays)
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]}x{shape[1]}"

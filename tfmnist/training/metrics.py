@@ -1,0 +1,196 @@
+"""Exact classification metrics: examples are counted as integers, and every rate divides once.
+
+Plain NumPy, so the same numbers come out of an evaluation, a test and a report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Returns the score interval for the rate behind `correct` successes in `count` trials.
+
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = correct/n. Unlike p ± z √(p(1-p)/n) it stays within
+    [0, 1] and keeps its width at p = 0 and p = 1. Nothing counted, nothing known: (0.0, 1.0).
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+
+    Args:
+        correct: successes, 0 to `count`.
+        count: trials, 0 or more.
+        z: quantile of the normal distribution; the default gives 95 %.
+
+    Example:
+        >>> low, high = wilson_interval(9_800, 10_000)
+        >>> f"{low:.4f} to {high:.4f}"
+        '0.9771 to 0.9826'
+    """
+    assert 0 <= correct <= count, (correct, count)
+    if count == 0:
+        return 0.0, 1.0
+    rate = correct / count
+    middle = rate + z * z / (2 * count)
+    half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    # At the ends the formula gives 0 and 1 exactly; rounding must not.
+    low = 0.0 if correct == 0 else (middle - half) / scale
+    high = 1.0 if correct == count else (middle + half) / scale
+    return low, high
+
+
+def confusion_matrix(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> Ints:
+    """Counts the pairs of true and predicted class.
+
+    Args:
+        labels: integers [n] in [0, classes), the true classes.
+        predictions: integers [n] in [0, classes).
+        classes: number of classes, C.
+
+    Returns:
+        int64 [C, C]; rows are the true, columns the predicted classes.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=2).tolist()
+        [[1, 0], [1, 1]]
+    """
+    assert labels.shape == predictions.shape, (labels.shape, predictions.shape)
+    pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
+    return np.bincount(pairs, minlength=classes * classes).astype(np.int64).reshape(classes, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How well the confidence of the predictions matches their accuracy.
+
+    `edges` float64 [bins + 1] from 0 to 1, `counts` int64 [bins], mean `confidence` and `accuracy` float64 [bins]
+    (0 where a bin is empty), and `error`, the expected calibration error in [0, 1].
+    """
+
+    edges: Floats
+    counts: Ints
+    confidence: Floats
+    accuracy: Floats
+    error: float
+
+
+def calibration(labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = 15) -> Calibration:
+    """Bins the predictions by confidence, the largest probability, and compares it with the accuracy.
+
+    Bin b holds the confidences in (b/bins, (b+1)/bins]; error = Σ_b count_b/n · |accuracy_b - confidence_b|.
+
+    Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017, equations 2, 3 and 5.
+
+    Args:
+        labels: integers [n] in [0, C), the true classes.
+        probabilities: floats [n, C] in [0, 1].
+        bins: number of bins of equal width.
+
+    Example:
+        >>> found = calibration(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]]), bins=2)
+        >>> found.counts.tolist(), found.accuracy.tolist(), found.error
+        ([0, 2], [0.0, 0.5], 0.25)
+    """
+    sure: Floats = probabilities.max(axis=1, initial=0).astype(np.float64)
+    right = (_best(probabilities) == labels).astype(np.int64)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    bin_of = np.digitize(sure, edges[1:-1], right=True)
+    counts = np.bincount(bin_of, minlength=bins).astype(np.int64)
+    confidence = _ratio(np.bincount(bin_of, weights=sure, minlength=bins), counts)
+    accuracy = _ratio(np.bincount(bin_of, weights=right, minlength=bins), counts)
+    error = float(np.sum(counts * np.abs(accuracy - confidence)) / max(len(sure), 1))
+    return Calibration(edges, counts, confidence, accuracy, error)
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """What a classifier did on a set of `count` examples of C classes.
+
+    `accuracy` is correct/count in [0, 1] with its 95 % interval; `confusion` int64 [C, C] has the true classes as rows;
+    `precision`, `recall` and `f1` are float64 [C] in [0, 1], and 0 where nothing was predicted or nothing was there.
+    """
+
+    count: int
+    correct: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    loss: float
+    confusion: Ints
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    calibration: Calibration
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Returns the numbers as plain lists, ints and floats, ready for JSON.
+
+        Example:
+            >>> found = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
+            >>> found.to_dict(["zero", "one"])["per_class"][0]
+            {'class': 'zero', 'count': 1, 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666}
+        """
+        assert len(class_names) == len(self.recall), (len(class_names), len(self.recall))
+        columns = (self.confusion.sum(axis=1), self.precision, self.recall, self.f1)
+        rows = zip(class_names, *(column.tolist() for column in columns), strict=True)
+        keys = ("class", "count", "precision", "recall", "f1")
+        return {
+            "count": self.count,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "accuracy_ci95": list(self.accuracy_ci95),
+            "loss": self.loss,
+            "calibration_error": self.calibration.error,
+            "per_class": [dict(zip(keys, (str(name), *numbers), strict=True)) for name, *numbers in rows],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def measure(labels: Ints, probabilities: NDArray[np.float32], loss: float) -> Metrics:
+    """Measures predictions, the classes of largest probability, against the true classes.
+
+    With t[c] the examples of class c, p[c] the predictions of it and m = the confusion matrix: recall = m[c, c]/t[c],
+    precision = m[c, c]/p[c], and f1 = 2 m[c, c]/(t[c] + p[c]), their harmonic mean.
+
+    Args:
+        labels: int64 [n] in [0, C); n may be 0.
+        probabilities: float32 [n, C] in [0, 1].
+        loss: the mean loss over the same examples; it is handed on.
+
+    Example:
+        >>> found = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
+        >>> found.correct, found.accuracy, found.recall.tolist()
+        (1, 0.5, [1.0, 0.0])
+    """
+    count, classes = probabilities.shape
+    confusion = confusion_matrix(labels, _best(probabilities), classes)
+    hits, true, predicted = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    correct = int(hits.sum())
+    return Metrics(
+        count=count,
+        correct=correct,
+        accuracy=correct / count if count else 0.0,
+        accuracy_ci95=wilson_interval(correct, count),
+        loss=float(loss),
+        confusion=confusion,
+        precision=_ratio(hits, predicted),
+        recall=_ratio(hits, true),
+        f1=_ratio(2 * hits, true + predicted),
+        calibration=calibration(labels, probabilities),
+    )
+
+
+def _best(probabilities: NDArray[np.floating]) -> Ints:
+    """Returns the class of the largest probability, the first where several are equal."""
+    return probabilities.argmax(axis=1).astype(np.int64)
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Divides, and gives 0 where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.zeros(whole.shape, np.float64), where=whole != 0)

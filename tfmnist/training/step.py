@@ -1,0 +1,109 @@
+"""One step of training on the tape, and the compiled loop that does many of them in one call."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from tfmnist.nn.losses import LOSSES, penalty
+from tfmnist.nn.models import Network, to_unit
+from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
+from tfmnist.recipe import Loss
+
+CompileMode = Literal["xla", "graph", "eager"]
+Steps = Callable[[tf.Tensor, tf.Tensor, int], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]
+
+
+class Averages(tf.Module):
+    """Exponential moving average of the weights (Polyak and Juditsky 1992): a ← d a + (1 - d) w after each step.
+
+    d = min(decay, (1 + t) / (10 + t)), so that the first, poor weights are soon forgotten. The statistics of batch
+    normalisation are averaged along: those of the last weights would not fit the averaged ones.
+    """
+
+    def __init__(self, model: Network, decay: float):
+        super().__init__()
+        self.decay = decay
+        self.source = list(model.named_variables().items())
+        self.shadow = [tf.Variable(v, trainable=False, name=f"averages/{name}") for name, v in self.source]
+
+    def update(self, step: tf.Tensor) -> None:
+        """Moves the averages towards the weights; step: int64 scalar, the number of steps done."""
+        t = tf.cast(step, tf.float32)
+        rest = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
+        for shadow, (_, variable) in zip(self.shadow, self.source):
+            shadow.assign_sub(rest * (shadow - variable))
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Returns the averages under the names of what they average."""
+        return {name: shadow for shadow, (name, _) in zip(self.shadow, self.source)}
+
+
+def train_step(
+    model: Network,
+    optimizer: Optimizer,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    loss: Loss,
+    precision: str = "float32",
+    clip_norm: float = 0.0,
+    averages: Averages | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Forward, loss, tape, update: one step on one batch.
+
+    Args:
+        model: the network; its variables are changed.
+        optimizer: over `model.parameters`.
+        images: uint8 `[batch, height, width]`.
+        labels: int64 `[batch]`.
+        loss: which loss, smoothing and penalties.
+        precision: dtype of the forward and backward pass.
+        clip_norm: limit of the gradients' global norm, 0 for none.
+        averages: updated too, where given.
+
+    Returns:
+        The batch's mean loss, penalties included, float32 scalar; and how many it got right, int64 scalar.
+    """
+    options = {"label_smoothing": loss.label_smoothing} if loss.kind == "cross_entropy" else {}
+    parameters = model.parameters
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(parameters)
+        logits = model.forward(to_unit(images, tf.as_dtype(precision)), training=True, step=optimizer.step)
+        value = tf.reduce_mean(LOSSES[loss.kind](logits, labels, **options))
+        value += penalty([p for p in parameters if p.shape.rank >= 2], loss.l1, loss.l2)
+    gradients: Any = tape.gradient(value, parameters)
+    if clip_norm:
+        gradients = clip_by_global_norm(gradients, clip_norm)
+    optimizer.apply(gradients)
+    if averages is not None:
+        averages.update(optimizer.step)
+    correct = tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
+    return value, correct
+
+
+def make_steps(step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode) -> Steps:
+    """Returns a function that does the first `count` steps of a block, in one compiled call.
+
+    It stops early at a loss that is not finite. Arguments: images uint8 `[block, batch, height, width]`, labels int64
+    `[block, batch]`, count. Returns the sum over examples of the loss (float64), how many were right (int64), the
+    number of steps done (int64) and the last loss (float32). `eager` runs the same loop operation by operation.
+    """
+
+    def body(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> Any:
+        batch = tf.cast(tf.shape(labels)[1], tf.float64)
+
+        def go_on(index: tf.Tensor, _: Any, __: Any, last: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(index < count, tf.math.is_finite(last))
+
+        def do_one(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, _: Any) -> Any:
+            value, right = step(images[index], labels[index])
+            return index + 1, total + tf.cast(value, tf.float64) * batch, correct + right, value
+
+        start = (tf.constant(0, tf.int64), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64), tf.constant(0.0))
+        done, total, correct, last = tf.while_loop(go_on, do_one, start, parallel_iterations=1)
+        return total, correct, done, last
+
+    if mode != "eager":
+        body = tf.function(body, jit_compile=mode == "xla", autograph=False)
+    return lambda images, labels, count: body(images, labels, tf.constant(count, tf.int64))
