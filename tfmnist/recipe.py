@@ -149,7 +149,7 @@ class Optimizer(Section):
     beta2: Fraction = 0.999
     """adam, adamw: decay of the gradient's mean square."""
     epsilon: Positive = 1e-8
-    """rmsprop, adam, adamw: added to the root of the mean square."""
+    """adam, adamw: added to the root of the mean square; rmsprop: under the root."""
     weight_decay: NotNegative = 0.01
     """adamw: decoupled decay of the kernels, times the learning rate, a step."""
     clip_norm: NotNegative = 0.0

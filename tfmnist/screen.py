@@ -13,7 +13,8 @@ from tfmnist.runs import Event, Run, Started
 from tfmnist.training.loop import Epoch, Progress
 from tfmnist.training.metrics import Metrics
 
-_HEAD = "epoch     loss  accuracy  val. loss  val. acc.  learning rate   images/s  seconds"
+_ROW = "{:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}"
+_HEAD = _ROW.format("epoch", "loss", "accuracy", "val loss", "val acc", "rate", "images/s", "seconds")
 
 
 class Screen:
@@ -77,13 +78,23 @@ class Screen:
         self.bar.refresh()
         loss = "-" if event.validation_loss is None else f"{event.validation_loss:.4f}"
         accuracy = "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}"
-        self.console.print(
-            f"{f'{event.epoch}/{self.epochs}':>5} {event.loss:>8.4f} {event.accuracy:>9.2%} {loss:>10} {accuracy:>10} "
-            f"{event.learning_rate:>14.3g} {event.images_per_second:>10,.0f} {event.seconds:>8.1f}",
-            markup=False,
+        row = _ROW.format(
+            f"{event.epoch}/{self.epochs}",
+            f"{event.loss:.4f}",
+            f"{event.accuracy:.2%}",
+            loss,
+            accuracy,
+            f"{event.learning_rate:.3g}",
+            f"{event.images_per_second:,.0f}",
+            f"{event.seconds:.1f}",
         )
+        self.console.print(row, markup=False)
+        if event.epoch == self.epochs:
+            self._live("evaluating, exporting, drawing", 1, 1, "")
 
     def _finished(self, event: Run) -> None:
+        self.bar.update(self.task, visible=False)
+        self.bar.refresh()
         result = event.result
         low, high = result["test_accuracy_ci95"]
         seconds = result["seconds"]

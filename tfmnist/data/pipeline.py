@@ -61,11 +61,11 @@ class Plan:
 
 
 def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int) -> Plan:
-    """Returns the plan; `block="auto"` takes about `images_a_block` images, in blocks of nearly equal length."""
+    """Returns the plan; `block="auto"` takes about `images_a_block` images a block, all blocks of nearly one length."""
     full = count // batch_size
-    if block == "auto":
-        block = max(1, images_a_block // batch_size)
-    number = max(1, -(-full // int(block)))
+    if block != "auto":
+        return Plan(count, batch_size, min(int(block), max(1, full)))
+    number = max(1, round(full * batch_size / images_a_block))
     return Plan(count, batch_size, max(1, -(-full // number)))
 
 
@@ -105,7 +105,8 @@ def stream_blocks(
         tf.TensorSpec([None, None], tf.int64),
         tf.TensorSpec([], tf.int64),
     )
-    blocks = tf.data.Dataset.from_generator(lambda: _gather(split, plan, seed, cuts), output_signature=signature)
+    once = [_gather(split, plan, seed, cuts)]  # popped, because TensorFlow keeps the function for ever, images and all
+    blocks = tf.data.Dataset.from_generator(lambda: once.pop(), output_signature=signature)
     if augment is not None and augment != Augment():
         blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))
     for (epoch, first, end), (images, labels, _) in zip(cuts, blocks.prefetch(2)):

@@ -138,6 +138,8 @@ class Dropout(Layer):
 
     def __init__(self, input_shape: Shape, rate: float, *, seed: int = 0, name: str = "dropout"):
         super().__init__(name, input_shape)
+        if not 0 <= rate < 1:
+            raise InputError(f"layer {name}: rate must be at least 0 and less than 1, got {rate}.")
         self.rate, self.key = rate, seeds.key(seed, name)
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
@@ -146,7 +148,9 @@ class Dropout(Layer):
         if step is None:
             raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
         seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
-        kept = tf.random.stateless_uniform(tf.shape(x), seed=seed, alg="philox") >= self.rate
+        # whole numbers, because XLA makes other floats of the same bits
+        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")
+        kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
 
 

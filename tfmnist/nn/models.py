@@ -44,9 +44,12 @@ class Network(tf.Module):
             step: int64 scalar, the number of steps done; only dropout in training needs it.
         """
         x = images
+        if self.has_convolutions and not training:  # oneDNN gives no images the channels of the input: add one
+            x = tf.pad(x, [[0, tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)], [0, 0], [0, 0]])
         for layer in self.layers[:-1]:
             x = layer.forward(x, training, step)
-        return self.layers[-1].forward(tf.cast(x, tf.float32), training, step)
+        logits = self.layers[-1].forward(tf.cast(x, tf.float32), training, step)
+        return logits if training else logits[: tf.shape(images)[0]]
 
     def logits(self, images: Any) -> tf.Tensor:
         """Returns the logits, float32 `[n, classes]`, of images as they are stored: uint8 `[n, height, width]`."""
@@ -125,7 +128,8 @@ class MLP(Network):
     ):
         super().__init__(image_shape, classes, "mlp")
         _check(activation, classes, hidden)
-        options = {"bias": bias, "initializer": initializer, "init_scale": init_scale, "seed": seed}
+        # a bias before batch normalisation would be subtracted again with the mean
+        options = {"bias": bias and not batch_norm, "initializer": initializer, "init_scale": init_scale, "seed": seed}
         flatten = Flatten(self.image_shape)
         self.layers = [flatten]
         inputs = flatten.output_shape[0]
@@ -138,7 +142,7 @@ class MLP(Network):
             if dropout:
                 self.layers.append(Dropout(shape, dropout, seed=seed, name=f"dropout_{number}"))
             inputs = units
-        self.layers.append(Dense(inputs, classes, name="logits", **options))
+        self.layers.append(Dense(inputs, classes, name="logits", **{**options, "bias": bias}))
 
 
 class CNN(Network):
@@ -168,7 +172,6 @@ class CNN(Network):
     ):
         super().__init__(image_shape, classes, "cnn")
         _check(activation, classes, ())
-        # a bias before batch normalisation would be subtracted again with the mean
         options = {"bias": bias and not batch_norm, "initializer": initializer, "init_scale": init_scale, "seed": seed}
         self.layers = [Reshape(self.image_shape)]
         counts: dict[str, int] = {}
@@ -233,7 +236,7 @@ def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: i
 
 def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:
     """Returns uint8 images, 0 to 255, as `dtype` in [0, 1]: the one normalisation there is, exported with the model."""
-    return tf.cast(images, dtype) * tf.constant(1.0 / 255.0, dtype)
+    return tf.cast(tf.cast(images, tf.float32) * (1.0 / 255.0), dtype)
 
 
 def _check(activation: str, classes: int, hidden: Sequence[int]) -> None:

@@ -5,6 +5,7 @@
 rounding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -71,8 +72,8 @@ def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
 def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
     """Scales all gradients by limit / ‖g‖ where their common norm ‖g‖ exceeds limit (Pascanu et al. 2013)."""
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
-    # written so that a norm that is not finite makes the gradients so too: divergence must not be hidden
-    scale = limit / tf.maximum(norm, limit)
+    # a norm that is not finite makes the gradients so too: divergence must not be hidden
+    scale = tf.where(tf.math.is_finite(norm), limit / tf.maximum(norm, limit), math.nan)
     return [g * scale for g in gradients]
 
 
@@ -243,7 +244,9 @@ class Adam(Optimizer):
         _fraction("beta1", beta1)
         _fraction("beta2", beta2)
         _positive("epsilon", epsilon)
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        # as float32 has them, so that 1 - beta is the same number in the rule and in its bias correction
+        self.beta1, self.beta2 = (float(tf.constant(beta, tf.float32)) for beta in (beta1, beta2))
+        self.epsilon = epsilon
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
         m, v = slots

@@ -1,0 +1,26 @@
+"""What all tests share: a quiet TensorFlow that cannot import Keras, and small real data."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # the package promises to work without
+
+import numpy as np
+import pytest
+
+from tfmnist.data.sources import load
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An .npz of 600 training and 200 test images of MNIST, all ten classes in both."""
+    digits = load("mnist", validation=0)
+    arrays: dict[str, Any] = {}
+    for name, split, count in (("train", digits.train, 600), ("test", digits.test, 200)):
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = split.images[:count], split.labels[:count]
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(path, **arrays)
+    return path

@@ -1,0 +1,208 @@
+"""From arrays to blocks: every example once an epoch, in an order that depends on the seed and the epoch alone."""
+
+import gc
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tfmnist import seeds
+from tfmnist.data.pipeline import Block, Plan, make_plan, stream_blocks
+from tfmnist.data.sources import Split
+from tfmnist.recipe import Augment
+
+Array = NDArray[Any]
+
+
+def numbered(count: int, rows: Array | None = None) -> Split:
+    """Images of 2 x 3 pixels that say which they are, in the first two pixels; so do the labels."""
+    number = np.arange(count)
+    images = np.zeros([count, 2, 3], np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = number % 256, number // 256
+    return Split(images, number, rows)
+
+
+def read(block: Block) -> list[list[int]]:
+    """The numbers of the examples in each step of a block, padding left out; images and labels must agree."""
+    steps = block.end - block.first
+    images, labels = np.asarray(block.images)[:steps].astype(int), np.asarray(block.labels)[:steps]
+    numbers = images[..., 0, 0] + 256 * images[..., 0, 1]
+    assert np.array_equal(numbers, labels)
+    return numbers.tolist()
+
+
+def batches(split: Split, plan: Plan, seed: int = 1, epochs: range = range(1), skip: int = 0) -> list[list[int]]:
+    return [batch for block in stream_blocks(split, plan, seed=seed, epochs=epochs, skip=skip) for batch in read(block)]
+
+
+plans = st.builds(Plan, count=st.integers(1, 500), batch_size=st.integers(1, 60), block=st.integers(1, 40))
+
+
+@given(plans)
+def test_blocks_cover_every_step_once(plan: Plan) -> None:
+    assert plan.steps == -(-plan.count // plan.batch_size)
+    assert plan.full * plan.batch_size + plan.short == plan.count
+    assert [step for first, end in plan.blocks for step in range(first, end)] == list(range(plan.steps))
+    assert all(0 < end - first <= plan.block for first, end in plan.blocks)
+
+
+@given(plans)
+def test_blocks_have_two_shapes_at_most(plan: Plan) -> None:
+    shapes = {(plan.block, plan.batch_size) if first < plan.full else (1, plan.short) for first, _ in plan.blocks}
+    assert shapes == set(plan.shapes)
+    assert len(plan.shapes) == len(shapes) <= 2
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.integers(1, 400))
+def test_automatic_blocks_have_about_the_images_asked_for(count: int, batch: int, images: int) -> None:
+    plan = make_plan(count, batch, "auto", images)
+    assert plan.block == 1 or plan.block * batch <= 1.5 * images + batch
+    full = [end - first for first, end in plan.blocks if first < plan.full]
+    assert sum(plan.block - steps for steps in full) < max(1, plan.block)  # padding, of one block at most
+    assert all(steps == plan.block for steps in full[:-1])
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.integers(1, 40))
+def test_a_block_that_is_given_is_kept(count: int, batch: int, block: int) -> None:
+    plan = make_plan(count, batch, block, 100)
+    assert all(end - first == block for first, end in plan.blocks[:-2])
+    assert all(end - first <= block for first, end in plan.blocks)
+
+
+def test_a_block_longer_than_an_epoch_is_not_padded_beyond_it() -> None:
+    assert make_plan(23, 5, 1_000_000, 100).shapes == [(4, 5), (1, 3)]
+    assert make_plan(3, 5, 1_000_000, 100).shapes == [(1, 3)]
+
+
+def test_a_short_last_batch_is_a_block_of_its_own() -> None:
+    plan = Plan(count=23, batch_size=5, block=3)
+    assert (plan.steps, plan.full, plan.short) == (5, 4, 3)
+    assert plan.blocks == [(0, 3), (3, 4), (4, 5)]
+    blocks = list(stream_blocks(numbered(23), plan, seed=1, epochs=range(1)))
+    assert [tuple(block.images.shape) for block in blocks] == [(3, 5, 2, 3), (3, 5, 2, 3), (1, 3, 2, 3)]
+    assert [tuple(block.labels.shape) for block in blocks] == [(3, 5), (3, 5), (1, 3)]
+    assert {(block.images.dtype.name, block.labels.dtype.name) for block in blocks} == {("uint8", "int64")}
+    assert [(block.epoch, block.first, block.end) for block in blocks] == [(0, 0, 3), (0, 3, 4), (0, 4, 5)]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(23, 5), (20, 5), (5, 8), (1, 1), (300, 7)])
+def test_every_example_comes_once_an_epoch_in_the_order_of_the_seed(count: int, batch_size: int) -> None:
+    found = batches(numbered(count), Plan(count, batch_size, 3))
+    assert [len(batch) for batch in found] == [batch_size] * (count // batch_size) + [count % batch_size] * (
+        count % batch_size > 0
+    )
+    order = [number for batch in found for number in batch]
+    assert sorted(order) == list(range(count))
+    assert order == seeds.permutation(1, 0, count).tolist()
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    split, plan = numbered(23), Plan(23, 5, 3)
+    orders = [batches(split, plan, seed, range(epoch, epoch + 1)) for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert len({str(order) for order in orders}) == 6
+    assert batches(split, plan, 1, range(2, 3)) == orders[-1]
+
+
+def test_one_stream_runs_through_many_epochs() -> None:
+    split, plan = numbered(23), Plan(23, 5, 3)
+    blocks = list(stream_blocks(split, plan, seed=1, epochs=range(1, 4)))
+    assert [block.epoch for block in blocks] == [1] * 3 + [2] * 3 + [3] * 3
+    single = [batch for epoch in (1, 2, 3) for batch in batches(split, plan, 1, range(epoch, epoch + 1))]
+    assert [batch for block in blocks for batch in read(block)] == single
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_skipping_leaves_exactly_the_remaining_batches(block: int) -> None:
+    split, plan = numbered(23), Plan(23, 5, block)
+    whole = batches(split, plan, epochs=range(1, 3))
+    for skip in range(plan.steps + 1):
+        blocks = list(stream_blocks(split, plan, seed=1, epochs=range(1, 3), skip=skip))
+        assert [batch for block in blocks for batch in read(block)] == whole[skip:]
+        assert (blocks[0].epoch, blocks[0].first) == divmod(plan.steps + skip, plan.steps)
+        assert {tuple(block.labels.shape) for block in blocks} <= set(plan.shapes)
+
+
+def test_batches_do_not_depend_on_the_block() -> None:
+    split = numbered(23)
+    one, three, many = (batches(split, Plan(23, 5, block), epochs=range(2)) for block in (1, 3, 100))
+    assert one == three == many
+
+
+def test_a_split_by_rows_gives_those_rows() -> None:
+    rows = np.arange(3, 40, 2)
+    found = batches(numbered(50, rows), Plan(len(rows), 4, 2))
+    assert sorted(number for batch in found for number in batch) == rows.tolist()
+
+
+def test_a_mapped_file_can_be_streamed(tmp_path: Path) -> None:
+    split = numbered(23)
+    np.save(tmp_path / "images.npy", split.images)
+    mapped = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(23))
+    assert batches(mapped, Plan(23, 5, 3)) == batches(split, Plan(23, 5, 3))
+
+
+def test_a_stream_can_be_closed_early_and_started_again() -> None:
+    split, plan = numbered(300), Plan(300, 5, 2)
+    for _ in range(3):
+        stream: Any = stream_blocks(split, plan, seed=1, epochs=range(1000))
+        first = read(next(stream))
+        stream.close()
+        assert first == batches(split, plan)[:2]
+
+
+@pytest.mark.parametrize("taken", [1, 15], ids=["closed early", "read to its end"])
+def test_a_stream_that_is_over_lets_go_of_the_images(taken: int) -> None:
+    split = numbered(23)
+    stream: Any = stream_blocks(split, Plan(23, 5, 1), seed=1, epochs=range(3))
+    for _ in range(taken):
+        next(stream)
+    stream.close()
+    kept = weakref.ref(split)
+    del split, stream
+    for _ in range(100):  # the thread that prefetched may take a moment
+        gc.collect()
+        if kept() is None:
+            break
+        time.sleep(0.02)
+    assert kept() is None
+
+
+def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1) -> list[Array]:
+    random = np.random.default_rng(0)
+    split = Split(random.integers(0, 256, [23, 6, 6], np.uint8), np.arange(23))
+    stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=augment)
+    return [np.asarray(images) for block in stream for images in block.images[: block.end - block.first]]
+
+
+def same(one: list[Array], other: list[Array]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_augmented_images_depend_on_neither_block_nor_skip() -> None:
+    augment = Augment(rotate=20, shift=1, scale=0.1)
+    whole = moved(Plan(23, 5, 3), augment)
+    assert not same(whole, moved(Plan(23, 5, 3), None))
+    for block in (1, 100):
+        assert same(whole, moved(Plan(23, 5, block), augment))
+    for skip in (1, 3, 4):
+        assert same(whole[skip:], moved(Plan(23, 5, 3), augment, skip))
+
+
+def test_an_empty_augmentation_is_none() -> None:
+    assert same(moved(Plan(23, 5, 3), Augment()), moved(Plan(23, 5, 3), None))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 6), st.integers(0, 2**63 - 1), st.data())
+def test_any_plan_and_seed_resumes_anywhere(count: int, batch: int, block: int, seed: int, data: st.DataObject) -> None:
+    split, plan = numbered(count), make_plan(count, batch, block, 10)
+    skip = data.draw(st.integers(0, plan.steps - 1))
+    whole = batches(split, plan, seed)
+    assert sorted(number for batch in whole for number in batch) == list(range(count))
+    assert batches(split, plan, seed, skip=skip) == whole[skip:]

@@ -1,0 +1,124 @@
+"""Losses: against float64 sums written out here, at the extremes too, with the gradients that calculus gives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfmnist.nn.losses import LOSSES, cross_entropy, penalty, probabilities, quadratic
+
+Array = NDArray[Any]
+
+LOGITS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32) * 3
+LABELS = np.array([0, 3, 1, 1, 2])
+ONE_HOT = np.eye(4)[LABELS]
+
+
+def log_softmax(logits: Array) -> Array:
+    z = logits.astype(np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
+def gradient(kind: str, logits: Array, labels: Array, **options: float) -> Array:
+    with tf.GradientTape() as tape:
+        z = tf.constant(logits)
+        tape.watch(z)
+        value = tf.reduce_sum(LOSSES[kind](z, tf.constant(labels), **options))
+    result: Any = tape.gradient(value, z)
+    return result.numpy()
+
+
+def test_cross_entropy_is_minus_the_log_of_the_softmax() -> None:
+    loss = cross_entropy(tf.constant(LOGITS), tf.constant(LABELS)).numpy()
+    assert loss.dtype == np.float32
+    assert loss.shape == (5,)
+    np.testing.assert_allclose(loss, -log_softmax(LOGITS)[np.arange(5), LABELS], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5, 0.9])
+def test_label_smoothing_spreads_a_share_over_all_classes(smoothing: float) -> None:
+    loss = cross_entropy(tf.constant(LOGITS), tf.constant(LABELS), smoothing)
+    targets = (1 - smoothing) * ONE_HOT + smoothing / 4
+    np.testing.assert_allclose(loss, -(targets * log_softmax(LOGITS)).sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_cross_entropy_of_huge_logits_is_finite(mode: str) -> None:
+    logits = np.array([[1e4, -1e4, 0.0], [1e30, 0.0, 0.0], [-1e30, -1e30, -1e30]], np.float32)
+    labels = np.array([1, 0, 2])
+    function: Any = cross_entropy
+    if mode != "eager":
+        function = tf.function(cross_entropy, jit_compile=mode == "xla")
+    np.testing.assert_allclose(function(tf.constant(logits), tf.constant(labels)), [2e4, 0.0, np.log(3)], rtol=1e-6)
+    assert np.isfinite(gradient("cross_entropy", logits, labels)).all()
+
+
+def test_gradient_of_cross_entropy_is_softmax_minus_target() -> None:
+    softmax = np.exp(log_softmax(LOGITS))
+    np.testing.assert_allclose(gradient("cross_entropy", LOGITS, LABELS), softmax - ONE_HOT, atol=1e-6)
+    smooth = gradient("cross_entropy", LOGITS, LABELS, label_smoothing=0.2)
+    np.testing.assert_allclose(smooth, softmax - (0.8 * ONE_HOT + 0.05), atol=1e-6)
+
+
+def test_quadratic_is_half_the_squared_error_of_the_sigmoids() -> None:
+    loss = quadratic(tf.constant(LOGITS), tf.constant(LABELS))
+    np.testing.assert_allclose(loss, 0.5 * ((sigmoid(LOGITS) - ONE_HOT) ** 2).sum(axis=1), rtol=1e-5)
+
+
+def test_gradient_of_quadratic_has_the_slope_of_the_sigmoid() -> None:
+    s = sigmoid(LOGITS)
+    np.testing.assert_allclose(gradient("quadratic", LOGITS, LABELS), (s - ONE_HOT) * s * (1 - s), atol=1e-6)
+
+
+def test_penalty_is_the_sum_over_all_kernels() -> None:
+    kernels = [tf.Variable(tf.constant(w)) for w in ([[1.0, -2.0], [0.0, 3.0]], [[-0.5]])]
+    assert float(penalty(kernels, 0.0, 0.0)) == 0.0
+    assert float(penalty(kernels, 0.1, 0.0)) == pytest.approx(0.1 * 6.5)
+    assert float(penalty(kernels, 0.0, 0.2)) == pytest.approx(0.1 * 14.25)
+    assert float(penalty(kernels, 0.1, 0.2)) == pytest.approx(0.1 * 6.5 + 0.1 * 14.25)
+    assert float(penalty([], 0.1, 0.2)) == 0.0
+
+
+def test_gradient_of_the_penalty_is_sign_and_weight() -> None:
+    weights = np.array([[1.5, -2.0], [0.0, 3.0]], np.float32)
+    kernel = tf.Variable(tf.constant(weights))
+
+    def slope(l1: float, l2: float) -> Array:
+        with tf.GradientTape() as tape:
+            value = penalty([kernel], l1, l2)
+        result: Any = tape.gradient(value, kernel)
+        return result.numpy()
+
+    np.testing.assert_allclose(slope(0.1, 0.0), 0.1 * np.sign(weights), rtol=1e-6)
+    np.testing.assert_allclose(slope(0.0, 0.2), 0.2 * weights, rtol=1e-6)
+    np.testing.assert_allclose(slope(0.1, 0.2), 0.1 * np.sign(weights) + 0.2 * weights, rtol=1e-6)
+
+
+def test_probabilities_of_cross_entropy_are_the_softmax() -> None:
+    np.testing.assert_allclose(
+        probabilities("cross_entropy", tf.constant(LOGITS)), np.exp(log_softmax(LOGITS)), rtol=1e-5
+    )
+
+
+def test_probabilities_of_quadratic_are_shares_of_the_sigmoids() -> None:
+    s = sigmoid(LOGITS)
+    np.testing.assert_allclose(
+        probabilities("quadratic", tf.constant(LOGITS)), s / s.sum(axis=1, keepdims=True), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_probabilities_sum_to_one_at_the_extremes(kind: str) -> None:
+    logits = tf.constant([[-1e4, -1e4, -1e4], [-200.0, -201.0, -300.0], [1e4, 1e4, -1e4], [0.0, 0.0, 0.0]])
+    rows = probabilities(kind, logits).numpy()
+    assert np.isfinite(rows).all()
+    assert (rows >= 0).all()
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(rows[1], np.exp([0, -1, -100]) / np.exp([0, -1, -100]).sum(), rtol=1e-5, atol=1e-30)

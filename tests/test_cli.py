@@ -1,0 +1,267 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfmnist
+from tfmnist import cli
+
+TINY = ["--data.validation", "100", "--model.hidden", "16", "--train.compile", "graph", "--export.report", "false"]
+
+
+def tfmnist_command(*words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tfmnist", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("cli") / "run"
+    done = tfmnist_command("train", "--data.source", small, *TINY[:-2], "--train.epochs", "4", "--run-dir", run)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "TensorFlow's log stays off the screen"
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout, "no drawing where nobody looks"
+    assert max(map(len, done.stdout.splitlines()[8:12])) <= 79
+    assert "test accuracy" in done.stdout and str(run / "report.html") in done.stdout
+    return run
+
+
+def test_evaluate(trained: Path, small: Path) -> None:
+    result = json.loads((trained / "result.json").read_text())
+    text = tfmnist_command("evaluate", trained)
+    assert text.returncode == 0 and f"accuracy {result['test_accuracy']:.2%}" in text.stdout
+    for words in (["--json"], ["--data", small, "--split", "test", "--json"]):
+        found = json.loads(tfmnist_command("evaluate", trained / "model", *words).stdout)
+        assert found["accuracy"] == result["test_accuracy"] and found["count"] == 200
+        assert [row["class"] for row in found["per_class"]] == [str(n) for n in range(10)]
+    validation = json.loads(tfmnist_command("evaluate", trained, "--split", "validation", "--json").stdout)
+    assert validation["accuracy"] == result["validation_accuracy"] and validation["count"] == 100
+
+
+def test_predict(trained: Path, small: Path, tmp_path: Path) -> None:
+    test = tfmnist.load(small, validation=0).test
+    paths = [tmp_path / f"{index}.png" for index in range(8)]
+    for path, image in zip(paths, test.images):
+        Image.fromarray(image).save(path)
+    Image.fromarray(255 - test.images[0]).save(tmp_path / "on paper.png")
+    done = tfmnist_command("predict", trained, *paths, tmp_path / "on paper.png", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = tfmnist.load_exported(trained).predict(test.images[:8])
+    assert [row["class"] for row in rows] == [str(n) for n in [*expected.classes, expected.classes[0]]]
+    assert rows[0]["probability"] == pytest.approx(expected.probabilities[0].max(), rel=1e-5)
+    text = tfmnist_command("predict", trained, paths[3])
+    assert text.stdout.startswith(f"{paths[3]}: {rows[3]['class']}  ")
+
+
+def test_export_and_report(trained: Path, tmp_path: Path) -> None:
+    for number in "12":
+        done = tfmnist_command("export", trained, tmp_path / "model")
+        assert done.returncode == 0 and done.stdout == f"{tmp_path / 'model' / number}\n"
+    assert tfmnist_command("evaluate", tmp_path / "model").returncode == 0
+    (trained / "report.html").unlink()
+    done = tfmnist_command("report", trained)
+    assert done.stdout == f"{trained / 'report.html'}\n" and (trained / "report.html").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_a_resume_finishes(number: signal.Signals, small: Path, tmp_path: Path) -> None:
+    words = ["train", "--data.source", str(small), *TINY, "--train.epochs", "60", "--train.block", "1"]
+    whole = tfmnist_command(*words, "--run-dir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfmnist", *words, "--run-dir", str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while process.poll() is None and not list((run / "checkpoints").glob("*.npz")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 75
+    assert errors.decode() == f"tfmnist: stopped and saved; go on with: tfmnist train --resume {run}\n"
+    done = tfmnist_command("train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    digests = [json.loads((path / "result.json").read_text())["weights_sha256"] for path in (run, tmp_path / "whole")]
+    assert digests[0] == digests[1]
+
+
+def test_help_lists_every_recipe_key() -> None:
+    text = tfmnist_command("train", "--help", env={**os.environ, "COLUMNS": "80"}).stdout
+    for section in tfmnist.Recipe.sections():
+        for key in tfmnist.Recipe.model_fields[section].default.model_dump():
+            assert f"--{section}.{key}" in text
+    assert max(map(len, text.splitlines())) <= 80
+    usage = tfmnist_command("--help").stdout
+    assert all(name in usage for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.hidden", "64,32"],
+        ["--model.hidden=64,32"],
+        ["--model.hidden", "[64, 32]"],
+        ["--model.hidden", "64", "32"],
+    ],
+)
+def test_lists_and_hyphens(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(cli, "_follow", lambda start: seen.append(start))
+    monkeypatch.setattr("tfmnist.runs.run_events", lambda recipe, run_dir, stop: recipe)
+    assert (
+        cli.main(["train", *words, "--optimizer.learning-rate", "0.5", "--train.batch_size=7", "--model.bias=false"])
+        == 0
+    )
+    recipe = seen[0](None)
+    assert recipe.model.hidden == (64, 32) and recipe.optimizer.learning_rate == 0.5
+    assert recipe.train.batch_size == 7 and recipe.model.bias is False
+
+
+def idx(shape: list[int], content: bytes) -> bytes:
+    return b"\0\0\x08" + bytes([len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape) + content
+
+
+GOOD = {
+    "train-images-idx3-ubyte": idx([4, 2, 2], bytes(16)),
+    "train-labels-idx1-ubyte": idx([4], bytes([0, 1, 0, 1])),
+    "t10k-images-idx3-ubyte": idx([2, 2, 2], bytes(8)),
+    "t10k-labels-idx1-ubyte": idx([2], bytes([0, 1])),
+}
+BAD_FILES: dict[str, tuple[dict[str, bytes], str]] = {
+    "wrong magic": ({"train-images-idx3-ubyte": b"GIF89a" + bytes(30)}, "magic"),
+    "labels for images": ({"train-images-idx3-ubyte": idx([4], bytes(4))}, "labels file"),
+    "truncated": ({"train-images-idx3-ubyte": idx([4, 2, 2], bytes(15))}, "15"),
+    "too long": ({"train-images-idx3-ubyte": idx([4, 2, 2], bytes(17))}, "17"),
+    "broken gzip": ({"train-images-idx3-ubyte": gzip.compress(idx([4, 2, 2], bytes(16)))[:-9]}, "gzip"),
+    "no bytes": ({"t10k-labels-idx1-ubyte": b""}, "empty"),
+    "no images": ({"train-images-idx3-ubyte": idx([0, 2, 2], b"")}, "image"),
+    "other count": ({"train-labels-idx1-ubyte": idx([3], bytes([0, 1, 0]))}, "4 images but 3 labels"),
+    "label beyond": ({"train-labels-idx1-ubyte": idx([4], bytes([0, 1, 0, 9]))}, "out of range"),
+    "test label beyond": ({"t10k-labels-idx1-ubyte": idx([2], bytes([0, 2]))}, "label 2"),
+    "other size": ({"t10k-images-idx3-ubyte": idx([2, 1, 4], bytes(8))}, "1 x 4"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    files, expected = BAD_FILES[name]
+    for file, content in {**GOOD, **files}.items():
+        (tmp_path / file).write_bytes(content)
+    code = cli.main(
+        ["train", "--data.source", str(tmp_path), "--data.validation", "0", "--run-dir", str(tmp_path / "run")]
+    )
+    assert_one_line(code, capfd, expected, str(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_good_files_train(tmp_path: Path) -> None:
+    for file, content in GOOD.items():
+        (tmp_path / file).write_bytes(content)
+    words = ["--data.source", tmp_path, *TINY, "--data.validation", "0", "--train.epochs", "1"]
+    assert tfmnist_command("train", *words, "--run-dir", tmp_path / "run").returncode == 0
+
+
+BAD_WORDS: dict[str, tuple[list[str], str]] = {
+    "command": (["trian"], "did you mean 'train'"),
+    "recipe": (["train", "mpl"], "did you mean 'mlp'"),
+    "recipe file": (["train", "nothing.toml"], "nothing.toml"),
+    "value": (
+        ["train", "--optimizer.learning_rate", "-1"],
+        "optimizer.learning_rate' is -1.0: expected greater than 0",
+    ),
+    "combination": (["train", "--train.patience", "2", "--data.validation", "0"], "needs validation examples"),
+    "no cnn layers": (["train", "--model.kind", "cnn"], "needs at least one layer"),
+    "layer": (["train", "cnn", "--model.layers", "conv x"], "'conv x'"),
+    "source": (["train", "--data.source", "minst"], "did you mean 'mnist'"),
+    "too much validation": (["train", "--data.validation", "60000"], "data.validation is 60000"),
+    "pool too often": (["train", "cnn", "--model.layers", *["max 4"] * 3], "does not fit"),
+    "warm-up": (["train", "--schedule.kind", "cosine", "--schedule.warmup", "9"], "schedule.warmup"),
+    "resume nothing": (["train", "--resume", "nothing"], "not a run folder"),
+    "resume and recipe": (["train", "cnn", "--resume", "x"], "leave them out"),
+    "evaluate nothing": (["evaluate", "nothing"], "does not exist"),
+    "predict no picture": (["predict", "nothing"], "at least one picture"),
+    "export nothing": (["export", "nothing", "x"], "not a run folder"),
+    "report nothing": (["report", "nothing"], "nothing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WORDS)
+def test_bad_words(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, expected = BAD_WORDS[name]
+    assert_one_line(cli.main(words), capfd, expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def assert_one_line(code: int, capfd: pytest.CaptureFixture[str], *expected: str) -> None:
+    out, errors = capfd.readouterr()
+    assert code == 2 and out == ""
+    assert errors.count("\n") == 1 and errors.startswith("tfmnist: ")
+    assert all(text in errors for text in expected), errors
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "--optimizer.learning_rat", "1"], "learning_rate"),
+        (["train", "--optimizer.kind", "adm"], "adamw"),
+        (["train", "--train.epochs", "many"], "many"),
+        (["train", "--nothing"], "--nothing"),
+        (["evaluate"], "RUN_OR_MODEL"),
+    ],
+)
+def test_bad_options_get_the_librarys_box(words: list[str], expected: str) -> None:
+    code = (
+        "import sys, tfmnist.cli\ntry: tfmnist.cli.main(sys.argv[1:])\nfinally: assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert expected in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bad_pictures(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (640, 480)).save(tmp_path / "photo.png")
+    (tmp_path / "text.png").write_text("hello")
+    for name, expected in (("photo.png", "640x480"), ("text.png", "not a PNG"), ("none.png", "No such file")):
+        assert_one_line(cli.main(["predict", str(trained), str(tmp_path / name)]), capfd, expected, name)
+
+
+def test_bad_models(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tfmnist.export(trained, tmp_path / "model")
+    card = tmp_path / "model/1/assets.extra/model_card.json"
+    card.write_text(card.read_text().replace("mlp", "nlp"))
+    assert_one_line(cli.main(["evaluate", str(tmp_path / "model")]), capfd, "model_card.json", "damaged")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(cli.main(["evaluate", str(tmp_path / "empty")]), capfd, "holds no exported model")
+
+
+def test_a_diverged_run_is_one_line_and_code_1(small: Path, tmp_path: Path) -> None:
+    wild = ["--model.initializer", "normal", "--optimizer.kind", "sgd", "--optimizer.learning_rate", "1e30"]
+    done = tfmnist_command("train", "--data.source", small, *TINY, *wild, "--run-dir", tmp_path / "run")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in ("diverged", "epoch 1", "step", "learning rate 1e+30", "init_scale"))
+
+
+def test_other_data_than_the_models(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (6, 5, 5)).astype(np.uint8), np.arange(6) % 2
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    code = cli.main(["evaluate", str(trained), "--data", str(tmp_path / "x.npz")])
+    assert_one_line(code, capfd, "5x5", "28x28")
+
+
+def test_no_command_is_usage_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert capsys.readouterr().out.startswith("usage: tfmnist")

@@ -1,0 +1,29 @@
+"""Errors: their exit codes, and the suggestions in them."""
+
+import pytest
+
+from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError, did_you_mean
+
+
+@pytest.mark.parametrize(("error", "code"), [(TfmnistError, 1), (DivergedError, 1), (InputError, 2), (Interrupted, 75)])
+def test_exit_codes(error: type[TfmnistError], code: int) -> None:
+    assert error("").exit_code == code
+    assert issubclass(error, TfmnistError)
+
+
+def test_an_input_error_is_not_swallowed_as_a_value_error() -> None:
+    assert not issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "text"),
+    [
+        ("epoch", ["epochs", "batch_size"], "; did you mean 'epochs'?"),
+        ("batch-size", ["epochs", "batch_size"], "; did you mean 'batch_size'?"),
+        ("zzz", ["epochs", "batch_size"], "; known: epochs, batch_size"),
+        ("", ["epochs"], "; known: epochs"),
+    ],
+)
+def test_the_nearest_word_is_suggested_or_all_are_listed(word: str, known: list[str], text: str) -> None:
+    assert did_you_mean(word, known) == text
+    assert did_you_mean(word, iter(known)) == text

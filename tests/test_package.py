@@ -1,0 +1,50 @@
+"""What a user gets: names, types, embedded data, and a wheel that holds it all."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tfmnist
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_public_names_are_there_and_documented() -> None:
+    for name in tfmnist.__all__:
+        assert getattr(tfmnist, name).__doc__, name
+    assert set(tfmnist.__all__) <= set(dir(tfmnist))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'tfmnist' has no attribute 'kears'"):
+        tfmnist.kears  # noqa: B018  # pyright: ignore
+
+
+def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
+    code = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        names = set(wheel.namelist())
+        digest = hashlib.sha256(wheel.read("tfmnist/data/mnist/train-images-idx3-ubyte.gz")).hexdigest()
+    kept = ["py.typed", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli.py"]
+    kept += [
+        f"data/mnist/{set}-{kind}-ubyte.gz" for set in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+    ]
+    assert {f"tfmnist/{name}" for name in kept} <= names
+    source = ROOT / "tfmnist/data/mnist/train-images-idx3-ubyte.gz"
+    assert digest == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert not any(name.startswith(("tests/", "experiments/")) for name in names)
+
+
+def test_the_readme_example_runs(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = text.split("```python\n", 1)[1].split("```", 1)[0].replace("epochs=5", "epochs=1")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0.9" in done.stdout

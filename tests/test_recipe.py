@@ -1,0 +1,364 @@
+"""Recipes: the shipped ones, the way to TOML and back, and one helpful line for everything that is wrong."""
+
+import math
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfmnist.errors import InputError
+from tfmnist.recipe import Layer, Recipe, parse_layer, shipped_recipes
+
+KEYS = {
+    "data": ["source", "validation"],
+    "model": ["kind", "hidden"],
+    "loss": ["kind"],
+    "optimizer": ["kind", "learning_rate"],
+    "schedule": ["kind"],
+    "augment": [],
+    "train": ["epochs", "batch_size", "seed", "precision", "block", "compile"],
+    "export": [],
+}
+
+
+def complaint(call: Callable[[], Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert message.isprintable()  # one line, that is
+    return message
+
+
+def complaint_about(changes: dict[str, Any]) -> str:
+    return complaint(lambda: Recipe.load("mlp").replace(changes))
+
+
+# Shipped recipes and their keys
+
+
+def test_the_default_recipe_comes_first() -> None:
+    assert shipped_recipes()[0] == "mlp"
+    assert "cnn" in shipped_recipes()
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_loads_and_says_what_it_is(name: str) -> None:
+    recipe = Recipe.load(name)
+    assert recipe.name == name
+    assert recipe.about.summary and recipe.about.source
+    assert recipe.data.source == "mnist"  # it trains on a fresh machine, without a download
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_says_what_accuracy_and_time_to_expect(name: str) -> None:
+    about = Recipe.load(name).about
+    assert about.accuracy and about.time
+
+
+@pytest.mark.parametrize("section", KEYS)
+def test_sections_and_keys_have_the_names_that_programs_use(section: str) -> None:
+    assert section in Recipe.sections()
+    written = tomllib.loads(Recipe().to_toml())
+    assert set(KEYS[section]) <= set(written[section])
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("model.kind", ["mlp"]),
+        ("loss.kind", ["cross_entropy", "quadratic"]),
+        ("optimizer.kind", ["sgd", "momentum", "rmsprop", "adam", "adamw"]),
+        ("train.precision", ["float32", "bfloat16"]),
+        ("train.block", ["auto", 1, 100]),
+        ("train.compile", ["auto", "xla", "graph", "eager"]),
+        ("data.validation", [0, 5000]),
+        ("model.hidden", [[], [512], [300, 100]]),
+    ],
+)
+def test_values_that_programs_use_are_taken(key: str, values: list[Any]) -> None:
+    section, _, name = key.partition(".")
+    for value in values:
+        found = getattr(getattr(Recipe().replace({key: value}), section), name)
+        assert found == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_every_option_has_a_help_text() -> None:
+    for section in Recipe.sections():
+        for name, field in type(getattr(Recipe(), section)).model_fields.items():
+            assert field.description, f"{section}.{name}"
+
+
+# To TOML and back
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_survives_the_way_through_toml(tmp_path: Path, name: str) -> None:
+    recipe = Recipe.load(name).replace({"optimizer.learning_rate": 0.1 + 0.2, "train.seed": 2**63 - 1})
+    recipe = recipe.replace({"train.block": 7, "data.source": 'a "quoted" ü\\path'})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    assert Recipe.load(tmp_path / "recipe.toml") == recipe
+    assert Recipe.load_run(tmp_path) == recipe
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False),
+    st.lists(st.integers(1, 10_000)),
+    st.text(st.characters(codec="utf-8")),
+)
+def test_any_values_survive_the_way_through_toml(rate: float, hidden: list[int], source: str) -> None:
+    changes = {"optimizer.learning_rate": rate, "model.hidden": hidden, "data.source": source}
+    recipe = Recipe().replace(changes)
+    assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
+
+
+def test_toml_has_every_key_written_out() -> None:
+    written = tomllib.loads(Recipe().to_toml())
+    for section in Recipe.sections():
+        assert list(written[section]) == list(type(getattr(Recipe(), section)).model_fields)
+
+
+def test_a_file_gives_its_name_to_a_recipe_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "wide-2.toml"
+    path.write_text("[model]\nhidden = [1024]\n")
+    recipe = Recipe.load(path)
+    assert (recipe.name, recipe.model.hidden, recipe.train) == ("wide-2", (1024,), Recipe().train)
+    path.write_text('name = "other"\n')
+    assert Recipe.load(path).name == "other"
+
+
+def test_a_file_may_have_a_name_that_no_recipe_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "my recipe (2).toml"
+    path.write_text("[train]\nepochs = 3\n")
+    assert Recipe.load(path).train.epochs == 3
+
+
+# Changes
+
+
+def test_replace_changes_only_what_is_named() -> None:
+    recipe = Recipe.load("mlp")
+    changed = recipe.replace({"train.epochs": 1, "model.hidden": [8, 8]})
+    assert changed.changed_from(recipe) == ["model.hidden", "train.epochs"]
+    assert (changed.train.epochs, changed.model.hidden) == (1, (8, 8))
+    assert recipe == Recipe.load("mlp")
+    assert recipe.replace({}).changed_from(recipe) == []
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises((InputError, ValueError)):
+        Recipe().train.epochs = 3  # type: ignore[misc]
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.epoch", "epochs"),
+        ("optimizer.learning_rat", "learning_rate"),
+        ("model.hiden", "hidden"),
+        ("trian.epochs", "train"),
+        ("optimiser.kind", "optimizer"),
+    ],
+)
+def test_a_typo_suggests_the_right_key(tmp_path: Path, key: str, meant: str) -> None:
+    section, _, name = key.partition(".")
+    assert f"did you mean '{meant}'" in complaint_about({key: 1})
+    path = tmp_path / "typo.toml"
+    path.write_text(f"[{section}]\n{name} = 1\n")
+    message = complaint(lambda: Recipe.load(path))
+    assert message.startswith(f"{path}: ") and f"did you mean '{meant}'" in message
+
+
+def test_a_key_like_no_other_lists_those_there_are() -> None:
+    assert "known: source, validation" in complaint_about({"data.zzz": 1})
+    assert "known: data, model" in complaint_about({"zzz.epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("train.epochs", 0, "greater than or equal to 1"),
+        ("train.epochs", "many", "integer"),
+        ("train.epochs", 1.5, "integer"),
+        ("train.batch_size", "a\nb", "integer"),
+        ("train.seed", -1, "greater than or equal to 0"),
+        ("train.seed", 2**63, "less than 9223372036854775808"),
+        ("train.block", 0, "greater than or equal to 1"),
+        ("train.block", "atuo", "'auto'"),
+        ("train.compile", "jit", "'auto', 'xla', 'graph' or 'eager'"),
+        ("train.precision", "float16", "'float32' or 'bfloat16'"),
+        ("train.average", 1.0, "less than 1"),
+        ("train.average", math.nan, "less than 1"),
+        ("data.validation", -1, "greater than or equal to 0"),
+        ("data.source", 3, "string"),
+        ("data.classes", 1001, "less than or equal to 1000"),
+        ("model.kind", "rnn", "'mlp' or 'cnn'"),
+        ("model.hidden", 512, "tuple"),
+        ("model.bias", "maybe", "boolean"),
+        ("model.dropout", 1, "less than 1"),
+        ("loss.l2", math.nan, "finite"),
+        ("optimizer.kind", "adagrad", "'adam'"),
+        ("optimizer.learning_rate", 0, "greater than 0"),
+        ("optimizer.learning_rate", math.inf, "finite"),
+        ("optimizer.learning_rate", math.nan, "finite"),
+        ("schedule.peak", 1, "less than 1"),
+        ("augment.rotate", 181, "less than or equal to 180"),
+        ("export.model", "x", "boolean"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(key: str, value: Any, expected: str) -> None:
+    message = complaint_about({key: value})
+    assert f"'{key}'" in message and repr(value) in message and expected in message
+
+
+def test_a_wrong_width_is_named() -> None:
+    assert "'model.hidden' is 0: expected greater than or equal to 1" in complaint_about({"model.hidden": [512, 0]})
+
+
+def test_true_is_no_number() -> None:
+    complaint_about({"train.epochs": True})
+
+
+@pytest.mark.parametrize("value", [3, "x", []])
+def test_a_section_that_is_none_is_named(value: Any) -> None:
+    message = complaint(lambda: Recipe.model_validate({"train": value}))
+    assert "'train'" in message and repr(value) in message
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "ü"])
+def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
+    assert repr(name) in complaint(lambda: Recipe(name=name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"train.patience": 3, "data.validation": 0}, ["'train.patience' is 3", "'data.validation' is 0"]),
+        ({"model.kind": "cnn"}, ["'model.layers' is empty"]),
+        ({"model.kind": "cnn", "model.layers": ["conv 8 3x3", "pool 2"]}, ["'model.layers' has 'pool 2'", "'max N'"]),
+        ({"loss.kind": "quadratic", "loss.label_smoothing": 0.1}, ["'loss.label_smoothing' is 0.1", "quadratic"]),
+    ],
+)
+def test_values_that_do_not_go_together_are_both_named(changes: dict[str, Any], named: list[str]) -> None:
+    message = complaint_about(changes)
+    assert all(part in message for part in named)
+
+
+def test_files_that_are_no_recipe_are_named(tmp_path: Path) -> None:
+    missing, folder, broken, binary = (tmp_path / f"{name}.toml" for name in "abcd")
+    folder.mkdir()
+    broken.write_text("[train\n")
+    binary.write_bytes(b'name = "\xff"\n')
+    for path in missing, folder:
+        assert complaint(lambda path=path: Recipe.load(path)).startswith(f"{path}: cannot read the recipe")
+    for path in broken, binary:
+        assert complaint(lambda path=path: Recipe.load(path)).startswith(f"{path}: not valid TOML")
+    assert "not a run folder" in complaint(lambda: Recipe.load_run(tmp_path))
+
+
+def test_an_unknown_name_suggests_a_shipped_recipe() -> None:
+    assert "'mlpp' is not shipped; did you mean 'mlp'?" in complaint(lambda: Recipe.load("mlpp"))
+    assert "known: mlp, " in complaint(lambda: Recipe.load("zzz"))
+
+
+# Layers
+
+
+@pytest.mark.parametrize(
+    ("text", "layer"),
+    [
+        ("conv 32 5x3", Layer(kind="conv", units=32, size=(5, 3))),
+        ("  conv   8 3x3   /2  valid ", Layer(kind="conv", units=8, size=(3, 3), stride=2, padding="VALID")),
+        ("conv 8 3x3 same", Layer(kind="conv", units=8, size=(3, 3))),
+        ("max 2", Layer(kind="max", size=(2, 2), stride=2)),
+        ("average 3", Layer(kind="average", size=(3, 3), stride=3)),
+        ("global average", Layer(kind="global", pool="average")),
+        ("flatten", Layer(kind="flatten")),
+        ("dense 128", Layer(kind="dense", units=128)),
+        ("dropout 0.5", Layer(kind="dropout", rate=0.5)),
+    ],
+)
+def test_a_layer_is_read(text: str, layer: Layer) -> None:
+    assert parse_layer(text) == layer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "conv",
+            "conv 8",
+            "conv 8 3",
+            "conv 8 3x3x3",
+            "conv 0 3x3",
+            "conv 8 0x3",
+            "conv 8 3x3 /0",
+            "conv 8 3x3 /",
+        ),
+        *(
+            "conv 8 3x3 full",
+            "max",
+            "max 0",
+            "max -2",
+            "max 2.5",
+            "global",
+            "global min",
+            "flatten 2",
+            "dense",
+            "dense 0",
+        ),
+        *("dense ten", "dropout", "dropout 1", "dropout -0.1", "dropout nan", "pool 2", "Dense 10", "dense 1 2"),
+    ],
+)
+def test_what_is_no_layer_is_named_with_the_forms_there_are(text: str) -> None:
+    message = complaint(lambda: parse_layer(text))
+    assert repr(text) in message and "'dense UNITS'" in message
+
+
+WORDS = st.sampled_from(
+    [
+        "conv",
+        "max",
+        "average",
+        "global",
+        "flatten",
+        "dense",
+        "dropout",
+        "valid",
+        "/2",
+        "3x3",
+        "8",
+        "-1",
+        "0.5",
+        "x",
+        "/",
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.lists(WORDS, max_size=6).map(" ".join)))
+def test_any_text_is_a_layer_or_an_input_error(text: str) -> None:
+    try:
+        layer = parse_layer(text)
+    except InputError:
+        return
+    assert layer.stride >= 1 and 0 <= layer.rate < 1
+
+
+# Imports
+
+
+def test_recipes_come_without_tensorflow() -> None:
+    code = "import sys, tfmnist.recipe as r; r.Recipe.load('mlp'); print([m for m in sys.modules if 'tensorflow' in m])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

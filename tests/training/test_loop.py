@@ -1,0 +1,377 @@
+"""The loop: what is trained on and what is not, the same weights again, early stopping, averages, and divergence."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import tfmnist.training.loop as loop
+from tfmnist import runs, seeds
+from tfmnist.data.sources import Digits, Split, load
+from tfmnist.errors import DivergedError, InputError
+from tfmnist.nn.models import CNN, MLP, Network
+from tfmnist.nn.optimizers import SGD, Adam, Momentum
+from tfmnist.recipe import Augment, Loss, Recipe, Train
+from tfmnist.training.evaluation import evaluate
+from tfmnist.training.loop import Epoch, Progress, Trainer, fit, weights_of
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+class Recording(Split):
+    """Notes every position that is asked for."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split.images, split.labels)
+        self.asked: list[npt.NDArray[np.int64]] = []
+
+    def take(self, positions: Any) -> Any:
+        self.asked.append(positions.copy())
+        return super().take(positions)
+
+
+class Untouchable(Split):
+    """Must not be read."""
+
+    @property
+    def images(self) -> Any:
+        raise AssertionError("read")
+
+    def take(self, positions: Any) -> Any:
+        raise AssertionError("read")
+
+
+def quadrants(count: int = 130, seed: int = 0) -> Split:
+    """Noise, and one bright quadrant that gives the class away."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 100, [count, 6, 6], np.uint8)
+    labels = np.arange(count) % 4
+    for image, label in zip(images, labels):
+        row, column = 3 * (label // 2), 3 * (label % 2)
+        image[row : row + 3, column : column + 3] += 120
+    return Split(images, labels)
+
+
+def mlp(**options: Any) -> Network:
+    return MLP((6, 6), [12], 4, **{"seed": 0, **options})
+
+
+def trained(model: Network | None = None, train: Split | None = None, **settings: Any) -> Weights:
+    model = model or mlp()
+    fit(model, train or quadrants(), **{"epochs": 2, "batch_size": 16, "compile": "graph", **settings})
+    return weights_of(model)
+
+
+def is_equal(left: Weights, right: Weights) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def complaint(call: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+# Learning
+
+
+@pytest.mark.parametrize("compile", ["auto", "graph", "eager"])
+def test_fit_learns_and_returns_an_epoch_an_epoch(compile: str) -> None:
+    model, train, validation = mlp(), quadrants(), quadrants(seed=1)
+    optimizer = Adam(model.parameters, 0.02)
+    epochs = fit(model, train, validation=validation, optimizer=optimizer, epochs=6, batch_size=10, compile=compile)
+    assert [(epoch.epoch, epoch.step) for epoch in epochs] == [(n, 13 * n) for n in range(1, 7)]
+    assert epochs[-1].loss < 0.5 * epochs[0].loss
+    assert epochs[-1].accuracy > 0.95
+    measured = evaluate(model, validation)
+    assert (epochs[-1].validation_loss, epochs[-1].validation_accuracy) == (measured.loss, measured.accuracy)
+    assert all(epoch.learning_rate == pytest.approx(0.02) for epoch in epochs)
+    assert all(epoch.seconds > 0 and epoch.images_per_second > 0 for epoch in epochs)
+
+
+def test_fit_learns_real_digits(small: Path) -> None:
+    digits = load(small, validation=100)
+    epochs = fit(MLP((28, 28), [32], 10), digits.train, validation=digits.validation, epochs=6, batch_size=20)
+    assert epochs[-1].validation_accuracy and epochs[-1].validation_accuracy > 0.75
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "quadratic"}, {"loss": Loss(l2=1e-3)}, {"precision": "bfloat16"}])
+def test_every_kind_of_fit_learns(options: dict[str, Any]) -> None:
+    model = mlp()
+    optimizer = Momentum(model.parameters, 0.1)
+    epochs = fit(model, quadrants(), optimizer=optimizer, epochs=5, batch_size=10, compile="eager", **options)
+    assert epochs[-1].accuracy > 0.9
+
+
+def test_without_validation_there_is_no_validation_result() -> None:
+    for validation in (None, Split(np.zeros([0, 6, 6], np.uint8), np.zeros([0], np.int64))):
+        (epoch,) = fit(mlp(), quadrants(), validation=validation, epochs=1, compile="eager")
+        assert (epoch.validation_loss, epoch.validation_accuracy) == (None, None)
+
+
+# Every example, once an epoch
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(16, 9), (65, 2), (130, 1), (1_000, 1)])
+def test_the_last_smaller_batch_is_trained_too(batch_size: int, steps: int) -> None:
+    train = Recording(quadrants())
+    model = mlp()
+    optimizer = SGD(model.parameters, 0.01)
+    (epoch,) = fit(model, train, optimizer=optimizer, epochs=1, batch_size=batch_size, compile="eager", seed=5)
+    assert epoch.step == int(optimizer.step.numpy()) == steps
+    assert epoch.accuracy * 130 == pytest.approx(round(epoch.accuracy * 130), abs=1e-9)
+    order = np.concatenate([positions.reshape(-1) for positions in train.asked])
+    np.testing.assert_array_equal(order[:130], seeds.permutation(5, 0, 130))
+    assert not order[130:].any()  # padding, if any
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_examples() -> None:
+    model, train = mlp(), quadrants(50)
+    (epoch,) = fit(model, train, optimizer=SGD(model.parameters, 1e-30), epochs=1, batch_size=16, compile="eager")
+    measured = evaluate(model, train)
+    assert epoch.loss == pytest.approx(measured.loss, rel=1e-6)
+    assert epoch.accuracy == measured.accuracy
+
+
+def test_progress_counts_towards_the_epoch() -> None:
+    model = mlp()
+    trainer = Trainer(
+        model, SGD(model.parameters), quadrants(), None, Train(epochs=2, batch_size=16, block=3, compile="eager")
+    )
+    events = list(trainer.run())
+    assert [(e.epoch, e.step) for e in events if isinstance(e, Progress)] == [
+        (1, 3),
+        (1, 6),
+        (1, 8),
+        (2, 3),
+        (2, 6),
+        (2, 8),
+    ]
+    assert [(type(e), e.epoch) for e in (events[3], events[-1])] == [(Epoch, 1), (Epoch, 2)]
+    assert all(e.steps == 9 and math.isfinite(e.loss) for e in events if isinstance(e, Progress))
+    assert trainer.finished and list(trainer.run()) == []
+
+
+def test_compiling_ahead_does_no_step() -> None:
+    model = mlp(batch_norm=True)
+    before = model.sha256()
+    trainer = Trainer(model, SGD(model.parameters), quadrants(), None, Train(batch_size=16, compile="graph"))
+    assert trainer.compile() > 0
+    assert model.sha256() == before and int(trainer.optimizer.step.numpy()) == 0
+
+
+def test_each_shape_of_block_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[int | None] = []
+
+    def counted(model: Any, optimizer: Any, images: Any, labels: Any, **options: Any) -> Any:
+        traced.append(images.shape[0])
+        return step(model, optimizer, images, labels, **options)
+
+    step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", counted)
+    trained(epochs=3, block=3)
+    assert traced == [16, 2]
+
+
+# What is not trained on
+
+
+def test_validation_does_not_change_the_weights() -> None:
+    validation = Recording(Split(np.full([50, 6, 6], 255, np.uint8), np.zeros([50], np.int64)))
+    assert is_equal(trained(validation=validation, compile="eager"), trained(compile="eager"))
+    assert [positions.tolist() for positions in validation.asked] == [list(range(50))] * 2  # once an epoch, to measure
+
+
+def test_the_test_set_is_not_read_before_the_training_is_over(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_with_locked_test(*arguments: Any, **options: Any) -> Digits:
+        digits = load(*arguments, **options)
+        test = Untouchable(np.zeros([5, 28, 28], np.uint8), np.zeros([5], np.int64))
+        return Digits(digits.train, digits.validation, test, digits.class_names, digits.source)
+
+    monkeypatch.setattr(runs, "load", load_with_locked_test)
+    changes = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.epochs": 2}
+    recipe = Recipe().replace({**changes, "train.compile": "graph"})
+    events: Iterator[Any] = runs.run_events(recipe, tmp_path / "run")
+    seen: list[Any] = []
+    with pytest.raises(AssertionError, match="read"):
+        for event in events:
+            seen.append(event)
+    assert isinstance(seen[-1], Epoch) and seen[-1].epoch == 2
+
+
+# The same weights again
+
+
+@pytest.mark.parametrize(
+    ("compile", "options"), [("graph", {"dropout": 0.3, "batch_norm": True}), ("xla", {"dropout": 0.3})]
+)
+def test_the_same_seed_gives_the_same_weights(compile: str, options: dict[str, Any]) -> None:
+    augment = Augment(shift=1, rotate=10)
+    first, second = (
+        trained(mlp(**options), quadrants(128), augment=augment, compile=compile, epochs=1) for _ in range(2)
+    )
+    assert is_equal(first, second)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    first = trained(compile="eager")
+    assert not is_equal(first, trained(seed=1, compile="eager"))
+    assert not is_equal(first, trained(mlp(seed=1), compile="eager"))
+
+
+def test_the_length_of_a_block_does_not_change_the_weights() -> None:
+    def with_block(block: int | str) -> Weights:
+        return trained(mlp(dropout=0.3), block=block, augment=Augment(shift=1), epochs=1)
+
+    one = with_block(1)
+    assert is_equal(with_block(7), one)
+    assert is_equal(with_block("auto"), one)
+
+
+def test_augmentation_changes_the_weights() -> None:
+    plain = trained(compile="eager")
+    assert not is_equal(trained(augment=Augment(shift=2), compile="eager"), plain)
+    assert is_equal(trained(augment=Augment(), compile="eager"), plain)
+
+
+# Early stopping and averages
+
+
+class Script:
+    """Stands in for `evaluate`, gives validation results that were written before, and notes the weights measured."""
+
+    def __init__(self, *results: tuple[float, float]) -> None:
+        self.results = iter(results)
+        self.weights: list[Weights] = []
+
+    def __call__(self, model: Network, split: Split, kind: str) -> Any:
+        self.weights.append(weights_of(model))
+        loss, accuracy = next(self.results)
+        return type("Result", (), {"loss": loss, "accuracy": accuracy})
+
+
+@pytest.mark.parametrize(
+    ("monitor", "patience", "average", "epochs", "best"),
+    [
+        ("accuracy", 1, 0.0, 3, 2),
+        ("accuracy", 2, 0.0, 4, 2),
+        ("accuracy", 2, 0.9, 4, 2),
+        ("loss", 2, 0.0, 5, 3),
+        ("accuracy", 9, 0.0, 6, 2),
+        ("accuracy", 0, 0.0, 6, 6),
+        ("accuracy", 0, 0.9, 6, 6),
+    ],
+)
+def test_early_stopping_restores_the_best_epoch(
+    monkeypatch: pytest.MonkeyPatch, monitor: str, patience: int, average: float, epochs: int, best: int
+) -> None:
+    script = Script((0.9, 0.5), (0.8, 0.9), (0.7, 0.9), (0.7, 0.8), (0.9, 0.7), (0.9, 0.6))
+    monkeypatch.setattr(loop, "evaluate", script)
+    model = mlp()
+    options: dict[str, Any] = {"epochs": 6, "compile": "eager", "average": average}
+    found = fit(model, quadrants(), validation=quadrants(seed=1), patience=patience, monitor=monitor, **options)
+    assert len(found) == epochs
+    measured = [is_equal(weights_of(model), weights) for weights in script.weights]
+    assert [number for number, same in enumerate(measured, start=1) if same] == [best]
+
+
+def test_averages_end_up_in_the_model() -> None:
+    def trainer(average: float) -> Trainer:
+        model = mlp(batch_norm=True)
+        settings = Train(epochs=2, batch_size=16, compile="eager", average=average)
+        found = Trainer(model, SGD(model.parameters, 0.1), quadrants(), None, settings)
+        assert len([event for event in found.run() if isinstance(event, Epoch)]) == 2
+        return found
+
+    averaged, plain = trainer(0.9), trainer(0.0)
+    assert averaged.averages is not None
+    assert is_equal(weights_of(averaged.model), weights_of(plain.model))
+    model = mlp(batch_norm=True)
+    found = trained(model, optimizer=SGD(model.parameters, 0.1), average=0.9, compile="eager")
+    assert is_equal(found, weights_of(averaged.averages))
+    assert not is_equal(found, weights_of(plain.model))
+
+
+def test_averages_are_what_validation_measures() -> None:
+    model, validation = mlp(), quadrants(seed=1)
+    epochs = fit(model, quadrants(), validation=validation, epochs=2, compile="eager", average=0.9)
+    assert epochs[-1].validation_loss == evaluate(model, validation).loss
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("compile", ["graph", "xla", "eager"])
+def test_a_diverging_loss_names_place_and_learning_rate(compile: str) -> None:
+    model = mlp(initializer="normal", init_scale=1.0)
+    with pytest.raises(DivergedError) as caught:
+        fit(model, quadrants(), optimizer=Momentum(model.parameters, 1e30), epochs=5, batch_size=16, compile=compile)
+    message = str(caught.value)
+    assert message.isprintable()
+    for part in ("the loss is", "at epoch 1, step ", " of 9, learning rate 1e+30", "optimizer.learning_rate"):
+        assert part in message
+    deviation = np.std(mlp(initializer="normal", init_scale=1.0).parameters[0].numpy())
+    assert f"standard deviation {deviation:.3g}" in message
+
+
+def test_the_step_of_a_diverged_loss_is_the_first_that_is_not_finite() -> None:
+    def diverged(block: int) -> str:
+        model = mlp()
+        with pytest.raises(DivergedError) as caught:
+            trained(model, optimizer=Momentum(model.parameters, 1e30), block=block, compile="eager")
+        return str(caught.value)
+
+    assert diverged(1) == diverged(4)
+
+
+def test_a_weight_that_is_not_finite_is_noticed_at_the_end_of_an_epoch() -> None:
+    model = mlp()
+    with pytest.raises(DivergedError, match="a weight is not finite at epoch 1, step 1 of 1"):
+        trained(model, quadrants(4), optimizer=SGD(model.parameters, 3e38), loss=Loss(l2=1e3), compile="eager")
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("train", "options", "expected"),
+    [
+        (Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), {}, "training images are (5, 6), the model takes (6, 6)"),
+        (Split(np.zeros([5, 6, 6], np.uint8), np.arange(5)), {}, "training labels reach 4, the model has 4 classes"),
+        (Split(np.zeros([0, 6, 6], np.uint8), np.arange(0)), {}, "there are no training examples"),
+        (quadrants(), {"patience": 2}, "patience is 2 but there are no validation examples"),
+        (quadrants(), {"epoch": 2}, "did you mean 'epochs'?"),
+        (quadrants(), {"epochs": 0}, "'train.epochs' is 0"),
+        (quadrants(), {"batch_size": 2.5}, "'train.batch_size' is 2.5"),
+        (quadrants(), {"loss": "cross_entrpy"}, "'loss.kind' is 'cross_entrpy'"),
+    ],
+)
+def test_wrong_input_is_named(train: Split, options: dict[str, Any], expected: str) -> None:
+    model = mlp()
+    before = model.sha256()
+    assert expected in complaint(lambda: fit(model, train, **options))
+    assert model.sha256() == before
+
+
+def test_validation_is_checked_too() -> None:
+    for split, name in ((Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), "images"), (quadrants(4), "labels")):
+        model = MLP((6, 6), [4], 3)
+        train = Split(np.zeros([3, 6, 6], np.uint8), np.arange(3))
+        assert f"validation {name}" in complaint(lambda m=model, t=train, s=split: fit(m, t, validation=s))
+
+
+def test_a_negative_label_is_refused() -> None:
+    complaint(lambda: fit(mlp(), Split(np.zeros([4, 6, 6], np.uint8), np.array([0, 1, 2, -1])), compile="eager"))
+
+
+def test_how_it_is_compiled_follows_the_network() -> None:
+    cnn = CNN((6, 6), ["conv 2 3x3", "global max"], 4)
+    assert [loop.choose_mode("auto", model) for model in (mlp(), cnn)] == ["xla", "graph"]
+    assert [loop.choose_mode(asked, cnn) for asked in ("xla", "graph", "eager")] == ["xla", "graph", "eager"]
