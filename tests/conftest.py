@@ -8,10 +8,10 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # the package promises to work without
 
-import numpy as np
-import pytest
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
-from tfmnist.data.sources import load
+from tfmnist.data.sources import load  # noqa: E402
 
 
 @pytest.fixture(scope="session")

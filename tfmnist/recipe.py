@@ -4,6 +4,7 @@ A recipe is data. It says everything that decides the weights, so training it ag
 options and their help come from these types. Nothing here imports TensorFlow.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -29,7 +30,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
     """Puts the first complaint of a validation into one line: key, value, expectation, remedy."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    first, *others = error.errors(include_url=False, include_context=False)
     key = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part in known)
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][0])
@@ -37,6 +38,9 @@ def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
         return f"recipe key {where!r} does not exist{did_you_mean(name, known)}."
     where = ".".join(part for part in (section, key) if part)
     expected = first["msg"].removeprefix("Value error, ")
+    for other in others:  # of a union: the same key, the same input
+        if other["loc"][:1] == first["loc"][:1] and all(isinstance(part, str) for part in other["loc"]):
+            expected += " or " + other["msg"].removeprefix("Input should be ")
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
     return f"recipe key {where!r} is {first['input']!r}: {expected}."
 
@@ -49,6 +53,10 @@ class Section(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_line(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        for name, field in cls.model_fields.items() if isinstance(data, dict) else ():
+            value: Any = data.get(name)  # type: ignore[reportUnknownMemberType]
+            if isinstance(value, bool) and field.annotation is not bool:
+                raise InputError(f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected no true or false.")
         try:
             return handler(data)
         except ValidationError as error:
@@ -259,7 +267,7 @@ class Recipe(Section):
         text = str(name_or_path)
         if text.endswith(".toml"):
             path: Traversable = Path(text)
-            name = Path(text).stem
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).stem).strip("-._") or "recipe"
         else:
             path, name = _SHIPPED / f"{text}.toml", text
             if text not in shipped_recipes():

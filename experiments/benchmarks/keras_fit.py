@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 CONTENDERS = ("tfmnist", "keras default", "keras jit")
 
@@ -39,20 +40,13 @@ def main() -> None:
     accuracy = {name: float(ask(worker, "accuracy")) for name, worker in workers.items()}
     for worker in workers.values():
         worker.communicate("")
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
-    )
-    print(
-        f"{'':<14} {'first epoch':>11} {'median':>8} {'fastest':>8} {'slowest':>8} {'us a step':>9} {'ratio':>6} {'test':>7}"
-    )
-    ours = statistics.median(seconds["tfmnist"][1:])
-    for name, values in seconds.items():
-        first, rest = values[0], values[1:]
+    print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
+    row = "{:<14} {:>11} {:>8} {:>8} {:>8} {:>9} {:>7}"
+    print(row.format("seconds", "first epoch", "median", "fastest", "slowest", "us a step", "test"))
+    for name, (first, *rest) in seconds.items():
         median = statistics.median(rest)
-        print(
-            f"{name:<14} {first:>10.2f}s {median:>7.2f}s {min(rest):>7.2f}s {max(rest):>7.2f}s {median / 550 * 1e6:>9.0f} "
-            f"{median / ours:>6.2f} {accuracy[name]:>7.2%}"
-        )
+        figures = [f"{value:.2f}" for value in (first, median, min(rest), max(rest))]
+        print(row.format(name, *figures, f"{median / 550 * 1e6:.0f}", f"{accuracy[name]:.2%}"))
     for name in CONTENDERS[1:]:
         pairs = [theirs / mine for theirs, mine in zip(seconds[name][1:], seconds["tfmnist"][1:])]
         print(f"{name} takes {statistics.median(pairs):.2f} times as long (median of {len(pairs)} pairs)")
@@ -109,7 +103,7 @@ def tfmnist_worker() -> tuple[Callable[[], None], Callable[[], float]]:
     return epoch, lambda: tfmnist.evaluate(model, digits.test).accuracy
 
 
-def keras_worker(jit: bool | str) -> tuple[Callable[[], None], Callable[[], float]]:
+def keras_worker(jit: Any) -> tuple[Callable[[], None], Callable[[], float]]:
     """Returns what trains one epoch and what measures, with Keras at its usual best: arrays in memory, `fit`."""
     import keras
     import numpy as np
@@ -119,7 +113,7 @@ def keras_worker(jit: bool | str) -> tuple[Callable[[], None], Callable[[], floa
     digits = tfmnist.load("mnist")
     images = digits.train.images.reshape(-1, 784).astype(np.float32) / 255
     labels = digits.train.labels
-    model = keras.Sequential(
+    model: Any = keras.Sequential(
         [
             keras.Input((784,)),
             keras.layers.Dense(512, activation="relu", kernel_initializer="he_normal"),

@@ -1,5 +1,6 @@
 """Picture files: a PNG or JPEG becomes an image in the form of the training data."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ def read_picture(path: str | Path, image_shape: tuple[int, int]) -> npt.NDArray[
     """
     height, width = image_shape
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is checked below
+            opened = Image.open(path, formats=("PNG", "JPEG"))
+        with opened as picture:
             if picture.size != (width, height):  # read off the header: nothing large is decoded
                 raise InputError(
                     f"{path}: {picture.width}x{picture.height} pixels, the model takes {width}x{height}: "

@@ -4,6 +4,7 @@ A source is one function that returns its training and test arrays; all checks, 
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,7 +212,7 @@ def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0,
 
 def check_source(source: str | Path) -> None:
     """Raises an `InputError` where there is nothing at a source; reads nothing."""
-    if source != "mnist" and not Path(source).expanduser().exists():
+    if source != "mnist" and not os.path.exists(Path(source).expanduser()):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder with IDX files, or an "
             f".npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"

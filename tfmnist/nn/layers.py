@@ -149,8 +149,8 @@ class Dropout(Layer):
             raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
         seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
         # whole numbers, because XLA makes other floats of the same bits
-        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")
-        kept = bits >= tf.constant(round(self.rate * 2**32), tf.uint32)
+        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
+        kept = bits >= tf.constant(int(self.rate * 2**32), tf.uint32)
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
 
 

@@ -45,7 +45,8 @@ class Network(tf.Module):
         """
         x = images
         if self.has_convolutions and not training:  # oneDNN gives no images the channels of the input: add one
-            x = tf.pad(x, [[0, tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)], [0, 0], [0, 0]])
+            missing = tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)
+            x = tf.concat([x, tf.zeros([missing, *self.image_shape], x.dtype)], axis=0)
         for layer in self.layers[:-1]:
             x = layer.forward(x, training, step)
         logits = self.layers[-1].forward(tf.cast(x, tf.float32), training, step)
@@ -151,7 +152,7 @@ class CNN(Network):
     Each convolution and dense layer is followed by batch normalisation, where asked for, and the activation.
 
     Example:
-        >>> CNN((28, 28), ["conv 8 3x3", "max 2", "global max"], classes=10, seed=0).parameter_count
+        >>> CNN((28, 28), ["conv 8 3x3", "max 2", "global max"], classes=10, batch_norm=False).parameter_count
         170
     """
 

@@ -33,7 +33,7 @@ def save_checkpoint(folder: Path, trainer: Trainer, recipe: str) -> Path:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoints, oldest first."""
-    return sorted(folder.glob("step-*.npz"))
+    return sorted(folder.glob("step-*.npz"), key=lambda path: (len(path.name), path.name))
 
 
 def restore_checkpoint(path: Path, trainer: Trainer) -> None:
@@ -49,14 +49,25 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
         raise InputError(
             f"{path}: the checkpoint is damaged ({error}); delete it to go on from the one before."
         ) from None
+    arrays.pop("recipe", None)
     variables = trainer.named_variables()
-    for name, variable in variables.items():
-        shape = tuple(variable.shape)
-        if name not in arrays or arrays[name].shape != shape:
-            found = "nothing" if name not in arrays else f"{arrays[name].shape}"
-            raise InputError(f"{path}: {name} is {found}, expected {shape}; the checkpoint belongs to another recipe.")
+    expected = {name: _kind(variable.numpy()) for name, variable in variables.items()}
+    if any(name.startswith("best/") for name in arrays):
+        expected |= {
+            name.replace("weights/", "best/", 1): kind for name, kind in expected.items() if name.startswith("weights/")
+        }
+    found = {name: _kind(array) for name, array in arrays.items()}
+    for name in [*expected, *found]:
+        if (is_now := found.get(name, "missing")) != (wanted := expected.get(name, "nothing")):
+            raise InputError(
+                f"{path}: {name} is {is_now}, expected {wanted}; the checkpoint belongs to another recipe."
+            )
     for name, variable in variables.items():
         variable.assign(arrays[name])
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
     trainer.best_weights = best or None
     trainer.state = state
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmnist.data.sources import Split
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, did_you_mean
 from tfmnist.files import write_npz
 from tfmnist.nn.losses import LOSSES, probabilities
 from tfmnist.training.metrics import Metrics, measure
@@ -48,10 +48,11 @@ def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tup
             f"images are {_size(split.image_shape)} but the model takes {_size(model.image_shape)}; "
             "evaluate it on data of its own size."
         )
-    if len(split) and int(split.labels.max()) >= model.classes:
-        raise InputError(
-            f"label {int(split.labels.max())} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}."
-        )
+    if loss not in LOSSES:
+        raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}.")
+    beyond = split.labels[(split.labels < 0) | (split.labels >= model.classes)]
+    if len(beyond):
+        raise InputError(f"label {beyond[0]} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}.")
     found, total = [np.zeros((0, model.classes), np.float32)], 0.0
     for start in range(0, len(split), _BATCH):
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))

@@ -259,7 +259,8 @@ def fit(
         >>> import numpy as np
         >>> from tfmnist import MLP, Split, fit
         >>> images = np.eye(4, dtype=np.uint8).reshape(4, 2, 2) * 255
-        >>> history = fit(MLP((2, 2), [8], 4), Split(images, np.arange(4)), epochs=60, batch_size=4, compile="graph")
+        >>> digits = Split(images, np.arange(4))
+        >>> history = fit(MLP((2, 2), [8], 4), digits, epochs=300, batch_size=4, compile="graph")
         >>> history[-1].accuracy
         1.0
     """
@@ -296,6 +297,8 @@ def check_fit(model: Network, train: Split, validation: Split | None, settings: 
             raise InputError(
                 f"{name} images are {split.image_shape}, the model takes {model.image_shape}; make it for them."
             )
+        if int(split.labels.min()) < 0:
+            raise InputError(f"{name} labels begin at {split.labels.min()}, expected 0; number the classes from 0.")
         if int(split.labels.max()) >= model.classes:
             raise InputError(
                 f"{name} labels reach {split.labels.max()}, the model has {model.classes} classes; give it more."
