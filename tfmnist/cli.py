@@ -59,7 +59,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)}; see tfmnist --help.")
+        raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} (see tfmnist --help).")
     if name == "train":
         train(rest)
     else:

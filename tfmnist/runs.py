@@ -96,6 +96,8 @@ def run_events(
     """
     check_new_folder(run_dir)
     clock = Clock()
+    if recipe.data.source != "mnist":  # the folder must mean the same from wherever it is resumed or evaluated
+        recipe = recipe.replace({"data.source": str(Path(recipe.data.source).expanduser().absolute())})
     digits, trainer = _prepare(recipe, clock)
     path = _make_folder(recipe, run_dir)
     write_whole(path / "recipe.toml", recipe.to_toml())

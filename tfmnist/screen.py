@@ -63,7 +63,7 @@ class Screen:
             *(f"         {note}" for note in event.notes),
             f"run      {event.path}",
         ]
-        if event.first_epoch > 1:
+        if 1 < event.first_epoch <= self.epochs:
             lines.append(f"resumed  at epoch {event.first_epoch} of {self.epochs}")
         self.console.print("\n".join([*lines, "", _HEAD]), markup=False)
         self._live("compiling", 0, 1, "")
