@@ -109,7 +109,9 @@ def stream_blocks(
     blocks = tf.data.Dataset.from_generator(lambda: once.pop(), output_signature=signature)
     if augment is not None and augment != Augment():
         blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))
-    for (epoch, first, end), (images, labels, _) in zip(cuts, blocks.prefetch(2)):
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing here to tune, and its thread would hold up the end by seconds
+    for (images, labels, _), (epoch, first, end) in zip(blocks.prefetch(2).with_options(options), cuts):
         yield Block(images, labels, epoch, first, end)  # type: ignore[arg-type]
 
 
