@@ -116,13 +116,12 @@ def test_help_lists_every_recipe_key() -> None:
 )
 def test_lists_and_hyphens(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(cli, "_follow", lambda start: seen.append(start))
-    monkeypatch.setattr("tfmnist.runs.run_events", lambda recipe, run_dir, stop: recipe)
+    monkeypatch.setattr(cli, "_follow", lambda start, *arguments: seen.append(arguments[0]))
     assert (
         cli.main(["train", *words, "--optimizer.learning-rate", "0.5", "--train.batch_size=7", "--model.bias=false"])
         == 0
     )
-    recipe = seen[0](None)
+    recipe = seen[0]
     assert recipe.model.hidden == (64, 32) and recipe.optimizer.learning_rate == 0.5
     assert recipe.train.batch_size == 7 and recipe.model.bias is False
 

@@ -75,7 +75,7 @@ def test_fewer_epochs_resumed_to_more_equal_all_at_once(done: Run, recipe: Recip
     assert Recipe.load_run(path) == recipe
     assert longer.result["model"] == "model/2" and (path / "model/1/saved_model.pb").is_file()
     assert tfmnist.resume(path).result == longer.result
-    with pytest.raises(tfmnist.InputError, match="has 3 epochs already"):
+    with pytest.raises(tfmnist.InputError, match="has begun 3 epochs"):
         tfmnist.resume(path, epochs=2)
 
 
@@ -124,7 +124,7 @@ def test_a_diverged_run_names_its_last_good_checkpoint(recipe: Recipe, tmp_path:
         tfmnist.run(recipe.replace(wild), tmp_path / "run")
     # Grows from epoch to epoch, so that the first one is good and a later one is not.
     wild |= {"optimizer.learning_rate": 0.1, "train.epochs": 30, "schedule.kind": "constant", "schedule.warmup": 30.0}
-    wild |= {"optimizer.learning_rate": 3e38}
+    wild |= {"optimizer.learning_rate": 1e37}
     path = tmp_path / "later"
     with pytest.raises(tfmnist.DivergedError):
         tfmnist.run(recipe.replace(wild), path)
@@ -165,3 +165,36 @@ def test_an_unfinished_run_cannot_be_exported(recipe: Recipe, tmp_path: Path) ->
         tfmnist.export(tmp_path / "run", tmp_path / "model")
     with pytest.raises(tfmnist.InputError, match="not a run folder"):
         tfmnist.export(tmp_path, tmp_path / "model")
+
+
+def test_a_resume_that_could_not_be_exact_is_refused(recipe: Recipe, small: Path, tmp_path: Path) -> None:
+    quick = recipe.replace({"train.epochs": 2, "export.report": False, "export.model": False})
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(quick.replace({"schedule.kind": "cosine"}), tmp_path / "cosine", stop))
+    with pytest.raises(tfmnist.InputError, match=r"cosine schedule depends on train\.epochs"):
+        tfmnist.resume(tmp_path / "cosine", epochs=3)
+    arrays = dict(np.load(small))
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(quick.replace({"data.source": str(tmp_path / "own.npz")}), tmp_path / "run", stop))
+    np.savez(tmp_path / "own.npz", **{**arrays, "x_train": 255 - arrays["x_train"]})
+    with pytest.raises(tfmnist.InputError, match="holds other data"):
+        tfmnist.resume(tmp_path / "run")
+    np.savez(tmp_path / "own.npz", **arrays)
+    assert tfmnist.resume(tmp_path / "run").result["epochs"] == 2
+
+
+def test_a_folder_belongs_to_one_process(recipe: Recipe, tmp_path: Path) -> None:
+    events: Any = run_events(recipe, tmp_path / "run")
+    next(events)
+    with pytest.raises(tfmnist.InputError, match="another process is training there"):
+        list(resume_events(tmp_path / "run"))
+    events.close()
+
+
+def test_a_changed_recipe_makes_no_promises(recipe: Recipe) -> None:
+    shipped = Recipe.load("mlp")
+    assert shipped.replace({"train.seed": 3}).about == shipped.about
+    assert recipe.about.accuracy == recipe.about.summary == ""

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import io
 import json
 import os
 import re
@@ -13,15 +14,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.recipe import Recipe, shipped_recipes
-
-if TYPE_CHECKING:
-    from tfmnist.runs import Event
 
 ModelPath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_MODEL")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
@@ -31,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; an error that a user can meet is one line on standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own log; what fails comes as an exception
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a class name must not end a run on a terminal without its letters
     try:
         return _dispatch(words)
     except TfmnistError as error:
@@ -41,7 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"tfmnist: {where}{error.strerror or error}", file=sys.stderr)
+        wrong_place = isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError)
+        remedy = "; choose another place, or change its permissions." if wrong_place else ""
+        print(f"tfmnist: {where}{error.strerror or error}{remedy}", file=sys.stderr)
+        return 2 if wrong_place else 1
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        print(
+            "tfmnist: out of memory: make the network or the batch smaller (model.hidden, train.batch_size)",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("tfmnist: interrupted", file=sys.stderr)
@@ -58,6 +69,8 @@ def _dispatch(words: list[str]) -> int:
         print(f"tfmnist {__version__}")
         return 0
     name, rest = words[0], words[1:]
+    if "" in rest:
+        raise InputError(f"tfmnist {name}: an argument is empty; expected a value (a shell variable that is not set?)")
     if name not in COMMANDS:
         raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} (see tfmnist --help).")
     if name == "train":
@@ -118,22 +131,16 @@ def train(words: list[str]) -> None:
         recipe = _recipe_of(_parse_train(words, "mlp", own), own)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
-        with _tensorflow_quietly():
-            from tfmnist.runs import resume_events
-
-        return _follow(lambda stop: resume_events(run_dir, recipe.train.epochs, stop))
+        return _follow("resume_events", run_dir, recipe.train.epochs)
     base = Recipe.load(asked.recipe)
-    recipe = _recipe_of(_parse_train(words, asked.recipe, base), base)
+    recipe = _recipe_of(_parse_train(words, asked.recipe, base), base).honest(base)
     run_dir = asked.run_dir or None
     from tfmnist.data.sources import check_source
     from tfmnist.files import check_new_folder
 
     check_source(recipe.data.source)  # these two before TensorFlow's seconds
     check_new_folder(run_dir)
-    with _tensorflow_quietly():
-        from tfmnist.runs import run_events
-
-    _follow(lambda stop: run_events(recipe, run_dir, stop))
+    _follow("run_events", recipe, run_dir)
 
 
 def _parse_train(words: list[str], name: str, recipe: Recipe) -> Any:
@@ -177,9 +184,13 @@ def _recipe_of(asked: Any, base: Recipe) -> Recipe:
 def _as_in_toml(words: list[str]) -> list[str]:
     """Lets true and false, and lists such as 512,256 or [512, 256], be typed as in a TOML file."""
     found: list[str] = []
+    is_key = False  # whether the word belongs to a recipe's key: a folder may be called true
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        if re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
+        is_key = "." in option if option else is_key
+        if not is_key:
+            found.append(word)
+        elif re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
             found += [*([option] if equals else []), *re.findall(r"\d+", value)]
         elif value in ("true", "false"):
             found.append(f"{option}{equals}{value.capitalize()}")
@@ -188,10 +199,8 @@ def _as_in_toml(words: list[str]) -> list[str]:
     return found
 
 
-def _follow(start: "Callable[[threading.Event], Iterator[Event]]") -> None:
+def _follow(start: str, *arguments: Any) -> None:
     """Draws a run's events until it ends. SIGTERM or SIGINT makes it save and stop; a second one ends it at once."""
-    from tfmnist.screen import Screen
-
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -201,7 +210,11 @@ def _follow(start: "Callable[[threading.Event], Iterator[Event]]") -> None:
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with Screen() as screen, contextlib.closing(start(stop)) as events:  # type: ignore[type-var]
+        with _tensorflow_quietly():
+            from tfmnist import runs
+            from tfmnist.screen import Screen
+
+        with Screen() as screen, contextlib.closing(getattr(runs, start)(*arguments, stop)) as events:
             for event in events:
                 screen.show(event)
     finally:
@@ -227,10 +240,17 @@ def evaluate(
     from tfmnist.data.sources import load
 
     version = find_version(model)
-    recipe = Recipe.model_validate(read_card(version).get("recipe", {}))
-    own = recipe.data if not data else recipe.data.model_copy(update={"source": data, "classes": 0})
-    held = own.validation if not data or split != "test" else 0
-    digits = load(own.source, validation=held, seed=recipe.train.seed, classes=own.classes)
+    card = read_card(version)
+    if "recipe" not in card and not data:
+        raise InputError(f"{version}: does not say what it was trained on; give the data to measure it on by --data.")
+    recipe = Recipe.model_validate(card.get("recipe", {}))
+    source = data or recipe.data.source
+    held = recipe.data.validation if not data or split != "test" else 0
+    digits = load(source, validation=held, seed=recipe.train.seed, classes=len(card["class_names"]))
+    if not data and digits.sha256 != card["data"]["sha256"]:
+        raise InputError(f"{source}: holds other data than the model was trained on; name it by --data if it is meant.")
+    if not len(getattr(digits, split)):
+        raise InputError(f"{source}: its {split} split is empty; choose another with --split.")
     with _tensorflow_quietly():
         from tfmnist.artifacts.saved_model import Exported
         from tfmnist.training.evaluation import evaluate as measure
@@ -239,14 +259,12 @@ def evaluate(
     metrics = measure(exported, getattr(digits, split), exported.loss)
     if as_json:
         print(
-            json.dumps(
-                {"model": str(version), "data": own.source, "split": split, **metrics.to_dict(exported.class_names)}
-            )
+            json.dumps({"model": str(version), "data": source, "split": split, **metrics.to_dict(exported.class_names)})
         )
         return
     from tfmnist.screen import show_metrics
 
-    show_metrics(metrics, exported.class_names, f"{version} on {own.source}, {split}")
+    show_metrics(metrics, exported.class_names, f"{version} on {source}, {split}")
 
 
 def predict(

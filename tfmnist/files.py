@@ -17,7 +17,10 @@ from tfmnist.errors import InputError
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file beside its place, flushes it to the disk and renames it into place."""
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -33,6 +36,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def check_new_folder(path: str | Path | None) -> None:
     """Raises an `InputError` where a new run's folder is there already and not empty."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: not a name in UTF-8; choose another for the run's folder.") from None
     if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
         raise InputError(
             f"{path}: is there already and not an empty folder; choose another, or go on with it by --resume {path}."

@@ -24,8 +24,9 @@ from pydantic import (
 from tfmnist.errors import InputError, did_you_mean
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e37, allow_inf_nan=False)]  # what float32 can hold
+NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
+Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
 
 def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
@@ -76,7 +77,7 @@ class About(Section):
 class Data(Section):
     """Where the examples come from, and how many of the training examples are kept for validation."""
 
-    source: str = "mnist"
+    source: str = Field(default="mnist", min_length=1)
     """'mnist' (embedded), a folder with IDX files, or an .npz with x_train, y_train, x_test, y_test."""
     validation: int = Field(default=5000, ge=0)
     """Number of training examples held out for validation, drawn per class by the seed; 0 for none."""
@@ -89,7 +90,7 @@ class Model(Section):
 
     kind: Literal["mlp", "cnn"] = "mlp"
     """Dense layers only, or the layers listed in model.layers."""
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (512,)
+    hidden: tuple[Annotated[int, Field(ge=1, le=2**20)], ...] = (512,)
     """mlp: widths of the hidden layers."""
     layers: tuple[str, ...] = ()
     """cnn: the layers up to the logits, such as 'conv 32 5x5', 'max 2', 'global max', 'dense 128'."""
@@ -169,11 +170,11 @@ class Schedule(Section):
 
     kind: Literal["constant", "step", "exponential", "cosine", "one_cycle"] = "constant"
     """Its shape after the warm-up."""
-    warmup: NotNegative = 0.0
+    warmup: Epochs = 0.0
     """Epochs in which the learning rate rises linearly from 0."""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """step, exponential: the learning rate is multiplied by this every schedule.every epochs."""
-    every: Positive = 1.0
+    every: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """step, exponential: epochs between two multiplications by schedule.factor."""
     start: Annotated[float, Field(gt=0, le=1)] = 0.1
     """one_cycle: share of the peak at which the cycle begins."""
@@ -192,7 +193,7 @@ class Augment(Section):
     """Share by which the picture grows or shrinks, each axis by itself."""
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
     """Degrees of slant, to either side."""
-    shift: NotNegative = 0.0
+    shift: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Pixels, along each axis."""
 
 
@@ -275,7 +276,7 @@ class Recipe(Section):
                     f"recipe {text!r} is not shipped{did_you_mean(text, shipped_recipes())} (or a .toml file)."
                 )
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
         except OSError as error:
             raise InputError(
                 f"{text}: cannot read the recipe: {error.strerror}; give a shipped name or a .toml file."
@@ -304,7 +305,13 @@ class Recipe(Section):
             if not isinstance(target, dict):
                 raise InputError(f"recipe section {section!r} does not exist{did_you_mean(section, self.sections())}.")
             target[key] = value
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(values).honest(self)
+
+    def honest(self, base: "Recipe") -> "Recipe":
+        """Returns this recipe without what `base` promises of accuracy and time, where it is not the same any more."""
+        kept = ("train.seed", "export.model", "export.report")
+        same = all(key in kept for key in self.changed_from(base))
+        return self if same else self.model_copy(update={"about": About(source=base.about.source)})
 
     def changed_from(self, other: "Recipe") -> list[str]:
         """Returns the keys, `section.key`, whose values differ."""

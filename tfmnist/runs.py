@@ -4,12 +4,15 @@ A run folder is complete in itself: what was asked (`recipe.toml`), what happene
 what came out (`result.json`, `evaluation.npz`, `model/1`, `report.html`, `figures/`).
 """
 
+import fcntl
 import json
+import math
 import os
 import platform
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +32,7 @@ from tfmnist.nn.models import Network, make_model
 from tfmnist.nn.optimizers import make_optimizer
 from tfmnist.nn.schedules import make_schedule
 from tfmnist.recipe import Recipe
+from tfmnist.reports import write_report
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
 from tfmnist.training.evaluation import outputs, write_evaluation
 from tfmnist.training.loop import Epoch, Progress, Trainer, set_weights
@@ -99,9 +103,12 @@ def run_events(
     if recipe.data.source != "mnist":  # the folder must mean the same from wherever it is resumed or evaluated
         recipe = recipe.replace({"data.source": str(Path(recipe.data.source).expanduser().absolute())})
     digits, trainer = _prepare(recipe, clock)
+    trainer.state.data_sha256 = digits.train.sha256
     path = _make_folder(recipe, run_dir)
-    write_whole(path / "recipe.toml", recipe.to_toml())
-    yield from _train(path, recipe, digits, trainer, clock, stop)
+    with _locked(path):
+        check_new_folder(path)
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        yield from _train(path, recipe, digits, trainer, clock, stop)
 
 
 def resume_events(
@@ -112,6 +119,11 @@ def resume_events(
     recipe = Recipe.load_run(path)
     clock = Clock()
     if epochs is not None and epochs != recipe.train.epochs:
+        if recipe.schedule.kind in ("cosine", "one_cycle"):
+            raise InputError(
+                f"{path}: its {recipe.schedule.kind} schedule depends on train.epochs, which is {recipe.train.epochs}: "
+                "resume it without another number, or start a new run."
+            )
         recipe = recipe.replace({"train.epochs": epochs})
     digits, trainer = _prepare(recipe, clock)
     notes: list[str] = []
@@ -125,10 +137,18 @@ def resume_events(
                 raise
             notes.append(f"passed over: {error}")
     state = trainer.state
-    if epochs is not None and state.epoch > epochs:
-        raise InputError(f"{path}: has {state.epoch} epochs already, train.epochs {epochs} is fewer; ask for more.")
-    write_whole(path / "recipe.toml", recipe.to_toml())
-    yield from _train(path, recipe, digits, trainer, clock, stop, notes)
+    if epochs is not None and state.epoch + bool(state.step) > epochs:
+        raise InputError(
+            f"{path}: has begun {state.epoch + bool(state.step)} epochs, train.epochs {epochs} is fewer; ask for more."
+        )
+    if state.data_sha256 not in ("", digits.train.sha256):
+        raise InputError(
+            f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
+        )
+    state.data_sha256 = digits.train.sha256
+    with _locked(path):
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        yield from _train(path, recipe, digits, trainer, clock, stop, notes)
 
 
 def export(
@@ -224,6 +244,8 @@ def _train(
     notes: list[str] | None = None,
 ) -> Iterator[Event]:
     if trainer.finished and (done := _result_of(path)) and done["epochs"] == trainer.state.epoch:
+        if recipe.export.report and not (path / "report.html").exists():
+            write_report(path)
         yield Run(path, done)
         return
     text = recipe.to_toml()
@@ -255,6 +277,8 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
     model, loss = trainer.model, recipe.loss.kind
     validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
     metrics, shares = outputs(model, digits.test, loss)  # the one time that the test set is read
+    if not math.isfinite(metrics.loss):
+        raise DivergedError(f"diverged: the test loss is {metrics.loss}; lower optimizer.learning_rate.")
     clock.lap("evaluate")
     result = {
         "name": recipe.name,
@@ -279,6 +303,7 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
         },
         "compile": {"mode": trainer.mode, "block": trainer.plan.block},
         "versions": _versions(),
+        "processors": os.cpu_count(),
     }
     if recipe.train.patience:
         result["best_epoch"] = trainer.state.best_epoch
@@ -291,10 +316,22 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
     result["seconds"] = clock.all()
     write_whole(path / "result.json", json.dumps(result, indent=2) + "\n")
     if recipe.export.report:
-        from tfmnist.reports import write_report
-
         write_report(path)
     return Run(path, result)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a run's folder for this process alone; the lock goes with the process, however it ends."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another process is training there; wait for it, or choose another.") from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def _result_of(path: Path) -> dict[str, Any] | None:
@@ -363,9 +400,11 @@ def _make_folder(recipe: Recipe, run_dir: str | Path | None) -> Path:
                 number += 1
                 path = Path(f"{stem}-{number}")
         link = path.parent / f".latest-{os.getpid()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.name)
-        link.replace(path.parent / "latest")
+        try:
+            link.symlink_to(path.name)
+            link.replace(path.parent / "latest")
+        except OSError:  # a folder of that name is in the way, or the disk knows no links: it is only a convenience
+            link.unlink(missing_ok=True)
         return path
     except OSError as error:
         raise InputError(

@@ -21,7 +21,7 @@ class Screen:
     """Draws events as they come: a live line for the epoch under way, and one line for each that is done."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[figures]}"))
         self.bar = Bar(
             *columns, console=self.console, transient=True, auto_refresh=False, disable=not self.console.is_terminal
@@ -65,7 +65,7 @@ class Screen:
         ]
         if 1 < event.first_epoch <= self.epochs:
             lines.append(f"resumed  at epoch {event.first_epoch} of {self.epochs}")
-        self.console.print("\n".join([*lines, "", _HEAD]), markup=False)
+        self.console.print("\n".join([*lines, "", _HEAD]))
         self._live("compiling", 0, 1, "")
 
     def _progress(self, event: Progress) -> None:
@@ -88,7 +88,7 @@ class Screen:
             f"{event.images_per_second:,.0f}",
             f"{event.seconds:.1f}",
         )
-        self.console.print(row, markup=False)
+        self.console.print(row)
         if event.epoch == self.epochs:
             self._live("evaluating, exporting, drawing", 1, 1, "")
 
@@ -110,7 +110,7 @@ class Screen:
             lines.append(f"model    {event.path / result['model']}")
         if (event.path / "report.html").exists():
             lines.append(f"report   {event.path / 'report.html'}")
-        self.console.print("\n".join(lines), markup=False)
+        self.console.print("\n".join(lines))
 
     def _live(self, title: str, done: int, total: int, figures: str) -> None:
         self.bar.update(self.task, description=title, completed=done, total=total, figures=figures, visible=True)
@@ -119,9 +119,9 @@ class Screen:
 
 def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> None:
     """Prints accuracy with its interval, loss, calibration, and a table of the classes."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     low, high = metrics.accuracy_ci95
-    console.print(title, markup=False, soft_wrap=True)
+    console.print(title, soft_wrap=True)
     console.print(
         f"accuracy {metrics.accuracy:.2%}, {metrics.correct:,} of {metrics.count:,} "
         f"(95 % interval {low:.2%} to {high:.2%})\n"

@@ -83,7 +83,8 @@ def test_versions_are_numbered_and_never_overwritten(model: tfmnist.MLP, tmp_pat
     before = {path: path.read_bytes() for path in (folder / "8").rglob("*") if path.is_file()}
     assert tfmnist.export(model, folder) == folder / "9"
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert list_versions(folder) == [7, 8, 9] and find_version(folder) == folder / "9"
+    assert list_versions(folder) == [8, 9], "an empty folder is no version"
+    assert find_version(folder) == folder / "9"
 
 
 def test_exports_at_once_get_numbers_of_their_own(model: tfmnist.MLP, tmp_path: Path) -> None:
@@ -141,3 +142,9 @@ def test_names_must_fit(model: tfmnist.MLP, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 names, the model 3 classes"):
         tfmnist.export(model, tmp_path / "m", class_names=["a", "b"])
     assert not (tmp_path / "m").exists()
+
+
+def test_a_file_in_the_way_is_stepped_over(model: tfmnist.MLP, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/1").touch()
+    assert tfmnist.export(model, tmp_path / "m") == tmp_path / "m/2"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ def list_versions(model: Path) -> list[int]:
     """Returns the numbers of the versions in a model folder, in order."""
     if not model.is_dir():
         return []
-    return sorted(int(entry.name) for entry in model.iterdir() if entry.name.isdecimal() and entry.is_dir())
+    entries = (entry for entry in model.iterdir() if re.fullmatch("[1-9][0-9]*", entry.name))
+    return sorted(int(entry.name) for entry in entries if (entry / "saved_model.pb").is_file())
+
+
+def next_version(model: Path) -> int:
+    """Returns the number after the largest that anything in a model folder is named."""
+    return 1 + max((int(entry.name) for entry in model.iterdir() if entry.name.isdecimal()), default=0)
 
 
 def find_version(path: str | Path) -> Path:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfmnist.artifacts.folders import CARD, EXTRA, find_version, list_versions, read_card, write_manifest
-from tfmnist.errors import InputError
+from tfmnist.artifacts.folders import CARD, EXTRA, find_version, next_version, read_card, write_manifest
+from tfmnist.errors import InputError, TfmnistError
 from tfmnist.files import sync
 
 
@@ -63,6 +63,9 @@ def write_saved_model(
             sync(path)
         os.chmod(staging, 0o755)
         version = _publish(staging, destination)
+    except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
+        shutil.rmtree(staging, ignore_errors=True)
+        raise TfmnistError(f"{destination}: the model cannot be written: {error.message}") from None
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -118,7 +121,7 @@ def _interface(image_shape: tuple[int, int], class_names: Sequence[str]) -> dict
 
 def _publish(staging: Path, destination: Path) -> Path:
     while True:
-        version = destination / str(max(list_versions(destination), default=0) + 1)
+        version = destination / str(next_version(destination))
         try:
             os.rename(staging, version)
             return version

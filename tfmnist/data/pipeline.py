@@ -93,30 +93,32 @@ def stream_blocks(
         skip: steps of the first one already done; the rest comes exactly as it would have come without a stop.
         augment: what to change at random, or None.
     """
-    cuts = [
-        (epoch, max(first, skip if epoch == epochs.start else 0), end)
-        for epoch in epochs
-        for first, end in plan.blocks
-        if epoch > epochs.start or end > skip
-    ]
+
+    def cuts() -> Iterator[tuple[int, int, int]]:
+        for epoch in epochs:
+            done = skip if epoch == epochs.start else 0
+            yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
+
     height, width = split.image_shape
     signature = (
         tf.TensorSpec([None, None, height, width], tf.uint8),
         tf.TensorSpec([None, None], tf.int64),
         tf.TensorSpec([], tf.int64),
     )
-    once = [_gather(split, plan, seed, cuts)]  # popped, because TensorFlow keeps the function for ever, images and all
+    once = [
+        _gather(split, plan, seed, cuts())
+    ]  # popped, because TensorFlow keeps the function for ever, images and all
     blocks = tf.data.Dataset.from_generator(lambda: once.pop(), output_signature=signature)
     if augment is not None and augment != Augment():
         blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing here to tune, and its thread would hold up the end by seconds
-    for (images, labels, _), (epoch, first, end) in zip(blocks.prefetch(2).with_options(options), cuts):
+    for (images, labels, _), (epoch, first, end) in zip(blocks.prefetch(2).with_options(options), cuts()):
         yield Block(images, labels, epoch, first, end)  # type: ignore[arg-type]
 
 
 def _gather(
-    split: Split, plan: Plan, seed: int, cuts: list[tuple[int, int, int]]
+    split: Split, plan: Plan, seed: int, cuts: Iterator[tuple[int, int, int]]
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], int]]:
     """Yields images, labels and the number of the first step, for each (epoch, first, end)."""
     order, of_epoch = np.empty(0, np.int64), -1

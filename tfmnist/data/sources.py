@@ -95,6 +95,15 @@ class Split:
     def __repr__(self) -> str:
         return "Split({} of {} x {})".format(len(self), *self.image_shape)
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the split's images and labels, in their order."""
+        digest = hashlib.sha256(f"uint8 {self.image_shape} int64 {len(self)}".encode())
+        for start in range(0, len(self), _CHUNK):
+            digest.update(self.take(np.arange(start, min(start + _CHUNK, len(self))))[0].data)
+        digest.update(self.labels.astype("<i8").data)
+        return digest.hexdigest()
+
     def take(self, positions: Labels) -> tuple[Images, Labels]:
         """Returns copies of the examples at some positions, in one gather.
 
@@ -212,6 +221,10 @@ def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0,
 
 def check_source(source: str | Path) -> None:
     """Raises an `InputError` where there is nothing at a source; reads nothing."""
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"data source {str(source)!a} is no name in UTF-8; rename it.") from None
     if source != "mnist" and not os.path.exists(Path(source).expanduser()):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder with IDX files, or an "
@@ -259,8 +272,10 @@ def _stratify(labels: Labels, validation: int, seed: int) -> tuple[Labels, Label
     quota, remainder = np.divmod(counts * validation, len(labels))
     extra = validation - int(quota.sum())
     # One more for the largest remainders, among the classes that keep an example to train on.
-    able = np.flatnonzero(quota + 1 < counts)
-    quota[able[np.argsort(-remainder[able], kind="stable")[:extra]]] += 1
+    while extra > 0 and len(able := np.flatnonzero(quota + 1 < counts)):
+        chosen = able[np.argsort(-remainder[able], kind="stable")[:extra]]
+        quota[chosen] += 1
+        extra -= len(chosen)
     if validation < 0 or quota.sum() != validation or (quota >= counts)[counts > 0].any():
         taught = np.count_nonzero(counts)
         most = len(labels) - taught

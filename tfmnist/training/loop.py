@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class State:
     best: float | None = None  # validation result, larger is better
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    data_sha256: str = ""  # of the training split, where the caller knows it
 
 
 class Trainer:
@@ -164,6 +165,8 @@ class Trainer:
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
             raise self._diverged("a weight is not finite", plan.steps)
         loss, accuracy = self._validate()
+        if loss is not None and not math.isfinite(loss):
+            raise self._diverged(f"the validation loss is {loss}", plan.steps)
         learning_rate = self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0))
         epoch = Epoch(
             epoch=state.epoch + 1,
@@ -177,7 +180,7 @@ class Trainer:
             images_per_second=plan.count / state.seconds,
         )
         history = [*state.history, asdict(epoch)]
-        self.state = State(epoch.epoch, best=state.best, best_epoch=state.best_epoch, history=history)
+        self.state = replace(state, epoch=epoch.epoch, step=0, loss=0.0, correct=0, seconds=0.0, history=history)
         if loss is not None and accuracy is not None:
             result = accuracy if self.settings.monitor == "accuracy" else -loss
             if state.best is None or result > state.best:
