@@ -34,12 +34,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     sync(path.parent)
 
 
-def check_new_folder(path: str | Path | None) -> None:
-    """Raises an `InputError` where a new run's folder is there already and not empty."""
+def check_name(path: str | Path | None) -> None:
+    """Raises an `InputError` where a path is no UTF-8, which neither TOML nor JSON could hold."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{str(path)!a}: not a name in UTF-8; choose another for the run's folder.") from None
+        raise InputError(f"{str(path)!a}: not a name in UTF-8; rename it, or choose another.") from None
+
+
+def check_new_folder(path: str | Path | None) -> None:
+    """Raises an `InputError` where a new run's folder is there already and not empty."""
+    check_name(path)
     if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
         raise InputError(
             f"{path}: is there already and not an empty folder; choose another, or go on with it by --resume {path}."

@@ -126,27 +126,26 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     digits, trainer = _prepare(recipe, clock)
-    notes: list[str] = []
-    checkpoints = list_checkpoints(path / "checkpoints")
-    for checkpoint in reversed(checkpoints):
-        try:
-            restore_checkpoint(checkpoint, trainer)
-            break
-        except InputError as error:
-            if checkpoint == checkpoints[0]:
-                raise
-            notes.append(f"passed over: {error}")
-    state = trainer.state
-    if epochs is not None and state.epoch + bool(state.step) > epochs:
-        raise InputError(
-            f"{path}: has begun {state.epoch + bool(state.step)} epochs, train.epochs {epochs} is fewer; ask for more."
-        )
-    if state.data_sha256 not in ("", digits.train.sha256):
-        raise InputError(
-            f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
-        )
-    state.data_sha256 = digits.train.sha256
-    with _locked(path):
+    with _locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
+        notes: list[str] = []
+        checkpoints = list_checkpoints(path / "checkpoints")
+        for checkpoint in reversed(checkpoints):
+            try:
+                restore_checkpoint(checkpoint, trainer)
+                break
+            except InputError as error:
+                if checkpoint == checkpoints[0]:
+                    raise
+                notes.append(f"passed over: {error}")
+        state = trainer.state
+        begun = state.epoch + bool(state.step)
+        if epochs is not None and begun > epochs:
+            raise InputError(f"{path}: has begun {begun} epochs, train.epochs {epochs} is fewer; ask for more.")
+        if state.data_sha256 not in ("", digits.train.sha256):
+            raise InputError(
+                f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
+            )
+        state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
         yield from _train(path, recipe, digits, trainer, clock, stop, notes)
 
@@ -181,11 +180,14 @@ def export(
         return _export(model, Path(destination), names, card, loss)
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
+    unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
+    result = _result_of(path)
+    if result is None:
+        raise unfinished
     try:
-        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
         weights = read_npz(path / "weights.npz")
     except (OSError, ValueError):
-        raise InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.") from None
+        raise unfinished from None
     names = result["data"]["class_names"]
     model = make_model(recipe.model, result["data"]["image_shape"], len(names), recipe.train.seed)
     set_weights(model, weights)

@@ -105,9 +105,7 @@ def stream_blocks(
         tf.TensorSpec([None, None], tf.int64),
         tf.TensorSpec([], tf.int64),
     )
-    once = [
-        _gather(split, plan, seed, cuts())
-    ]  # popped, because TensorFlow keeps the function for ever, images and all
+    once = [_gather(split, plan, seed, cuts())]  # popped: TensorFlow keeps the function for ever, images and all
     blocks = tf.data.Dataset.from_generator(lambda: once.pop(), output_signature=signature)
     if augment is not None and augment != Augment():
         blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))

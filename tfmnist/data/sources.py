@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tfmnist.data.idx import find_idx_files, read_images, read_labels
 from tfmnist.data.npz import NPZ_KEYS, Part, Source, read_npz
 from tfmnist.errors import InputError, did_you_mean
+from tfmnist.files import check_name
 from tfmnist.seeds import key
 
 Images = npt.NDArray[np.uint8]
@@ -221,10 +222,7 @@ def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0,
 
 def check_source(source: str | Path) -> None:
     """Raises an `InputError` where there is nothing at a source; reads nothing."""
-    try:
-        str(source).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"data source {str(source)!a} is no name in UTF-8; rename it.") from None
+    check_name(source)
     if source != "mnist" and not os.path.exists(Path(source).expanduser()):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder with IDX files, or an "
