@@ -27,11 +27,12 @@ class Part(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a source holds; no class names means "0", "1", ..."""
+    """What a source holds; no class names means "0", "1", ..., no test part that one is drawn from the training part."""
 
     train: Part
-    test: Part
+    test: Part | None
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what the user should know: pictures left out, say
 
 
 def read_npz(path: Path) -> Source:

@@ -39,7 +39,8 @@ class Network(tf.Module):
         """Returns the logits, float32 `[batch, classes]`.
 
         Args:
-            images: float32 or bfloat16 `[batch, height, width]` in [0, 1]; their dtype is the precision computed in.
+            images: bfloat16, float32 or float64 `[batch, height, width]` in [0, 1]; their dtype is the precision
+                computed in.
             training: whether dropout drops and batch normalisation uses (and moves) the batch's statistics.
             step: int64 scalar, the number of steps done; only dropout in training needs it.
         """
@@ -49,7 +50,7 @@ class Network(tf.Module):
             x = tf.concat([x, tf.zeros([missing, *self.image_shape], x.dtype)], axis=0)
         for layer in self.layers[:-1]:
             x = layer.forward(x, training, step)
-        logits = self.layers[-1].forward(tf.cast(x, tf.float32), training, step)
+        logits = self.layers[-1].forward(x if x.dtype == tf.float64 else tf.cast(x, tf.float32), training, step)
         return logits if training else logits[: tf.shape(images)[0]]
 
     def logits(self, images: Any) -> tf.Tensor:
