@@ -25,7 +25,7 @@ def in_float64(model: Network) -> Network:
 
 
 def through(layers: Sequence[Layer], x: tf.Tensor) -> tf.Tensor:
-    """The layers one by one: `Network.forward` would go on in float32 before the last of them."""
+    """The layers one by one, without the part of `Network.forward` that is about the batch."""
     for layer in layers:
         x = layer.forward(x, True, tf.constant(5, tf.int64))
     return x
