@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from tfmnist.errors import InputError
+from tfmnist.files import read_npz, write_npz
 from tfmnist.reports import write_report
 from tfmnist.training.metrics import wilson_interval
 
 FIGURES = ["learning_curves", "confusion_matrix", "per_class", "mistakes", "calibration"]
+INSPECTED = ["augmented", "first_weights", "feature_maps"]
 
 
 def make_run(run: Path, names: list[str] | None = None, mistakes: bool = True, validation: bool = True) -> Path:
@@ -74,6 +76,23 @@ def make_run(run: Path, names: list[str] | None = None, mistakes: bool = True, v
     return run
 
 
+def add_inspection(run: Path, *without: str) -> Path:
+    """Writes what a run says about its network, without some of its arrays, and returns the run's folder."""
+    random = np.random.default_rng(1)
+    arrays: dict[str, Any] = {
+        "first_layer": np.array("conv_1"),
+        "first_weights": random.normal(size=[6, 5, 5]).astype(np.float32),
+        "picture": random.integers(256, size=[12, 10]).astype(np.uint8),
+        "map_names": np.array(["conv_1 + relu_1", "conv_2"]),
+        "map_0": random.normal(size=[6, 12, 10]).astype(np.float32),
+        "map_1": random.normal(size=[4, 6, 5]).astype(np.float32),
+        "augmented_originals": random.integers(256, size=[2, 12, 10]).astype(np.uint8),
+        "augmented": random.integers(256, size=[2, 8, 12, 10]).astype(np.uint8),
+    }
+    write_npz(run / "inspection.npz", {name: array for name, array in arrays.items() if name not in without})
+    return run
+
+
 class Page(HTMLParser):
     """Collects the tags of a page, and checks that they nest."""
 
@@ -123,6 +142,60 @@ def test_the_page_holds_everything(tmp_path: Path) -> None:
     for tag, attributes in Page(text).tags:
         for key in ("src", "href"):
             assert (attributes.get(key) or "data:").startswith("data:"), (tag, key)
+
+
+def test_what_the_network_has_learned_is_shown(tmp_path: Path) -> None:
+    run = add_inspection(make_run(tmp_path / "run"))
+    text = write_report(run).read_text(encoding="utf-8")
+    images = [attributes["src"] for tag, attributes in Page(text).tags if tag == "img"]
+    for name, image in zip(FIGURES + INSPECTED, images, strict=True):
+        content = (run / "figures" / f"{name}.png").read_bytes()
+        assert image == f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("without", "figures"),
+    [
+        (("picture", "map_names", "map_0", "map_1"), ["augmented", "first_weights"]),
+        (("augmented", "augmented_originals"), ["first_weights", "feature_maps"]),
+    ],
+    ids=["no convolutions", "no augmentation"],
+)
+def test_figures_are_of_what_there_is(without: tuple[str, ...], figures: list[str], tmp_path: Path) -> None:
+    run = add_inspection(make_run(tmp_path / "run"), *without)
+    Page(write_report(run).read_text(encoding="utf-8"))
+    assert {path.stem for path in (run / "figures").iterdir()} == {*FIGURES, *figures}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("first_layer", None, "first_layer"),
+        ("first_weights", np.zeros([6, 25], np.float32), "'first_weights' is float32 [6, 25]"),
+        ("first_weights", np.full([6, 5, 5], np.nan, np.float32), "'first_weights' is not finite"),
+        ("first_weights", np.zeros([0, 5, 5], np.float32), "'first_weights' is float32 [0, 5, 5]"),
+        ("picture", np.zeros([12, 10, 3], np.uint8), "'picture' is uint8 [12, 10, 3]"),
+        ("map_names", None, "map_names"),
+        ("map_1", None, "map_1"),
+        ("map_1", np.zeros([4, 6], np.float32), "'map_1' is float32 [4, 6]"),
+        ("augmented_originals", None, "augmented_originals"),
+        ("augmented", np.zeros([3, 8, 12, 10], np.uint8), "do not fit together"),
+        ("augmented", np.zeros([2, 8, 12, 10], np.float32), "'augmented' is float32"),
+    ],
+)
+def test_an_inspection_that_does_not_fit_is_named(key: str, value: Any, why: str, tmp_path: Path) -> None:
+    run = add_inspection(make_run(tmp_path / "run"), key)
+    if value is not None:
+        write_npz(run / "inspection.npz", read_npz(run / "inspection.npz") | {key: value})
+    assert why in fails(run, "inspection.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all"])
+def test_a_damaged_inspection_is_named(content: bytes, tmp_path: Path) -> None:
+    run = add_inspection(make_run(tmp_path / "run"))
+    whole = (run / "inspection.npz").read_bytes()
+    (run / "inspection.npz").write_bytes(content or whole[: len(whole) // 2])
+    fails(run, "inspection.npz")
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import os
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from tfmnist import plots
 from tfmnist.errors import InputError
+from tfmnist.files import read_npz
 from tfmnist.training.metrics import Metrics, measure
 
 LONG_TABLE = 30  # rows from which the table of classes is folded away
+_ELSEWHERE = ("sha256", "class_names")  # of the data, what the page shows in another place
 
 
 def write_report(run: Path) -> Path:
@@ -29,7 +31,8 @@ def write_report(run: Path) -> Path:
     The page opens from disk, holds its figures, and asks nothing of the network.
 
     Args:
-        run: a run folder with `result.json`, `metrics.jsonl`, `recipe.toml` and `evaluation.npz`.
+        run: a run folder with `result.json`, `metrics.jsonl`, `recipe.toml` and `evaluation.npz`; the figures of
+            `inspection.npz` are drawn where it is there.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -40,7 +43,7 @@ def write_report(run: Path) -> Path:
         tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder? \
 Finish the run with 'tfmnist train --resume no/such/run'.
     """
-    result, history, recipe, evaluation = _read(run)
+    result, history, recipe, evaluation, inspection = _read(run)
     metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
     page = _PAGE.substitute(
         style=_STYLE,
@@ -49,10 +52,9 @@ Finish the run with 'tfmnist train --resume no/such/run'.
         interval=f"{100 * result.test_accuracy_ci95[0]:.2f} to {_percent(result.test_accuracy_ci95[1])}",
         count=f"{metrics.count:,}",
         tiles=_tiles(result, metrics),
-        figures="\n".join(_draw(run / "figures", history, metrics, evaluation)),
-        classes=_classes(metrics, evaluation.class_names.tolist()),
+        figures="\n".join(_draw(run / "figures", history, metrics, evaluation, inspection)),
         seconds=_table(("Part", "Seconds"), result.seconds.items()),
-        data=_table(("Data", ""), ((key, value) for key, value in result.data.items() if key != "sha256")),
+        data=_table(("Data", ""), ((key, value) for key, value in result.data.items() if key not in _ELSEWHERE)),
         versions=_table(("Software", "Version"), result.versions.items()),
         recipe=escape(recipe.strip()),
         weights=escape(result.weights_sha256),
@@ -124,7 +126,43 @@ class _Evaluation:
                 raise ValueError(f"{key!r} is not in [0, {limit})")
 
 
-def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation]:
+@dataclass(frozen=True, eq=False)
+class _Inspection:
+    """The arrays of `inspection.npz`; those of a network without convolutions, or without augmentation, are None."""
+
+    first_layer: NDArray[np.str_]  # []
+    first_weights: NDArray[np.float32]  # [k, h, w]
+    picture: NDArray[np.uint8] | None  # [H, W]
+    maps: dict[str, NDArray[np.float32]]  # [k, h, w] each
+    originals: NDArray[np.uint8] | None  # [r, H, W]
+    changed: NDArray[np.uint8] | None  # [r, c, H, W]
+
+
+def _inspection(arrays: Mapping[str, NDArray[Any]]) -> _Inspection:
+    """Returns the arrays of a file, checked. Raises a ValueError or KeyError."""
+
+    def array(key: str, kind: str, axes: int) -> NDArray[Any]:
+        found = arrays[key]
+        if (found.dtype.kind, found.ndim) != (kind, axes) or not found.size:
+            raise ValueError(f"{key!r} is {found.dtype} {list(found.shape)}")
+        if kind == "f" and not np.isfinite(found).all():
+            raise ValueError(f"{key!r} is not finite")
+        return found
+
+    picture = originals = changed = None
+    maps: dict[str, NDArray[np.float32]] = {}
+    if "picture" in arrays:
+        picture = array("picture", "u", 2)
+        names: list[str] = array("map_names", "U", 1).tolist()
+        maps = {name: array(f"map_{place}", "f", 3) for place, name in enumerate(names)}
+    if "augmented" in arrays:
+        originals, changed = array("augmented_originals", "u", 3), array("augmented", "u", 4)
+        if (len(changed), *changed.shape[2:]) != originals.shape:
+            raise ValueError("its arrays do not fit together")
+    return _Inspection(array("first_layer", "U", 0), array("first_weights", "f", 3), picture, maps, originals, changed)
+
+
+def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation, _Inspection | None]:
     name = "result.json"
     try:
         result = _Result.model_validate_json((run / name).read_text(encoding="utf-8"))
@@ -138,7 +176,11 @@ def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation]:
         name = "evaluation.npz"
         with (run / name).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             evaluation = _Evaluation(**{field.name: file[field.name] for field in fields(_Evaluation)})
-        return result, history, recipe, evaluation
+        inspection = None
+        name = "inspection.npz"
+        if (run / name).exists():  # runs of version 0.1 have none
+            inspection = _inspection(read_npz(run / name))
+        return result, history, recipe, evaluation, inspection
     except FileNotFoundError:
         why = "missing"
     except ValidationError as error:
@@ -150,7 +192,13 @@ def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation]:
     raise InputError(f"{run / name}: {why}; is this a run folder? Finish the run with '{resume}'.")
 
 
-def _draw(folder: Path, history: list[dict[str, Any]], metrics: Metrics, evaluation: _Evaluation) -> Iterable[str]:
+def _draw(
+    folder: Path,
+    history: list[dict[str, Any]],
+    metrics: Metrics,
+    evaluation: _Evaluation,
+    inspection: _Inspection | None,
+) -> Iterable[str]:
     """Writes each figure as PNG and yields it as HTML."""
     folder.mkdir(exist_ok=True)
     names: list[str] = evaluation.class_names.tolist()
@@ -164,6 +212,14 @@ def _draw(folder: Path, history: list[dict[str, Any]], metrics: Metrics, evaluat
         "mistakes": plots.mistakes(evaluation.mistake_images, truth, guesses, sure, names),
         "calibration": plots.calibration_curve(metrics.calibration),
     }
+    if inspection:
+        if inspection.originals is not None and inspection.changed is not None:
+            drawn["augmented"] = plots.augmented(inspection.originals, inspection.changed)
+        _, height, width = inspection.first_weights.shape
+        title = f"{inspection.first_layer.item()}, {height} x {width}"
+        drawn["first_weights"] = plots.first_weights(inspection.first_weights, title)
+        if inspection.picture is not None:
+            drawn["feature_maps"] = plots.feature_maps(inspection.picture, inspection.maps)
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
         plots.save(figure, path)
@@ -172,7 +228,8 @@ def _draw(folder: Path, history: list[dict[str, Any]], metrics: Metrics, evaluat
         source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
         image = f'<img src="{source}" alt="{alt}" width="{width}" height="{height}">'
         framed = f'<figure><div class="card">{image}</div><figcaption>{caption}</figcaption></figure>'
-        yield f"<section><h2>{heading}</h2>{framed}</section>"
+        table = _classes(metrics, names) if name == "per_class" else ""
+        yield f"<section><h2>{heading}</h2>{framed}{table}</section>"
 
 
 def _tiles(result: _Result, metrics: Metrics) -> str:
@@ -194,10 +251,10 @@ def _classes(metrics: Metrics, names: Sequence[str]) -> str:
     wrong = metrics.confusion * ~np.eye(len(names), dtype=bool)
     rows: list[list[Any]] = []
     for row, taken in zip(metrics.to_dict(names)["per_class"], wrong, strict=True):
-        shares = [_percent(row[key]) for key in ("recall", "precision", "f1")]
+        shares = [f"{100 * row[key]:.2f}" for key in ("recall", "precision", "f1")]
         most = f"{names[int(taken.argmax())]} ({int(taken.max()):,})" if taken.any() else "-"
         rows.append([row["class"], row["count"], *shares, most])
-    table = _table(("Class", "Examples", "Recall", "Precision", "F1", "Top mistake"), rows)
+    table = _table(("Class", "Examples", "Recall, %", "Precision, %", "F1, %", "Top mistake"), rows)
     return (
         table if len(names) <= LONG_TABLE else f"<details><summary>All {len(names)} classes</summary>{table}</details>"
     )
@@ -220,6 +277,8 @@ def _percent(share: float) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
+    if isinstance(value, list):
+        return " x ".join(map(str, cast(list[Any], value)))
     return f"{value:,}" if isinstance(value, int) else "-" if value is None else str(value)
 
 
@@ -249,6 +308,21 @@ _FIGURES = {  # name: heading, alternative text, caption
         "Reliability diagram: accuracy against confidence, above the number of examples.",
         "Below the dashed line the network is too sure of itself, above it too modest.",
     ),
+    "first_weights": (
+        "What the first layer looks for",
+        "Weights of the first layer, an image a unit.",
+        "Ink on orange excites a unit, ink on blue inhibits it. Strokes and edges are learned; mere noise is not.",
+    ),
+    "feature_maps": (
+        "What the layers see",
+        "A training picture and the outputs of the convolutions for it, an image a channel.",
+        "The most active channels, bright where they are strong: edges first, then coarser and rarer patterns.",
+    ),
+    "augmented": (
+        "What augmentation does",
+        "Training pictures, each with random versions of it beside it.",
+        "Every version must still be read as its original; where you would hesitate, the augmentation is too strong.",
+    ),
 }
 
 _STYLE = """
@@ -257,22 +331,25 @@ _STYLE = """
   :root { --page: #14171b; --ink: #e8eaed; --quiet: #9aa4af; --card: #1d2127; --line: #313841; --accent: #56b4e9 }
 }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
-* { box-sizing: border-box } main { max-width: 960px; margin: auto; padding: 2.5rem 1.25rem 4rem }
+* { box-sizing: border-box } main { max-width: 800px; margin: auto; padding: 2.5rem 1.25rem 4rem }
 header p, figure, dd { margin: 0 } figcaption, .note { margin: .6rem 0 0 }
 h1 { margin: 0; font-size: clamp(2.6rem, 9vw, 4rem); line-height: 1.2; letter-spacing: -.03em; color: var(--accent) }
 h2 { margin: 3rem 0 .8rem; font-size: 1.25rem } dd { font-size: 1.25rem; font-weight: 600 }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: .75rem; margin: 2rem 0 0 }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: .75rem; margin: 2rem 0 0 }
 dl div, .card, pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .7rem .9rem }
 .card { background: #fff } img { display: block; max-width: 100%; height: auto; margin: auto }
 header p, dt, figcaption, .note, thead { color: var(--quiet); font-size: .95rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; white-space: nowrap }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); font-weight: 400 }
 th:first-child { text-align: left } .columns td { white-space: normal; overflow-wrap: anywhere }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 1.5rem 2.5rem }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 1.5rem 2rem }
+figure ~ * { margin-top: 1.2rem } figcaption, .note { text-wrap: pretty }
 summary { cursor: pointer; color: var(--accent) }
-pre, code { font: .9rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere } pre, .scroll { overflow-x: auto }
+pre, code { font: .9rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere }
+pre { white-space: pre-wrap } .scroll { overflow-x: auto }
 @media (max-width: 640px) {
-  .card { margin: 0 -1.25rem; padding: .5rem 0; border-radius: 0 } th, td { padding: .35rem .3rem; font-size: .9rem }
+  .card { margin: 0 -1.25rem; padding: .5rem 0; border-radius: 0 } th, td { padding: .35rem .2rem; font-size: .85rem }
+  thead th { white-space: normal; vertical-align: bottom; font-size: .78rem }
 }
 """
 
@@ -287,13 +364,13 @@ _PAGE = Template("""<!doctype html>
 <p>95&nbsp;% interval $interval, on $count test examples that took no part in training</p></header>
 <dl>$tiles</dl>
 $figures
-<section><h2>Numbers of each class</h2>$classes</section>
 <section><h2>The run</h2><div class="columns">$seconds$data$versions</div>
 <p class="note">Seed $seed. Two runs are equal when the SHA-256 of their weights is.<br>
 Weights <code>$weights</code><br>Data <code>$digest</code></p></section>
 <section><h2>Use the model</h2><pre>tfmnist predict $run picture.png
 tfmnist evaluate $run</pre>
-<p class="note">A picture is a PNG or JPEG of one digit, of the size that the model was trained on.</p></section>
+<p class="note">A picture is a PNG or JPEG, a photo too: it is levelled, cropped and centred as the training images
+were.</p></section>
 <section><h2>Recipe</h2><details><summary>All that decides the weights</summary><pre>$recipe</pre></details></section>
 </main></body></html>
 """)

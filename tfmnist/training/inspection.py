@@ -1,0 +1,105 @@
+"""Inspection: what a network has learned, as plain arrays for the figures of a report."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfmnist.data.augment import augment_block
+from tfmnist.data.sources import Split
+from tfmnist.nn.layers import Activation, BatchNorm, Conv2D, Dense
+from tfmnist.nn.models import Network, to_unit
+from tfmnist.recipe import Augment
+
+Floats = npt.NDArray[np.float32]
+
+_UNITS = 32
+_LAYERS, _CHANNELS = 4, 16
+_EXAMPLES, _STEPS = 3, 8
+_MOST_NUMBERS = 2**16  # in one array of floats, so that large images do not make a large file
+
+
+def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dict[str, npt.NDArray[Any]]:
+    """Looks into a network, and at what it was trained with; the same arguments give the same arrays.
+
+    Args:
+        model: the network.
+        examples: the training examples; not empty.
+        augment: the recipe's section.
+        seed: the run's.
+
+    Returns:
+        `first_weights`, float32 `[k, h, w]`: the weights from the pixels to the k units of the first layer, largest
+        norm first; `first_layer`, a string `[]`: its name.
+
+        With convolutions, `picture`, uint8 `[H, W]`: the first example; `map_names`, strings `[layers]`, and for each
+        `map_0`, `map_1` ..., float32 `[k, h, w]`: what its most active channels make of the picture.
+
+        With augmentation, `augmented_originals`, uint8 `[r, H, W]`: examples of different classes; `augmented`, uint8
+        `[r, 8, H, W]`: each as eight steps of training would change it.
+
+    Example:
+        >>> from tfmnist.nn.models import MLP
+        >>> split = Split(np.zeros([2, 28, 28], np.uint8), np.array([0, 1]))
+        >>> arrays = inspect(MLP((28, 28), [16], 2), split, Augment(rotate=10), seed=0)
+        >>> arrays["first_weights"].shape, arrays["augmented"].shape
+        ((16, 28, 28), (2, 8, 28, 28))
+    """
+    name, weights = _first_weights(model)
+    arrays: dict[str, npt.NDArray[Any]] = {"first_layer": np.array(name), "first_weights": weights}
+    if model.has_convolutions:
+        picture = examples.take(np.array([0]))[0][0]
+        maps = _maps(model, picture)
+        arrays |= {"picture": picture, "map_names": np.array(list(maps))}
+        arrays |= {f"map_{number}": layer for number, layer in enumerate(maps.values())}
+    if augment != Augment():
+        chosen = np.sort(np.unique(examples.labels, return_index=True)[1])[:_EXAMPLES]
+        originals = examples.take(chosen)[0]
+        block = tf.constant(np.broadcast_to(originals, [_STEPS, *originals.shape]))
+        changed = augment_block(block, tf.constant(0, tf.int64), augment, seed).numpy()
+        arrays |= {"augmented_originals": originals, "augmented": changed.swapaxes(0, 1)}
+    return arrays
+
+
+def _first_weights(model: Network) -> tuple[str, Floats]:
+    shape = model.image_shape
+    for layer in model.layers:
+        if isinstance(layer, Dense):
+            kernel = layer.kernel.numpy()
+            # after a global pool there is no plane left
+            weights = kernel.T.reshape(-1, *(shape if math.prod(shape) == len(kernel) else (1, len(kernel))))
+            return layer.name, _strongest(weights, np.square(weights), _UNITS)
+        if isinstance(layer, Conv2D):
+            weights = layer.kernel.numpy()[:, :, 0].transpose(2, 0, 1)  # grey: one channel comes in
+            return layer.name, _strongest(weights, np.square(weights), _UNITS)
+        if len(layer.output_shape) == 3:
+            height, width, _ = layer.output_shape
+            shape = (height, width)
+    raise AssertionError("every network ends in a dense layer")
+
+
+def _maps(model: Network, picture: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+    """Returns, for at most four convolutions, the names up to the activation and float32 `[k, h, w]` after it."""
+    found: list[tuple[str, Floats]] = []
+    x, after_convolution = to_unit(tf.constant(picture[np.newaxis])), False
+    for layer in model.layers[:-1]:
+        x = layer.forward(x, False, None)
+        if isinstance(layer, Conv2D):
+            found.append((layer.name, x[0].numpy()))
+            after_convolution = True
+        elif after_convolution and isinstance(layer, BatchNorm | Activation):
+            found[-1] = (f"{found[-1][0]} + {layer.name}", x[0].numpy())
+        else:
+            after_convolution = False
+    kept = np.unique(np.linspace(0, len(found) - 1, _LAYERS).round().astype(int)).tolist()
+    planes = ((found[place][0], found[place][1].transpose(2, 0, 1)) for place in kept)
+    return {name: _strongest(layer, np.abs(layer), _CHANNELS) for name, layer in planes}
+
+
+def _strongest(images: Floats, strength: Floats, most: int) -> Floats:
+    """Returns the images, `[k, h, w]`, of the largest total strength, the strongest first."""
+    most = max(1, min(most, _MOST_NUMBERS // images[0].size))
+    order = np.argsort(-strength.sum(axis=(1, 2), dtype=np.float64), kind="stable")
+    return images[order[:most]].astype(np.float32)
