@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint format clean
+.PHONY: train test lint format reference-systems clean
 
 train: $(VENV)/installed
 	$(BIN)/tfmnist train
@@ -20,6 +20,9 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference-systems: $(VENV)/installed
+	$(BIN)/python experiments/reference_systems.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tfmnist needs Python 3.11 or newer, this is " + sys.version.split()[0])'

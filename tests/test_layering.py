@@ -15,6 +15,7 @@ FLOORS = {
     "files": 1,
     "recipe": 1,
     "seeds": 1,
+    "backprop": 2,
     "data": 2,
     "nn": 3,
     "artifacts": 4,
@@ -23,6 +24,8 @@ FLOORS = {
     "reports": 5,
     "runs": 5,
     "cli": 6,
+    "options": 6,
+    "reading": 5,
     "screen": 6,
     "__main__": 7,
 }
@@ -31,11 +34,13 @@ ALLOWED = {
     ("recipe", "errors"),
     ("reports", "plots"),
     ("runs", "reports"),
+    ("cli", "options"),
     ("cli", "screen"),
 }
 WITHOUT_TENSORFLOW = [
     "tfmnist",
     "tfmnist.artifacts.folders",
+    "tfmnist.backprop",
     "tfmnist.cli",
     "tfmnist.data.pictures",
     "tfmnist.data.sources",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from tfmnist.errors import InputError
 from tfmnist.recipe import Layer, Recipe, parse_layer, shipped_recipes
 
 KEYS = {
-    "data": ["source", "validation"],
-    "model": ["kind", "hidden"],
+    "data": ["source", "validation", "only", "per_class", "test_share", "skip_broken"],
+    "model": ["kind", "hidden", "init_from", "init_sha256", "freeze"],
     "loss": ["kind"],
     "optimizer": ["kind", "learning_rate"],
     "schedule": ["kind"],
-    "augment": [],
-    "train": ["epochs", "batch_size", "seed", "precision", "block", "compile"],
+    "augment": ["elastic", "elastic_width"],
+    "train": ["epochs", "batch_size", "seed", "precision", "block", "compile", "progress"],
     "export": [],
 }
 
@@ -56,6 +57,27 @@ def test_a_shipped_recipe_loads_and_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_opens_with_its_story_and_is_commented_toml(name: str) -> None:
+    text = resources.files("tfmnist").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    story = lines[: lines.index("")]
+    assert story and all(line.startswith("# ") for line in story)
+    assert len(" ".join(line.removeprefix("# ") for line in story).split()) >= 10
+    written = tomllib.loads(text)
+    assert next(iter(written)) == "about" and set(written["about"]) == {"summary", "accuracy", "time", "source"}
+    assert {"model", "optimizer", "train"} <= set(written)
+
+
+def test_recipes_that_are_shipped() -> None:
+    assert set(shipped_recipes()) >= {"mlp", "cnn", "sigmoid-mlp", "online-mlp", "imagefolder-mlp", "mlp-as-printed"}
+    printed = Recipe.load("mlp-as-printed")
+    assert (printed.loss.kind, printed.model.initializer) == ("naive_cross_entropy", "normal")
+    assert printed.changed_from(Recipe.load("mlp")) == ["model.initializer", "loss.kind", "train.average"]
+    assert Recipe.load("imagefolder-mlp").train.progress == 100
+    assert Recipe.load("online-mlp").train.batch_size == 1
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe_says_what_accuracy_and_time_to_expect(name: str) -> None:
     about = Recipe.load(name).about
     assert about.accuracy and about.time
@@ -72,13 +94,17 @@ def test_sections_and_keys_have_the_names_that_programs_use(section: str) -> Non
     ("key", "values"),
     [
         ("model.kind", ["mlp"]),
-        ("loss.kind", ["cross_entropy", "quadratic"]),
+        ("loss.kind", ["cross_entropy", "quadratic", "naive_cross_entropy"]),
         ("optimizer.kind", ["sgd", "momentum", "rmsprop", "adam", "adamw"]),
         ("train.precision", ["float32", "bfloat16"]),
         ("train.block", ["auto", 1, 100]),
         ("train.compile", ["auto", "xla", "graph", "eager"]),
         ("data.validation", [0, 5000]),
         ("model.hidden", [[], [512], [300, 100]]),
+        ("model.freeze", [[], ["conv_*", "dense_1"]]),
+        ("data.only", [[], ["3", "7"]]),
+        ("data.test_share", [0.01, 0.5]),
+        ("augment.elastic", [0, 2.5]),
     ],
 )
 def test_values_that_programs_use_are_taken(key: str, values: list[Any]) -> None:
@@ -213,6 +239,16 @@ def test_a_key_like_no_other_lists_those_there_are() -> None:
         ("schedule.peak", 1, "less than 1"),
         ("augment.rotate", 181, "less than or equal to 180"),
         ("export.model", "x", "boolean"),
+        ("data.test_share", 0, "greater than 0"),
+        ("data.test_share", 1, "less than 1"),
+        ("data.per_class", -1, "greater than or equal to 0"),
+        ("data.only", "37", "tuple"),
+        ("data.skip_broken", "maybe", "boolean"),
+        ("model.freeze", "conv_1", "tuple"),
+        ("loss.kind", "naive", "'naive_cross_entropy'"),
+        ("augment.elastic", -1, "greater than or equal to 0"),
+        ("augment.elastic_width", 0, "greater than 0"),
+        ("train.progress", -1, "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(key: str, value: Any, expected: str) -> None:
@@ -246,6 +282,10 @@ def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
         ({"model.kind": "cnn"}, ["'model.layers' is empty"]),
         ({"model.kind": "cnn", "model.layers": ["conv 8 3x3", "pool 2"]}, ["'model.layers' has 'pool 2'", "'max N'"]),
         ({"loss.kind": "quadratic", "loss.label_smoothing": 0.1}, ["'loss.label_smoothing' is 0.1", "quadratic"]),
+        (
+            {"loss.kind": "naive_cross_entropy", "loss.label_smoothing": 0.1},
+            ["'loss.label_smoothing' is 0.1", "not to naive_cross_entropy"],
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_both_named(changes: dict[str, Any], named: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Runs: the folder they leave, repeating, stopping, resuming, failing."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import tfmnist
-from tfmnist.recipe import Recipe
+from tfmnist.files import read_npz
+from tfmnist.recipe import Recipe, shipped_recipes
 from tfmnist.runs import Run, Started, resume_events, run_events
 from tfmnist.training.loop import Epoch, Progress
 
@@ -198,3 +200,125 @@ def test_a_changed_recipe_makes_no_promises(recipe: Recipe) -> None:
     shipped = Recipe.load("mlp")
     assert shipped.replace({"train.seed": 3}).about == shipped.about
     assert recipe.about.accuracy == recipe.about.summary == ""
+
+
+# Shipped recipes, on few examples
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name != "mlp-as-printed"])
+def test_a_shipped_recipe_learns(name: str, small: Path, tmp_path: Path) -> None:
+    changes = {"data.source": str(small), "data.validation": 0, "export.model": False, "export.report": False}
+    recipe = Recipe.load(name).replace({**changes, "train.epochs": 3, "train.compile": "graph"})
+    run = tfmnist.run(recipe, tmp_path / "run")
+    losses = [json.loads(line)["loss"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0]
+
+
+def test_the_recipe_as_printed_says_why_it_cannot_learn(small: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load("mlp-as-printed").replace({"data.source": str(small), "data.validation": 0})
+    with pytest.raises(tfmnist.DivergedError) as caught:
+        tfmnist.run(recipe.replace({"train.compile": "graph"}), tmp_path / "run")
+    assert caught.value.exit_code == 1
+    message = str(caught.value)
+    assert message.isprintable()
+    for part in (
+        "the loss is nan at epoch 1, step 1 of 6, learning rate 0.001, initial weights of standard deviation 1",
+        "lower optimizer.learning_rate",
+        "model.initializer he",
+        "loss.kind cross_entropy",
+        "Last good checkpoint: none yet",
+    ):
+        assert part in message
+    assert not (tmp_path / "run/result.json").exists()
+
+
+# Starting from another run
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: Recipe) -> Recipe:
+    """Quick, and with batch normalisation, whose statistics move without a gradient."""
+    changes = {"model.batch_norm": True, "export.model": False, "export.report": False, "train.epochs": 1}
+    return recipe.replace({**changes, "train.block": "auto"})
+
+
+@pytest.fixture(scope="module")
+def first(plain: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tfmnist.run(plain, tmp_path_factory.mktemp("first") / "run")
+
+
+@pytest.fixture(scope="module")
+def onward(plain: Recipe, first: Run) -> Recipe:
+    """Two of the classes, from the first run's weights, with all but the last layer kept."""
+    frozen = {"model.freeze": ["dense_*", "batch_norm_1"], "data.only": ["7", "3"], "data.validation": 20}
+    return plain.replace({**frozen, "model.init_from": str(first.path), "train.batch_size": 16})
+
+
+def test_a_run_starts_from_another_with_a_new_last_layer(first: Run, onward: Recipe, tmp_path: Path) -> None:
+    started, *_, done = run_events(onward, tmp_path / "run")
+    assert isinstance(started, Started) and isinstance(done, Run)
+    digest = first.result["weights_sha256"]
+    assert f"from {first.path}, weights {digest[:12]}" in started.notes
+    assert "frozen dense_1, batch_norm_1" in started.notes
+    before, after = (read_npz(run.path / "weights.npz") for run in (first, done))
+    kept = ["dense_1/kernel", *(f"batch_norm_1/{name}" for name in ("scale", "offset", "mean", "variance"))]
+    assert list(after) == [*kept, "logits/kernel", "logits/bias"]
+    for name in kept:
+        assert before[name].tobytes() == after[name].tobytes(), name
+    assert after["logits/kernel"].shape == (16, 2) and after["logits/bias"].any()
+    assert done.result["data"]["class_names"] == ["7", "3"]
+    assert done.result["parameters"] == 784 * 16 + 2 * 16 + 16 * 2 + 2  # those of frozen layers included
+
+    written = Recipe.load_run(done.path)
+    assert (written.model.init_from, written.model.init_sha256) == (str(first.path), digest)
+    assert written.changed_from(onward) == ["model.init_sha256"]
+    again = tfmnist.run(done.path / "recipe.toml", tmp_path / "again")
+    assert again.result["weights_sha256"] == done.result["weights_sha256"]
+
+
+def test_for_the_same_classes_the_last_layer_is_the_same(first: Run, plain: Recipe, tmp_path: Path) -> None:
+    still = {"optimizer.learning_rate": 1e-30, "model.freeze": ["batch_norm_1"], "train.seed": 5}
+    link = tmp_path / "latest"
+    link.symlink_to(first.path)
+    done = tfmnist.run(plain.replace({**still, "model.init_from": str(link)}), tmp_path / "run")
+    assert done.result["weights_sha256"] == first.result["weights_sha256"]
+    assert Recipe.load_run(done.path).model.init_from == str(first.path.resolve())  # the link will point elsewhere
+
+
+def test_a_transferred_run_is_resumed_without_the_first(first: Run, onward: Recipe, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(first.path, source)
+    longer = onward.replace({"model.init_from": str(source), "train.epochs": 2, "train.block": 1})
+    whole = tfmnist.run(longer, tmp_path / "whole")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(longer, tmp_path / "run", stop))
+    shutil.rmtree(source)
+    done = tfmnist.resume(tmp_path / "run")
+    assert done.result["weights_sha256"] == whole.result["weights_sha256"]
+    assert Recipe.load_run(done.path) == Recipe.load_run(whole.path)
+    with pytest.raises(tfmnist.InputError, match="not a finished run to start from"):
+        tfmnist.run(done.path / "recipe.toml", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model.init_sha256": "ab" * 32}, r"its weights are .*, recipe key 'model\.init_sha256' says abababababab"),
+        ({"model.hidden": [17]}, r"its dense_1/kernel is \[784, 16\], the recipe's \[784, 17\]"),
+        ({"model.batch_norm": False, "model.freeze": []}, r"its dense_1/bias is nothing, the recipe's \[16\]"),
+        ({"model.init_from": "/nothing"}, "/nothing: not a finished run to start from"),
+        ({"model.freeze": ["dense_2"]}, "'dense_2': no layer; did you mean 'dense_1'"),
+        ({"model.freeze": ["*"]}, "no layer is left to train"),
+        ({"data.only": ["7", "seven"]}, "'seven': no such class"),
+        ({"data.per_class": 500}, r"'data\.per_class' is 500: class '7' has \d+ training examples"),
+    ],
+)
+def test_a_start_that_does_not_fit_leaves_no_folder(
+    changes: dict[str, Any], expected: str, onward: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(tfmnist.InputError, match=expected) as caught:
+        tfmnist.run(onward.replace(changes), tmp_path / "run")
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError
     from tfmnist.nn.models import CNN, MLP
     from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum, RMSprop
+    from tfmnist.plots import plot_images
     from tfmnist.recipe import Recipe
     from tfmnist.runs import Run, export, resume, run
     from tfmnist.training.evaluation import evaluate
@@ -25,6 +26,7 @@ _HOMES = {
     "tfmnist.errors": ("DivergedError", "InputError", "Interrupted", "TfmnistError"),
     "tfmnist.nn.models": ("CNN", "MLP"),
     "tfmnist.nn.optimizers": ("SGD", "Adam", "AdamW", "Momentum", "RMSprop"),
+    "tfmnist.plots": ("plot_images",),
     "tfmnist.recipe": ("Recipe",),
     "tfmnist.runs": ("Run", "export", "resume", "run"),
     "tfmnist.training.evaluation": ("evaluate",),
@@ -54,6 +56,7 @@ __all__ = [
     "fit",
     "load",
     "load_exported",
+    "plot_images",
     "resume",
     "run",
 ]

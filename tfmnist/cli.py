@@ -1,12 +1,10 @@
 """The command line: one short function a command. TensorFlow is imported only by what computes."""
 
 import contextlib
-import dataclasses
 import inspect
 import io
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -19,7 +17,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
-from tfmnist.recipe import Recipe, shipped_recipes
+from tfmnist.options import DEFAULT_RECIPE, as_in_toml, parse_train, recipe_of
+from tfmnist.recipe import Data, Recipe, shipped_recipes
 
 ModelPath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_MODEL")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
@@ -122,18 +121,21 @@ def _usage() -> str:
 
 def train(words: list[str]) -> None:
     """Trains a recipe, evaluates it on the test set and exports the model."""
-    words = _as_in_toml(words)
-    asked = _parse_train(words, "mlp", Recipe.load("mlp"))
+    words, summary = as_in_toml(words), inspect.getdoc(train) or ""
+    asked = parse_train(words, Recipe.load(DEFAULT_RECIPE), summary)
     if asked.resume:
-        if asked.run_dir or asked.recipe != "mlp":
-            raise InputError("--resume takes neither a recipe nor --run-dir: a run has its own; leave them out.")
+        if asked.run_dir or asked.recipe or asked.init_from:
+            raise InputError("--resume takes no recipe, --run-dir or --init-from: a run has its own; leave them out.")
         run_dir, own = asked.resume, Recipe.load_run(asked.resume)
-        recipe = _recipe_of(_parse_train(words, "mlp", own), own)
+        recipe = recipe_of(parse_train(words, own, summary), own)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
         return _follow("resume_events", run_dir, recipe.train.epochs)
-    base = Recipe.load(asked.recipe)
-    recipe = _recipe_of(_parse_train(words, asked.recipe, base), base).honest(base)
+    if asked.init_from and not asked.recipe:
+        base = Recipe.load_run(asked.init_from).replace({"model.init_sha256": "", "model.freeze": ()})
+    else:
+        base = Recipe.load(asked.recipe or DEFAULT_RECIPE)
+    recipe = recipe_of(parse_train(words, base, summary), base).honest(base)
     run_dir = asked.run_dir or None
     from tfmnist.data.sources import check_source
     from tfmnist.files import check_new_folder
@@ -141,62 +143,6 @@ def train(words: list[str]) -> None:
     check_source(recipe.data.source)  # these two before TensorFlow's seconds
     check_new_folder(run_dir)
     _follow("run_events", recipe, run_dir)
-
-
-def _parse_train(words: list[str], name: str, recipe: Recipe) -> Any:
-    """Parses the arguments of `train`; the options, their help and their defaults are those of a recipe."""
-    sections = {section: getattr(recipe, section) for section in Recipe.sections()}
-    arguments = dataclasses.make_dataclass(
-        "Arguments",
-        [
-            ("recipe", Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]),
-            ("run_dir", Annotated[str, tyro.conf.arg(name="run-dir", metavar="DIR")]),
-            ("resume", Annotated[str, tyro.conf.arg(metavar="RUN")]),
-            # with its help given, tyro need not parse sources to find it: a tenth of a second
-            *(
-                (name, Annotated[type(value), tyro.conf.arg(help=type(value).__doc__)])
-                for name, value in sections.items()
-            ),
-        ],
-    )
-    arguments.__doc__ = f"""{inspect.getdoc(train)}
-
-    Attributes:
-        recipe: A shipped recipe ({", ".join(shipped_recipes())}) or the path of a .toml file.
-        run_dir: A new folder for all that the run leaves; by default runs/<recipe>-<UTC time>.
-        resume: Folder of a run that was stopped: goes on exactly there. Of the options, train.epochs can change.
-    """
-    return tyro.cli(
-        arguments,
-        prog="tfmnist train",
-        args=words,
-        default=arguments(recipe=name, run_dir="", resume="", **sections),
-        use_underscores=True,
-        config=(tyro.conf.FlagConversionOff,),
-    )
-
-
-def _recipe_of(asked: Any, base: Recipe) -> Recipe:
-    sections = {section: getattr(asked, section) for section in Recipe.sections()}
-    return Recipe(name=base.name, about=base.about, **sections)
-
-
-def _as_in_toml(words: list[str]) -> list[str]:
-    """Lets true and false, and lists such as 512,256 or [512, 256], be typed as in a TOML file."""
-    found: list[str] = []
-    is_key = False  # whether the word belongs to a recipe's key: a folder may be called true
-    for word in words:
-        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        is_key = "." in option if option else is_key
-        if not is_key:
-            found.append(word)
-        elif re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
-            found += [*([option] if equals else []), *re.findall(r"\d+", value)]
-        elif value in ("true", "false"):
-            found.append(f"{option}{equals}{value.capitalize()}")
-        else:
-            found.append(word)
-    return found
 
 
 def _follow(start: str, *arguments: Any) -> None:
@@ -237,20 +183,24 @@ def evaluate(
         as_json: Print JSON.
     """
     from tfmnist.artifacts.folders import find_version, read_card
-    from tfmnist.data.sources import load
+    from tfmnist.data.sources import load_labelled
 
     version = find_version(model)
     card = read_card(version)
     if "recipe" not in card and not data:
         raise InputError(f"{version}: does not say what it was trained on; give the data to measure it on by --data.")
     recipe = Recipe.model_validate(card.get("recipe", {}))
-    source = data or recipe.data.source
-    held = recipe.data.validation if not data or split != "test" else 0
-    digits = load(source, validation=held, seed=recipe.train.seed, classes=len(card["class_names"]))
+    section, names = recipe.data, card["class_names"]
+    if data:
+        held = recipe.data.validation if split != "test" else 0
+        section = Data(source=data, validation=held, test_share=section.test_share, skip_broken=section.skip_broken)
+    digits = load_labelled(section, names, recipe.train.seed)
     if not data and digits.sha256 != card["data"]["sha256"]:
-        raise InputError(f"{source}: holds other data than the model was trained on; name it by --data if it is meant.")
+        raise InputError(
+            f"{digits.source}: holds other data than the model was trained on; name it by --data if it is meant."
+        )
     if not len(getattr(digits, split)):
-        raise InputError(f"{source}: its {split} split is empty; choose another with --split.")
+        raise InputError(f"{digits.source}: its {split} split is empty; choose another with --split.")
     with _tensorflow_quietly():
         from tfmnist.artifacts.saved_model import Exported
         from tfmnist.training.evaluation import evaluate as measure
@@ -259,53 +209,64 @@ def evaluate(
     metrics = measure(exported, getattr(digits, split), exported.loss)
     if as_json:
         print(
-            json.dumps({"model": str(version), "data": source, "split": split, **metrics.to_dict(exported.class_names)})
+            json.dumps(
+                {"model": str(version), "data": digits.source, "split": split, **metrics.to_dict(exported.class_names)}
+            )
         )
         return
     from tfmnist.screen import show_metrics
 
-    show_metrics(metrics, exported.class_names, f"{version} on {source}, {split}")
+    show_metrics(metrics, exported.class_names, f"{version} on {digits.source}, {split}")
 
 
 def predict(
     model: ModelPath,
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")],
+    show: Annotated[str, tyro.conf.arg(metavar="FILE.png")] = "",
+    split_digits: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classifies picture files, PNG or JPEG.
+    """Classifies picture files, PNG or JPEG, a user's own photos among them.
+
+    A picture may have any size, dark ink on light paper or light on dark: it is levelled, cropped and centred first.
 
     Args:
         model: Folder of a run or of an exported model.
-        images: Picture files, each one digit of the model's image size (28x28 for MNIST).
+        images: Picture files, each of one digit.
+        show: Draw the picture, what the model saw of it, and the probabilities.
+        split_digits: Read a picture of several digits as a number, from left to right.
         as_json: Print JSON, one object a picture.
     """
-    from tfmnist.artifacts.folders import find_version, read_card
-    from tfmnist.data.pictures import read_picture
+    from tfmnist.artifacts.folders import find_version
+    from tfmnist.data.pictures import read_bytes
 
     if not images:
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
-    version = find_version(model)
-    height, width = read_card(version)["image_shape"]
-    pictures = [read_picture(path, (height, width)) for path in images]
-    import numpy as np
-
+    if show and (len(images) > 1 or not show.lower().endswith(".png")):
+        raise InputError(f"--show {show}: expected one .png file, for one picture; {len(images)} are given.")
+    version, contents = find_version(model), [read_bytes(path) for path in images]
     with _tensorflow_quietly():
         from tfmnist.artifacts.saved_model import Exported
+        from tfmnist.reading import read_pictures
 
     exported = Exported(version)
-    probabilities = exported.predict(np.stack(pictures)).probabilities
-    for path, row in zip(images, probabilities):
-        best, second = (int(n) for n in np.argsort(-row, kind="stable")[:2])
-        names = exported.class_names
-        if as_json:
-            shares = {name: float(share) for name, share in zip(names, row)}
-            print(
-                json.dumps(
-                    {"image": path, "class": names[best], "probability": float(row[best]), "probabilities": shares}
-                )
-            )
-        else:
-            print(f"{path}: {names[best]}  {row[best]:.1%}  (then {names[second]}, {row[second]:.1%})")
+    problems: list[str] = []
+    for path, reading in zip(images, read_pictures(exported, images, contents, split_digits)):
+        if reading.problem:
+            problems.append(f"{path}: {reading.problem}")
+            continue
+        print(json.dumps({"image": path, **reading.to_dict()}) if as_json else f"{path}: {reading}")
+        if show:
+            from tfmnist import plots
+            from tfmnist.data.pictures import show_picture
+
+            shown = show_picture(contents[0])
+            figure = plots.prediction(shown, reading.seen, reading.probabilities, exported.class_names)
+            plots.save(figure, show)
+    for problem in problems[:-1]:
+        print(f"tfmnist: {problem}", file=sys.stderr)
+    if problems:
+        raise InputError(problems[-1])
 
 
 def export(
@@ -338,6 +299,51 @@ def report(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN"
     print(write_report(Path(run)))
 
 
+def gradients(
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = DEFAULT_RECIPE,
+    examples: int = 20,
+    samples: int = 50,
+) -> None:
+    """Shows the gradient three times over: by the tape, by the formulas written out, by differences.
+
+    All are computed in float64, at the recipe's initial weights. Exit code 1 where they differ by more than 1e-6.
+
+    Args:
+        recipe: A shipped recipe or the path of a .toml file; its model is an mlp with relu, sigmoid or tanh.
+        examples: Number of training examples in the batch.
+        samples: Entries of each variable that are held against central differences.
+    """
+    loaded = Recipe.load(recipe)
+    if examples < 1 or samples < 1:
+        raise InputError(f"--examples {examples} --samples {samples}: expected at least 1 of each.")
+    with _tensorflow_quietly():
+        from tfmnist.runs import compare_gradients
+        from tfmnist.screen import show_gradients
+
+    worst = show_gradients(loaded.name, examples, compare_gradients(loaded, examples, samples))
+    if not worst <= 1e-6:
+        raise TfmnistError(f"the gradients differ by {worst:.1e} of the largest, more than 1e-6.")
+
+
+def pictures(
+    dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")],
+    data: str = "mnist",
+) -> None:
+    """Writes a data set as picture files, DEST/train/<class>/*.png and DEST/test/<class>/*.png.
+
+    Args:
+        dest: A new folder; it appears whole or not at all.
+        data: A data source, as in train's --data.source.
+    """
+    from tfmnist.data.folders import write_folder
+    from tfmnist.data.sources import load
+
+    for reading in write_folder(load(data, validation=0), Path(dest)):
+        if sys.stdout.isatty():
+            print(f"\r{reading.done:,}/{reading.total:,} pictures", end="", flush=True)
+    print(f"\r{dest}\x1b[K" if sys.stdout.isatty() else dest)
+
+
 def recipes() -> None:
     """Lists the shipped recipes with their expected accuracy and time."""
     found = [Recipe.load(name) for name in shipped_recipes()]
@@ -353,5 +359,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "predict": predict,
     "export": export,
     "report": report,
+    "gradients": gradients,
+    "pictures": pictures,
     "recipes": recipes,
 }

@@ -78,11 +78,19 @@ class Data(Section):
     """Where the examples come from, and how many of the training examples are kept for validation."""
 
     source: str = Field(default="mnist", min_length=1)
-    """'mnist' (embedded), a folder with IDX files, or an .npz with x_train, y_train, x_test, y_test."""
+    """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX files, or an .npz with x_train, ..."""
     validation: int = Field(default=5000, ge=0)
     """Number of training examples held out for validation, drawn per class by the seed; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
     """Number of classes; 0 reads it off the training labels."""
+    only: tuple[str, ...] = ()
+    """Names of the classes to keep, in this order; none keeps all."""
+    per_class: int = Field(default=0, ge=0)
+    """Number of training examples to keep of each class, drawn by the seed; 0 keeps all."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of each class that becomes the test set where a source has none; the same for every seed."""
+    skip_broken: bool = False
+    """Leave out pictures that cannot be decoded, and say which, instead of stopping at the first."""
 
 
 class Model(Section):
@@ -108,6 +116,12 @@ class Model(Section):
     """How slowly the moving mean and variance follow the batches."""
     dropout: Fraction = 0.0
     """Share of each hidden dense layer's units dropped in training."""
+    init_from: str = ""
+    """Folder of a finished run whose weights to start from; the last layer is new where the classes are others."""
+    init_sha256: str = ""
+    """The weights_sha256 that they must have; a run fills it in."""
+    freeze: tuple[str, ...] = ()
+    """Layers that keep their initial weights, such as 'conv_1' or 'conv_*'."""
 
     @model_validator(mode="after")
     def _cnn_has_layers(self) -> Self:
@@ -121,8 +135,8 @@ class Model(Section):
 class Loss(Section):
     """What is minimised."""
 
-    kind: Literal["cross_entropy", "quadratic"] = "cross_entropy"
-    """Cross-entropy of softmax, from logits; or half the squared error of sigmoid outputs."""
+    kind: Literal["cross_entropy", "quadratic", "naive_cross_entropy"] = "cross_entropy"
+    """Cross-entropy of softmax, from logits; half the squared error of sigmoid outputs; or log(softmax) as printed."""
     label_smoothing: Fraction = 0.0
     """cross_entropy: share of each target spread evenly over all classes."""
     l1: NotNegative = 0.0
@@ -132,10 +146,10 @@ class Loss(Section):
 
     @model_validator(mode="after")
     def _smoothing_fits(self) -> Self:
-        if self.kind == "quadratic" and self.label_smoothing:
+        if self.kind != "cross_entropy" and self.label_smoothing:
             raise InputError(
                 f"recipe key 'loss.label_smoothing' is {self.label_smoothing}: it belongs to cross_entropy, "
-                "not to quadratic; set it to 0."
+                f"not to {self.kind}; set it to 0."
             )
         return self
 
@@ -195,6 +209,10 @@ class Augment(Section):
     """Degrees of slant, to either side."""
     shift: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Pixels, along each axis."""
+    elastic: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Pixels that a point is displaced by, root mean square along each axis: random, but alike for neighbours."""
+    elastic_width: Annotated[float, Field(gt=0, le=1e6)] = 4.0
+    """Pixels over which displacements are alike: the standard deviation of the Gaussian that smooths them."""
 
 
 class Train(Section):
@@ -218,6 +236,8 @@ class Train(Section):
     """Stop after so many epochs without a better validation result, and keep the best weights; 0 for never."""
     monitor: Literal["accuracy", "loss"] = "accuracy"
     """Which validation result train.patience watches."""
+    progress: int = Field(default=0, ge=0)
+    """Print a line every so many batches, with the mean loss since the line before; 0 for a live line alone."""
 
 
 class Export(Section):
@@ -309,7 +329,7 @@ class Recipe(Section):
 
     def honest(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without what `base` promises of accuracy and time, where it is not the same any more."""
-        kept = ("train.seed", "export.model", "export.report")
+        kept = ("train.seed", "train.progress", "export.model", "export.report")
         same = all(key in kept for key in self.changed_from(base))
         return self if same else self.model_copy(update={"about": About(source=base.about.source)})
 

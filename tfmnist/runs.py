@@ -24,7 +24,9 @@ import tensorflow as tf
 
 import tfmnist
 from tfmnist.artifacts.saved_model import write_saved_model
-from tfmnist.data.sources import Digits, load
+from tfmnist.data.folders import Reading
+from tfmnist.data.normalize import Form, find_form, normalize
+from tfmnist.data.sources import Digits, Split, load_section, read_events
 from tfmnist.errors import DivergedError, InputError, Interrupted
 from tfmnist.files import check_new_folder, read_npz, write_npz, write_whole
 from tfmnist.nn.losses import probabilities
@@ -35,7 +37,10 @@ from tfmnist.recipe import Recipe
 from tfmnist.reports import write_report
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
 from tfmnist.training.evaluation import outputs, write_evaluation
+from tfmnist.training.gradient_check import Comparison, check_gradients
+from tfmnist.training.inspection import inspect
 from tfmnist.training.loop import Epoch, Progress, Trainer, set_weights
+from tfmnist.training.transfer import start_from
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Run:
         return self.result["test_accuracy"]
 
 
-Event = Started | Progress | Epoch | Run
+Event = Reading | Started | Progress | Epoch | Run
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
@@ -94,15 +99,16 @@ def resume(run_dir: str | Path, epochs: int | None = None) -> Run:
 def run_events(
     recipe: Recipe, run_dir: str | Path | None = None, stop: threading.Event | None = None
 ) -> Iterator[Event]:
-    """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end.
+    """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end;
+    before them `Reading`, where pictures are decoded.
 
     When `stop` is set, the run saves its state after the block under way and raises `Interrupted`.
     """
     check_new_folder(run_dir)
     clock = Clock()
-    if recipe.data.source != "mnist":  # the folder must mean the same from wherever it is resumed or evaluated
-        recipe = recipe.replace({"data.source": str(Path(recipe.data.source).expanduser().absolute())})
-    digits, trainer = _prepare(recipe, clock)
+    recipe = _anchored(recipe)
+    yield from read_events(recipe.data)
+    digits, trainer, recipe = _prepare(recipe, clock)
     trainer.state.data_sha256 = digits.train.sha256
     path = _make_folder(recipe, run_dir)
     with _locked(path):
@@ -125,7 +131,8 @@ def resume_events(
                 "resume it without another number, or start a new run."
             )
         recipe = recipe.replace({"train.epochs": epochs})
-    digits, trainer = _prepare(recipe, clock)
+    yield from read_events(recipe.data)
+    digits, trainer, recipe = _prepare(recipe, clock, begun=bool(list_checkpoints(path / "checkpoints")))
     with _locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
         notes: list[str] = []
         checkpoints = list_checkpoints(path / "checkpoints")
@@ -177,7 +184,7 @@ def export(
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
         card = {"parameters": model.parameter_count, "versions": _versions()}
-        return _export(model, Path(destination), names, card, loss)
+        return _export(model, Path(destination), card, loss, {"class_names": names})
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
     unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
@@ -191,7 +198,24 @@ def export(
     names = result["data"]["class_names"]
     model = make_model(recipe.model, result["data"]["image_shape"], len(names), recipe.train.seed)
     set_weights(model, weights)
-    return _export(model, Path(destination), names, _card(recipe, result), recipe.loss.kind)
+    return _export(model, Path(destination), _card(recipe, result), recipe.loss.kind, result["data"])
+
+
+def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> list[Comparison]:
+    """Holds tape, formulas and differences against each other, at a recipe's initial weights, on its first examples.
+
+    Args:
+        recipe: its model is an mlp with relu, sigmoid or tanh, without batch normalisation and dropout.
+        examples: number of training examples in the batch.
+        samples: how many entries of each variable to hold against central differences.
+
+    Raises:
+        InputError: the formulas do not cover the model.
+    """
+    digits = load_section(recipe.data, recipe.train.seed)
+    model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
+    images, labels = digits.train.take(np.arange(min(examples, len(digits.train))))
+    return check_gradients(model, images, labels, recipe.loss, samples=samples, seed=recipe.train.seed)
 
 
 class Clock:
@@ -214,13 +238,25 @@ class Clock:
         return {phase: round(seconds, 3) for phase, seconds in {**self.seconds, **total}.items()}
 
 
-def _prepare(recipe: Recipe, clock: Clock) -> tuple[Digits, Trainer]:
+def _anchored(recipe: Recipe) -> Recipe:
+    """Returns the recipe with folders that mean the same from wherever the run is resumed, evaluated or repeated."""
+    changes: dict[str, Any] = {}
+    if recipe.data.source != "mnist":
+        changes["data.source"] = str(Path(recipe.data.source).expanduser().absolute())
+    if recipe.model.init_from:  # runs/latest will be another run soon
+        changes["model.init_from"] = str(Path(recipe.model.init_from).expanduser().resolve())
+    return recipe.replace(changes) if changes else recipe
+
+
+def _prepare(recipe: Recipe, clock: Clock, begun: bool = False) -> tuple[Digits, Trainer, Recipe]:
+    """Makes the objects that a recipe describes; weights to start from are not needed where a run has begun."""
     settings = recipe.train
-    digits = load(
-        recipe.data.source, validation=recipe.data.validation, seed=settings.seed, classes=recipe.data.classes
-    )
+    digits = load_section(recipe.data, settings.seed)
     clock.lap("load")
     model = make_model(recipe.model, digits.image_shape, digits.classes, settings.seed)
+    if recipe.model.init_from and not begun:
+        digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
+        recipe = recipe.replace({"model.init_sha256": digest})
     steps = -(-len(digits.train) // settings.batch_size)
     schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, settings.epochs)
     trainer = Trainer(
@@ -233,7 +269,7 @@ def _prepare(recipe: Recipe, clock: Clock) -> tuple[Digits, Trainer]:
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
     )
-    return digits, trainer
+    return digits, trainer, recipe
 
 
 def _train(
@@ -252,7 +288,7 @@ def _train(
         return
     text = recipe.to_toml()
     first = trainer.state.epoch + 1
-    yield Started(path, recipe, digits, trainer.model, (*(notes or []), *_choices(trainer)), first)
+    yield Started(path, recipe, digits, trainer.model, (*(notes or []), *_choices(recipe, trainer)), first)
     clock.lap("compile")
     if not trainer.finished:
         trainer.compile()
@@ -302,6 +338,7 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
             "classes": digits.classes,
             "class_names": list(digits.class_names),
             "image_shape": list(digits.image_shape),
+            "form": _form_of(digits.train).to_dict(),
         },
         "compile": {"mode": trainer.mode, "block": trainer.plan.block},
         "versions": _versions(),
@@ -311,8 +348,9 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
         result["best_epoch"] = trainer.state.best_epoch
     write_evaluation(path / "evaluation.npz", digits.test, shares, metrics.loss, digits.class_names)
     write_npz(path / "weights.npz", {name: v.numpy() for name, v in model.named_variables().items()})
+    write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
     if recipe.export.model:
-        version = _export(model, path / "model", digits.class_names, _card(recipe, result), loss)
+        version = _export(model, path / "model", _card(recipe, result), loss, result["data"])
         result["model"] = version.relative_to(path).as_posix()
     clock.lap("export")
     result["seconds"] = clock.all()
@@ -343,15 +381,18 @@ def _result_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _export(model: Network, destination: Path, class_names: Sequence[str], card: dict[str, Any], loss: str) -> Path:
+def _export(model: Network, destination: Path, card: dict[str, Any], loss: str, data: dict[str, Any]) -> Path:
+    height, width = model.image_shape
+    form = Form.from_dict(data["form"]) if "form" in data else Form(height, width, centred=True, light_ground=False)
     return write_saved_model(
         destination,
         model.forward,
         partial(probabilities, loss),
+        partial(normalize, form=form),
         list(model.named_variables().values()),
         image_shape=model.image_shape,
-        class_names=class_names,
-        card={"loss": loss, **card},
+        class_names=data["class_names"],
+        card={"loss": loss, "form": form.to_dict(), **card},
     )
 
 
@@ -365,12 +406,22 @@ def _card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _choices(trainer: Trainer) -> list[str]:
+def _form_of(split: Split) -> Form:
+    places = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
+    return find_form(split.take(places)[0])
+
+
+def _choices(recipe: Recipe, trainer: Trainer) -> list[str]:
     why = "as asked"
     if trainer.settings.compile == "auto":
         why = "auto: convolutions on a CPU" if trainer.model.has_convolutions else "auto: dense layers"
     block = "auto" if trainer.settings.block == "auto" else "as asked"
-    return [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps a block ({block})"]
+    lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps a block ({block})"]
+    if recipe.model.init_from:
+        lines.append(f"from {recipe.model.init_from}, weights {recipe.model.init_sha256[:12]}")
+    if frozen := [layer.name for layer in trainer.model.layers if layer.frozen]:
+        lines.append(f"frozen {', '.join(frozen)}")
+    return lines
 
 
 def _write_history(path: Path, trainer: Trainer) -> None:

@@ -1,5 +1,6 @@
 """What a run and an evaluation look like in a terminal of 80 columns; plain lines where the output is none."""
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,9 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from tfmnist.data.folders import Reading
 from tfmnist.runs import Event, Run, Started
+from tfmnist.training.gradient_check import Comparison
 from tfmnist.training.loop import Epoch, Progress
 from tfmnist.training.metrics import Metrics
 
@@ -28,6 +31,9 @@ class Screen:
         )
         self.task = self.bar.add_task("", total=None, figures="", visible=False)
         self.epochs = 0
+        self.every = 0  # batches between two lines of progress
+        self.steps = 0  # of an epoch
+        self.lined = (0, 0.0)  # batches, and the sum of their losses, at the last line
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -41,6 +47,8 @@ class Screen:
     def show(self, event: Event) -> None:
         """Draws one event."""
         match event:
+            case Reading():
+                self._live("reading pictures", event.done, event.total, f"{event.done:,}/{event.total:,}")
             case Started():
                 self._started(event)
             case Progress():
@@ -52,13 +60,15 @@ class Screen:
 
     def _started(self, event: Started) -> None:
         recipe, digits = event.recipe, event.digits
-        self.epochs = recipe.train.epochs
+        self.epochs, self.every = recipe.train.epochs, recipe.train.progress
+        self.steps = -(-len(digits.train) // recipe.train.batch_size)
         height, width = digits.image_shape
         lines = [
             f"recipe   {recipe.name}" + (f": {recipe.about.summary}" if recipe.about.summary else ""),
             f"data     {digits.source}: {len(digits.train):,} to train, {len(digits.validation):,} to validate, "
             f"{len(digits.test):,} to test",
             f"         {digits.classes} classes, {height}x{width} pixels",
+            *(f"         {note}" for note in digits.notes),
             f"model    {recipe.model.kind}, {event.model.parameter_count:,} parameters, {recipe.train.precision}",
             *(f"         {note}" for note in event.notes),
             f"run      {event.path}",
@@ -71,11 +81,14 @@ class Screen:
     def _progress(self, event: Progress) -> None:
         figures = f"{event.step:,}/{event.steps:,}  loss {event.loss:.4f}  {event.accuracy:.2%}"
         figures += f"  {event.images_per_second:,.0f}/s"
+        self._line(event.epoch, event.step, event.loss)
         self._live(f"{event.epoch:>3}/{self.epochs}", event.step, event.steps, figures)
 
     def _epoch(self, event: Epoch) -> None:
         self.bar.update(self.task, visible=False)
         self.bar.refresh()
+        self._line(event.epoch, self.steps, event.loss)
+        self.lined = (0, 0.0)
         loss = "-" if event.validation_loss is None else f"{event.validation_loss:.4f}"
         accuracy = "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}"
         row = _ROW.format(
@@ -91,6 +104,15 @@ class Screen:
         self.console.print(row)
         if event.epoch == self.epochs:
             self._live("evaluating, exporting, drawing", 1, 1, "")
+
+    def _line(self, epoch: int, step: int, loss: float) -> None:
+        """Prints a line every so many batches, where asked for; `loss` is the mean since the epoch began."""
+        if not self.every or step % self.every:
+            return
+        before, total = self.lined
+        self.lined = (step, loss * step)
+        recent = (loss * step - total) / (step - before)
+        self.console.print(f"Epoch {epoch}/{self.epochs} | Batch {step}/{self.steps} | Loss: {recent:.4f}")
 
     def _finished(self, event: Run) -> None:
         self.bar.update(self.task, visible=False)
@@ -139,3 +161,30 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> No
         values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
         table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, mistaken)
     console.print(table)
+
+
+def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> float:
+    """Prints a table of the comparisons and returns the largest distance in it."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"{name}: gradients of {examples} examples in float64, distances relative to the largest entry")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("variable")
+    for heading in ("shape", "largest", "tape -\nformula", "tape -\ndifference", "formula -\ndifference", "checked", "kinks"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        distances = (f"{x:.1e}" for x in (row.tape_formula, row.tape_difference, row.formula_difference))
+        shape = "x".join(str(n) for n in row.shape)
+        table.add_row(row.name, shape, f"{row.largest:.3g}", *distances, f"{row.checked:,}", f"{row.kinks:,}")
+    console.print(table)
+    for row in rows:
+        if row.entry:
+            place = ", ".join(str(n) for n in row.entry.place)
+            console.print(f"{row.name}[{place}]", soft_wrap=True)
+            for what in ("tape", "formula", "difference"):
+                console.print(f"  {what:<10} {getattr(row.entry, what):+.15e}")
+    worst = 0.0
+    for row in rows:
+        seen = (row.tape_difference, row.formula_difference) if row.checked else ()
+        worst = max((worst, row.tape_formula, *seen), key=lambda x: math.inf if math.isnan(x) else x)
+    console.print(f"largest distance {worst:.1e}")
+    return worst

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.data.augment import affine_transforms, augment_block
+from tfmnist.data.augment import affine_transforms, augment_block, elastic_fields, sample
 from tfmnist.recipe import Augment
 
 Array = NDArray[Any]
@@ -192,3 +192,164 @@ def test_it_runs_inside_a_data_pipeline() -> None:
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
     (changed,) = blocks.map(lambda block, step: augment_block(block, step, ALL, 1))
     np.testing.assert_array_equal(changed.numpy(), augment(images, ALL, step=7))
+
+
+# Elastic
+
+
+ELASTIC = Augment(elastic=2.0, elastic_width=3.0)
+
+
+def fields(count: int, height: int, width: int, size: float = 2.0, smooth: float = 3.0) -> Array:
+    noise = np.random.default_rng(0).uniform(-1, 1, [count, 2, height, width]).astype(np.float32)
+    return elastic_fields(tf.constant(noise), size, smooth).numpy()
+
+
+def seen_through(images: Array, field: Array, section: Augment = ALL, **draws: float) -> Array:
+    """Samples images through one affine map, the identity without draws, and one field for all."""
+    count, height, width = images.shape
+    transforms = tf.constant([transform(section, height, width, **draws)] * count)
+    moved = np.broadcast_to(field, [count, 2, height, width]).astype(np.float32)
+    return sample(tf.constant(images), transforms, tf.constant(moved)).numpy()
+
+
+def constant(x: float, y: float, height: int, width: int) -> Array:
+    return np.broadcast_to(np.array([x, y], np.float32)[:, None, None], [2, height, width])
+
+
+@pytest.mark.parametrize("size", [0.5, 4.0])
+@pytest.mark.parametrize("smooth", [0.3, 2.0, 20.0])
+def test_displacements_have_their_size_everywhere(size: float, smooth: float) -> None:
+    found = np.sqrt(np.mean(fields(3000, 6, 9, size, smooth) ** 2, axis=0))  # at the borders too
+    assert found.shape == (2, 6, 9)
+    np.testing.assert_allclose(found, size, rtol=0.06)
+
+
+def test_displacements_are_as_often_positive_as_negative_and_differ_by_axis() -> None:
+    found = fields(3000, 6, 9)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.2)
+    assert abs(np.corrcoef(found[:, 0, 3, 4], found[:, 1, 3, 4])[0, 1]) < 0.1
+
+
+def test_a_wider_gaussian_makes_neighbours_more_alike() -> None:
+    rough = [
+        np.abs(np.diff(fields(50, 28, 28, 1.0, width), axis=axis)).mean() for width in (1, 2, 4, 8) for axis in (2, 3)
+    ]
+    along_y, along_x = rough[0::2], rough[1::2]
+    assert along_y == sorted(along_y, reverse=True) and along_x == sorted(along_x, reverse=True)
+    assert along_x[-1] < along_x[0] / 4
+    np.testing.assert_allclose(along_x, along_y, rtol=0.1)
+
+
+def test_smoothing_is_a_gaussian_with_columns_of_length_one() -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, [2, 2, 5, 8])
+    expected = noise
+    for axis, length in ((2, 5), (3, 8)):
+        place = np.arange(length)
+        kernel = np.exp(-0.5 * ((place[:, None] - place) / 1.5) ** 2)
+        kernel /= np.sqrt((kernel**2).sum(axis=0))
+        expected = np.moveaxis(np.moveaxis(expected, axis, -1) @ kernel, -1, axis)
+    found = elastic_fields(tf.constant(noise, tf.float32), 2.0, 1.5)
+    np.testing.assert_allclose(found, expected * 2 * math.sqrt(3), rtol=1e-4, atol=1e-5)
+
+
+def test_sampling_without_a_field_is_the_projective_transform() -> None:
+    images = pictures(40, 11, 16)
+    draws = tf.constant(np.random.default_rng(1).uniform(-1, 1, [40, 6]), tf.float32)
+    transforms = affine_transforms(draws, tf.constant(11), tf.constant(16), ALL)
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images[..., np.newaxis], tf.float32),
+        transforms=transforms,
+        output_shape=[11, 16],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    found = sample(tf.constant(images), transforms, tf.zeros([40, 2, 11, 16]))
+    np.testing.assert_allclose(found, expected[..., 0], atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 6), (2, 28, 28), (1, 1, 9), (2, 1, 1)])
+def test_a_map_that_moves_nothing_leaves_every_image(shape: tuple[int, int, int]) -> None:
+    images = pictures(*shape)
+    np.testing.assert_array_equal(seen_through(images, constant(0, 0, *shape[1:])), images)
+
+
+@pytest.mark.parametrize(("x", "y"), [(1, 0), (-2, 0), (0, 3), (2, -1), (7, 0), (0, -50), (1000, 1000)])
+def test_a_field_of_whole_pixels_shifts_and_brings_in_zeros(x: int, y: int) -> None:
+    images = pictures(3, 5, 7)
+    expected = np.zeros_like(images)
+    for row in range(5):
+        for column in range(7):
+            if 0 <= row + y < 5 and 0 <= column + x < 7:
+                expected[:, row, column] = images[:, row + y, column + x]
+    np.testing.assert_array_equal(seen_through(images, constant(x, y, 5, 7)), expected)
+
+
+def test_half_a_pixel_is_the_mean_of_two_and_of_four() -> None:
+    images = np.array([[[0, 100, 40], [20, 60, 200]]], np.uint8)
+    np.testing.assert_allclose(seen_through(images, constant(0.5, 0, 2, 3))[0], [[50, 70, 20], [40, 130, 100]])
+    np.testing.assert_allclose(seen_through(images, constant(0, -0.5, 2, 3))[0], [[0, 50, 20], [10, 80, 120]])
+    assert seen_through(images, constant(0.5, 0.5, 2, 3))[0, 0, 0] == 45  # the mean of 0, 100, 20, 60
+
+
+def test_a_field_is_added_to_the_affine_map() -> None:
+    image = pictures(1, 6, 6)
+    turned = np.rot90(image[0])
+    np.testing.assert_allclose(
+        seen_through(image, constant(0, 0, 6, 6), Augment(rotate=90), rotate=1.0)[0], turned, atol=1e-2
+    )
+    moved = seen_through(image, constant(0, 1, 6, 6), Augment(rotate=90), rotate=1.0)[0]
+    # the displacement is in pixels of the input: one row further down there is one column to the left in the turned one
+    source = np.zeros([6, 6])
+    source[:5] = image[0, 1:]
+    np.testing.assert_allclose(moved, np.rot90(source), atol=1e-2)
+
+
+def test_a_field_may_differ_from_image_to_image_and_point_to_point() -> None:
+    images = pictures(2, 4, 5)
+    field = np.zeros([2, 2, 4, 5], np.float32)
+    field[1, 0, 2, 3] = -1.0  # of the second image, one point comes from its left neighbour
+    expected = images.copy()
+    expected[1, 2, 3] = images[1, 2, 2]
+    np.testing.assert_array_equal(seen_through(images, field), expected)
+
+
+def test_an_elastic_change_is_a_function_of_seed_and_step() -> None:
+    images = pictures(1, 4, 12, 12)
+    first = augment(images, ELASTIC, step=3)
+    np.testing.assert_array_equal(first, augment(images, ELASTIC, step=3))
+    for other in (augment(images, ELASTIC, step=4), augment(images, ELASTIC, step=3, seed=2)):
+        assert not (first == other).all(axis=(0, 2, 3)).any()
+
+
+def test_elastic_changes_do_not_depend_on_how_steps_are_grouped() -> None:
+    section = ALL.model_copy(update={"elastic": 2.0})
+    images = pictures(5, 3, 12, 9)
+    whole = augment(images, section, step=10)
+    for cuts in ([0, 2, 5], [0, 1, 2, 3, 4, 5]):
+        parts = [augment(images[a:b], section, step=10 + a) for a, b in pairwise(cuts)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert len({image.tobytes() for image in whole.reshape(15, 12, 9)}) == 15
+
+
+def test_elastic_leaves_the_affine_draws_as_they_are() -> None:
+    images = pictures(2, 3, 12, 9)
+    barely = augment(images, ALL.model_copy(update={"elastic": 1e-6}))
+    assert np.abs(barely.astype(int) - augment(images, ALL)).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (3, 2, 28, 28), (2, 4, 1, 1), (2, 2, 3, 40)])
+def test_elastic_keeps_shape_type_and_range(shape: tuple[int, ...]) -> None:
+    for section in (ELASTIC, ALL.model_copy(update={"elastic": 6.0, "elastic_width": 1.0})):
+        changed = augment(pictures(*shape), section)
+        assert changed.shape == shape and changed.dtype == np.uint8
+    gray = augment(np.full(shape, 100, np.uint8), ELASTIC)
+    assert gray.max() <= 100
+
+
+def test_elastic_runs_inside_a_data_pipeline() -> None:
+    images = pictures(3, 2, 12, 9)
+    blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
+    (changed,) = blocks.map(lambda block, step: augment_block(block, step, ELASTIC, 1))
+    np.testing.assert_array_equal(changed.numpy(), augment(images, ELASTIC, step=7))

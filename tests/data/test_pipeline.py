@@ -80,6 +80,23 @@ def test_a_block_longer_than_an_epoch_is_not_padded_beyond_it() -> None:
     assert make_plan(3, 5, 1_000_000, 100).shapes == [(1, 3)]
 
 
+@given(st.integers(1, 2000), st.integers(1, 60), st.just("auto") | st.integers(1, 200), st.integers(1, 150))
+def test_with_progress_a_block_ends_at_every_multiple(count: int, batch: int, block: int | str, progress: int) -> None:
+    plan, free = make_plan(count, batch, block, 1000, progress), make_plan(count, batch, block, 1000)
+    ends = {end for _, end in plan.blocks}
+    assert set(range(progress, plan.steps + 1, progress)) <= ends
+    assert plan.block <= free.block and (plan.count, plan.batch_size) == (free.count, free.batch_size)
+    assert progress % plan.block == 0
+    assert not any(progress % steps == 0 for steps in range(plan.block + 1, min(free.block, progress) + 1))
+
+
+@pytest.mark.parametrize(
+    ("progress", "length"), [(0, 78), (100, 50), (1, 1), (7, 7), (938, 67), (10_000, 50), (101, 1)]
+)
+def test_blocks_are_as_long_as_progress_lets_them_be(progress: int, length: int) -> None:
+    assert make_plan(60_000, 64, 78, 0, progress).block == length
+
+
 def test_a_short_last_batch_is_a_block_of_its_own() -> None:
     plan = Plan(count=23, batch_size=5, block=3)
     assert (plan.steps, plan.full, plan.short) == (5, 4, 3)

@@ -17,11 +17,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-import tfmnist.data.sources as sources
+from tfmnist.data.folders import Reading
 from tfmnist.data.idx import read_images, write_idx
-from tfmnist.data.sources import Digits, Split, load
+from tfmnist.data.selection import stratify
+from tfmnist.data.sources import Digits, Split, load, load_labelled, load_section, read_events
 from tfmnist.errors import InputError
+from tfmnist.recipe import Data
 
 IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -53,7 +56,7 @@ def save_idx(folder: Path, arrays: Arrays, end: str = "") -> Path:
     return folder
 
 
-def complaint(source: str | Path, **options: int) -> str:
+def complaint(source: str | Path, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
         load(source, **{"validation": 0, **options})
     message = str(caught.value)
@@ -258,7 +261,7 @@ def test_any_split(counts: list[int], share: float, seed: int) -> None:
     if not validation:
         return
     try:
-        train, held = sources._stratify(labels, validation, seed)  # pyright: ignore[reportPrivateUsage]
+        train, held = stratify(labels, np.arange(len(labels)), validation, seed)
     except InputError as error:
         assert str(validation) in str(error) and min(count for count in counts if count) < 9
         return
@@ -574,3 +577,232 @@ def test_any_size_and_number_of_classes(tmp_path: Path, classes: int, shape: tup
     assert set(digits.train.labels.tolist()) == set(range(classes))
     arrays["y_train"][arrays["y_train"] == 0] = 1
     assert "no example of class 0" in complaint(save_npz(tmp_path / "a.npz", arrays)) or classes == 2
+
+
+# Some of the classes, some of the examples
+
+
+def named(path: Path, names: str = "abcd", **options: Any) -> Path:
+    """An .npz of `make` whose classes have names."""
+    return save_npz(path, make(classes=len(names), **{"train": 80, "test": 20, **options}), class_names=list(names))
+
+
+def test_only_some_classes_are_numbered_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = named(tmp_path / "a.npz")
+    whole, digits = load(path, validation=0), load(path, validation=6, only=["d", "b"])
+    assert digits.class_names == ("d", "b") and digits.classes == 2
+    for old, new in ((3, 0), (1, 1)):
+        for theirs, ours in ((whole.train, [digits.train, digits.validation]), (whole.test, [digits.test])):
+            found = [image.tobytes() for split in ours for image in split.images[split.labels == new]]
+            assert sorted(found) == sorted(image.tobytes() for image in theirs.images[theirs.labels == old])
+    assert len(digits.validation) == 6 and set(digits.validation.labels.tolist()) == {0, 1}
+    assert len(digits.test) == np.isin(whole.test.labels, [1, 3]).sum()
+    assert load(path, validation=0, only=list("abcd")).sha256 == whole.sha256
+    assert load(path, validation=6, only=["d", "b"]).sha256 == load(path, validation=0, only=["d", "b"]).sha256
+
+
+def test_mnist_of_two_digits(mnist: Digits) -> None:
+    digits = load(only=["7", "1"])
+    assert digits.class_names == ("7", "1") and np.bincount(digits.test.labels).tolist() == [1028, 1135]
+    assert len(digits.train) + len(digits.validation) == 6265 + 6742 and len(digits.validation) == 5000
+
+
+@pytest.mark.parametrize(
+    ("only", "words"),
+    [
+        (["a", "c", "a"], ["'data.only' is ['a', 'c', 'a']", "no class twice"]),
+        (["a", "e"], ["'data.only' has 'e': no such class", "known: a, b, c, d"]),
+    ],
+)
+def test_classes_that_are_not_there_are_named(tmp_path: Path, only: list[str], words: list[str]) -> None:
+    message = complaint(named(tmp_path / "a.npz"), only=only)
+    assert all(word in message for word in words)
+    assert "did you mean 'seven'?" in complaint(
+        save_npz(tmp_path / "b.npz", make(classes=2), class_names=["seven", "one"]), only=["sevne"]
+    )
+
+
+def test_classes_without_examples_are_named(tmp_path: Path) -> None:
+    arrays = make(classes=3)
+    path = save_npz(tmp_path / "a.npz", arrays, y_test=arrays["y_test"] % 2)
+    assert "no test examples of 2, expected some" in complaint(path, only=["2"])
+    message = complaint(path, only=["3"], classes=4)
+    assert "no training examples of 3, expected some; change data.only" in message
+
+
+def test_so_many_of_each_class_are_trained_on(tmp_path: Path) -> None:
+    path = named(tmp_path / "a.npz", train=200)
+    whole = load(path, validation=20)
+    first, again, other = (load(path, validation=20, per_class=7, seed=seed) for seed in (0, 0, 1))
+    for digits in (first, other):
+        assert np.bincount(digits.train.labels).tolist() == [7] * 4
+    assert first.train.rows is not None and again.train.rows is not None and other.train.rows is not None
+    assert first.train.rows.tolist() == again.train.rows.tolist() != other.train.rows.tolist()
+    assert held_rows(first) == held_rows(whole)  # what validates does not depend on how few are trained on
+    assert set(first.train.rows.tolist()).isdisjoint(held_rows(first))
+    assert first.test.sha256 == whole.test.sha256
+    both = load(path, validation=0, per_class=7, only=["d", "a"])
+    assert np.bincount(both.train.labels).tolist() == [7, 7]
+
+
+def test_too_few_of_a_class_are_named(tmp_path: Path) -> None:
+    arrays = make(train=60)
+    arrays["y_train"] = np.repeat([0, 1, 2], [30, 20, 10])
+    path = save_npz(tmp_path / "a.npz", arrays)
+    assert np.bincount(load(path, validation=0, per_class=10).train.labels).tolist() == [10, 10, 10]
+    message = complaint(path, validation=6, per_class=10)
+    assert "'data.per_class' is 10: class '2' has 9 training examples; lower it, or data.validation" in message
+
+
+# Sources without a test part
+
+
+@pytest.fixture(scope="module")
+def untested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in class folders, none set apart as a test set: 40, 20 and 7 of them."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for name, count in (("one", 40), ("two", 20), ("six", 7)):
+        (root / name).mkdir()
+        for number in range(count):
+            Image.fromarray(random.integers(0, 256, [5, 7], np.uint8)).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFMNIST_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_test_set_is_drawn_where_there_is_none(untested: Path) -> None:
+    drawn = [load(untested, validation=8, seed=seed) for seed in (0, 1, 2)]
+    for digits in drawn:
+        assert digits.class_names == ("one", "six", "two")
+        assert np.bincount(digits.test.labels).tolist() == [6, 1, 3]  # 15 % of 40, 7 and 20, rounded down
+        assert digits.notes == ("no test set in the source: 10 of its examples are drawn for one",)
+        parts = [split.rows for split in (digits.train, digits.validation, digits.test)]
+        assert sorted(np.concatenate([rows for rows in parts if rows is not None]).tolist()) == list(range(67))
+    assert drawn[0].test.rows is not None and drawn[1].test.rows is not None
+    assert drawn[0].test.rows.tolist() == drawn[1].test.rows.tolist()
+    assert len({digits.test.sha256 for digits in drawn}) == len({digits.sha256 for digits in drawn}) == 1
+    assert len({digits.validation.sha256 for digits in drawn}) == 3
+    assert load(untested, validation=0, per_class=3).test.sha256 == drawn[0].test.sha256
+    assert load(untested, validation=0).sha256 == drawn[0].sha256
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(("share", "counts"), [(0.5, [20, 3, 10]), (0.05, [2, 0, 1]), (0.99, [39, 6, 19])])
+def test_the_share_of_the_test_set(untested: Path, share: float, counts: list[int]) -> None:
+    digits = load(untested, validation=0, test_share=share)
+    assert np.bincount(digits.test.labels, minlength=3).tolist() == counts
+    assert set(digits.train.labels.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_share_of_nothing_is_an_error(untested: Path) -> None:
+    message = complaint(untested, test_share=0.01)
+    assert "no test examples of one, six, two, expected some; change data.only or data.test_share" in message
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_drawn_test_set_of_some_classes(untested: Path) -> None:
+    digits = load(untested, validation=3, only=["two", "six"])
+    assert digits.class_names == ("two", "six") and np.bincount(digits.test.labels).tolist() == [3, 1]
+    assert len(digits.train) == 27 - 4 - 3
+
+
+def test_a_source_with_a_test_part_keeps_it(mnist: Digits, tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", make())
+    assert mnist.notes == load(path, validation=0).notes == ()
+    assert load(path, validation=0, test_share=0.9).sha256 == load(path, validation=0).sha256
+
+
+# A recipe's section
+
+
+def test_a_section_is_loaded_with_all_its_keys(tmp_path: Path) -> None:
+    path = named(tmp_path / "a.npz", train=200)
+    section = Data(source=str(path), validation=9, classes=4, only=("c", "a"), per_class=5, test_share=0.3)
+    ours = load_section(section, 3)
+    theirs = load(path, validation=9, seed=3, classes=4, only=("c", "a"), per_class=5, test_share=0.3)
+    for left, right in ((ours.train, theirs.train), (ours.validation, theirs.validation), (ours.test, theirs.test)):
+        assert left.sha256 == right.sha256
+    assert ours.class_names == ("c", "a") and len(ours.validation) == 9 and len(ours.train) == 10
+
+
+@pytest.mark.usefixtures("cache")
+def test_broken_pictures_are_left_out_where_asked_for(untested: Path, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    shutil.copytree(untested, root)
+    (root / "two" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"two.3\.png"):
+        load_section(Data(source=str(root), validation=0), 0)
+    digits = load_section(Data(source=str(root), validation=0, skip_broken=True), 0)
+    assert len(digits.train) + len(digits.test) == 66
+    assert len(digits.notes) == 2 and "3.png" in digits.notes[0] and "no test set" in digits.notes[1]
+
+
+@pytest.mark.usefixtures("cache")
+def test_events_come_where_pictures_are_decoded(untested: Path, tmp_path: Path) -> None:
+    section = Data(source=str(untested))
+    events = list(read_events(section))
+    assert events and all(isinstance(event, Reading) for event in events)
+    assert events[-1].done == events[-1].total == 67
+    assert list(read_events(section)) == []  # the cache has them
+    path = save_npz(tmp_path / "a.npz", make())
+    for source in ("mnist", str(path), str(save_idx(tmp_path / "idx", make()))):
+        assert list(read_events(Data(source=source))) == []
+    with pytest.raises(InputError, match="does not exist"):
+        list(read_events(Data(source=str(tmp_path / "nothing"))))
+
+
+# Data for a model
+
+
+def labelled(path: Path, names: str, **options: Any) -> Digits:
+    return load_labelled(Data(source=str(path), **{"validation": 0, **options}), list(names), 0)
+
+
+def test_data_with_the_models_classes_is_as_it_is(tmp_path: Path) -> None:
+    path = named(tmp_path / "a.npz")
+    digits = labelled(path, "abcd", validation=8)
+    assert digits.sha256 == load(path, validation=0).sha256
+    assert len(digits.validation) == 8 and digits.class_names == tuple("abcd")
+
+
+@pytest.mark.parametrize("names", ["dcba", "bd", "dab", "xbyd"])
+def test_labels_become_places_among_the_models_classes(tmp_path: Path, names: str) -> None:
+    path = named(tmp_path / "a.npz")
+    whole, digits = load(path, validation=0), labelled(path, names, validation=4)
+    assert digits.class_names == tuple(names)
+    for theirs, ours in ((whole.train, [digits.train, digits.validation]), (whole.test, [digits.test])):
+        for old, name in enumerate("abcd"):
+            wanted = sorted(image.tobytes() for image in theirs.images[theirs.labels == old] if name in names)
+            found = [s.images[s.labels == names.index(name)] for s in ours if name in names]
+            assert sorted(image.tobytes() for images in found for image in images) == wanted
+
+
+def test_data_may_lack_classes_of_the_model(tmp_path: Path) -> None:
+    arrays = make(classes=2)
+    changed = {name: np.array([3, 7])[arrays[name]] for name in ("y_train", "y_test")}
+    digits = labelled(save_npz(tmp_path / "a.npz", arrays, **changed), "0123456789")
+    assert digits.class_names == tuple("0123456789")
+    np.testing.assert_array_equal(digits.test.labels, changed["y_test"])
+    fewer = labelled(save_npz(tmp_path / "b.npz", arrays), "0123456789")
+    np.testing.assert_array_equal(fewer.test.labels, arrays["y_test"])
+
+
+def test_data_without_any_of_the_models_classes(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        labelled(named(tmp_path / "a.npz"), "xy")
+    message = str(caught.value)
+    assert "its classes are a, b, c, d, expected some of the model's, x, y" in message and message.isprintable()
+
+
+def test_data_that_cannot_be_loaded_for_a_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        labelled(tmp_path / "nothing", "ab")
+    (tmp_path / "a.npz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"not a readable \.npz"):
+        labelled(tmp_path / "a.npz", "ab")

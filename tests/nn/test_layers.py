@@ -168,6 +168,26 @@ def test_batch_norm_trains_scale_and_offset_only() -> None:
     assert sorted(names) == ["bn/offset:0", "bn/scale:0"]
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("shape", [(8, 3), (4, 5, 6, 3)])
+def test_frozen_batch_norm_trains_as_it_evaluates(shape: tuple[int, ...], mode: str) -> None:
+    layer, x = BatchNorm(shape[1:]), 5 + 2 * some(*shape)
+    layer.mean.assign([1.0, 2.0, 3.0])
+    layer.variance.assign([4.0, 1.0, 0.25])
+    before = [variable.numpy() for variable in layer.variables]
+    expected = run(layer, x)
+    layer.frozen = True
+    train = in_three_modes(lambda x: layer.forward(x, True, None))[mode]
+    np.testing.assert_allclose(train(tf.constant(x)), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-6)
+    for variable, value in zip(layer.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_layers_are_not_frozen_at_first() -> None:
+    assert not any(layer.frozen for layer, _ in LAYERS.values())
+
+
 def test_activations_are_their_formulas() -> None:
     x = np.linspace(-6, 6, 101, dtype=np.float32)
     erf = np.array([math.erf(v / math.sqrt(2)) for v in x.astype(float)])

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.nn.losses import LOSSES, cross_entropy, penalty, probabilities, quadratic
+from tfmnist.nn.losses import LOSSES, cross_entropy, naive_cross_entropy, penalty, probabilities, quadratic
 
 Array = NDArray[Any]
 
@@ -75,6 +75,52 @@ def test_quadratic_is_half_the_squared_error_of_the_sigmoids() -> None:
 def test_gradient_of_quadratic_has_the_slope_of_the_sigmoid() -> None:
     s = sigmoid(LOGITS)
     np.testing.assert_allclose(gradient("quadratic", LOGITS, LABELS), (s - ONE_HOT) * s * (1 - s), atol=1e-6)
+
+
+def test_naive_cross_entropy_is_cross_entropy_where_it_is_finite() -> None:
+    logits = np.concatenate([LOGITS, [[80.0, 0, 0, 0]]]).astype(np.float32)
+    labels = np.array([*LABELS, 1])
+    loss = naive_cross_entropy(tf.constant(logits), tf.constant(labels))
+    assert loss.dtype == tf.float32 and loss.shape == (6,)
+    np.testing.assert_allclose(loss, cross_entropy(tf.constant(logits), tf.constant(labels)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        gradient("naive_cross_entropy", LOGITS, LABELS), np.exp(log_softmax(LOGITS)) - ONE_HOT, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_naive_cross_entropy_is_nan_where_a_probability_rounds_to_zero(mode: str) -> None:
+    # of the label itself, of other classes, and of none
+    logits = np.array([[200.0, 0, 0, 0], [0, 200.0, 190.0, 180.0], [3.0, 0, 0, 0]], np.float32)
+    labels = np.array([1, 1, 0])
+
+    def step(z: tf.Tensor) -> Any:
+        # with the gradient, as in training: in a graph of the loss alone TensorFlow would put in log_softmax
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = naive_cross_entropy(z, tf.constant(labels))
+        return loss, tape.gradient(loss, z)
+
+    function: Any = step if mode == "eager" else tf.function(step, jit_compile=mode == "xla")
+    loss, slope = function(tf.constant(logits))
+    assert np.isnan(loss).tolist() == [True, True, False]
+    assert np.isnan(slope).all(axis=1).tolist() == [True, True, False]
+    assert np.isfinite(cross_entropy(tf.constant(logits), tf.constant(labels))).all()
+
+
+def test_losses_and_penalty_are_float64_for_float64() -> None:
+    logits = LOGITS.astype(np.float64)
+    for kind, loss in LOSSES.items():
+        found = loss(tf.constant(logits), tf.constant(LABELS))
+        assert found.dtype == tf.float64, kind
+    exact = -log_softmax(logits)[np.arange(5), LABELS]
+    for kind in ("cross_entropy", "naive_cross_entropy"):
+        np.testing.assert_allclose(LOSSES[kind](tf.constant(logits), tf.constant(LABELS)), exact, rtol=1e-13)
+    weights = np.array([[0.1, -0.2], [1 / 3, 0.0]])
+    value = penalty([tf.Variable(tf.constant(weights))], 0.1, 0.2)
+    assert value.dtype == tf.float64
+    assert float(value) == pytest.approx(0.1 * np.abs(weights).sum() + 0.1 * (weights**2).sum(), rel=1e-14)
+    assert penalty([], 0.1, 0.2).dtype == tf.float32
 
 
 def test_penalty_is_the_sum_over_all_kernels() -> None:

@@ -296,6 +296,10 @@ def test_shipped_recipes_make_networks_of_known_size(name: str) -> None:
     norms = 2 * (32 + 64 + 128)
     expected = {
         "mlp": 407_050,
+        "mlp-as-printed": 407_050,
+        "sigmoid-mlp": 784 * 30 + 30 + 30 * 10 + 10,
+        "online-mlp": 784 * 100 + 100 * 10,
+        "imagefolder-mlp": 784 * 256 + 256 + 256 * 10 + 10,
         "cnn": 25 * 32 + 9 * 32 * 64 + 9 * 64 * 128 + norms + 128 * 10 + 10,
     }
     assert model.parameter_count == expected[name]
@@ -331,6 +335,84 @@ def test_make_model_passes_every_key() -> None:
     assert "dense_1/bias" not in model.named_variables()
     same = MLP((6, 5), [8], 3, initializer="uniform", init_scale=0.01, bias=False, seed=4)
     assert np.array_equal(kernel, same.named_variables()["dense_1/kernel"].numpy())
+
+
+# Freezing
+
+
+def trained_names(model: Network) -> list[str]:
+    return [variable.name.removesuffix(":0") for variable in model.parameters]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "frozen"),
+    [
+        ([], []),
+        (["dense_1"], ["dense_1"]),
+        (["dense_*"], ["dense_1", "dense_2"]),
+        (["*_1"], ["dense_1", "batch_norm_1"]),
+        (["dense_1", "batch_norm_?", "dense_1"], ["dense_1", "batch_norm_1", "batch_norm_2"]),
+        (["logits"], ["logits"]),
+        (["dense_[2-9]"], ["dense_2"]),
+    ],
+)
+def test_frozen_layers_are_those_that_fit_a_pattern(patterns: list[str], frozen: list[str]) -> None:
+    model = small_mlp()
+    count, names, digest = model.parameter_count, list(model.named_variables()), model.sha256()
+    free = trained_names(model)
+    model.freeze(patterns)
+    assert [layer.name for layer in model.layers if layer.frozen] == frozen
+    assert trained_names(model) == [name for name in free if name.split("/")[0] not in frozen]
+    assert (model.parameter_count, list(model.named_variables()), model.sha256()) == (count, names, digest)
+    assert f"{count:,}" in model.summary().splitlines()[-1]
+
+
+def test_freezing_twice_freezes_both() -> None:
+    model = small_mlp()
+    model.freeze(["dense_1"])
+    model.freeze(["dense_2"])
+    assert [layer.name for layer in model.layers if layer.frozen] == ["dense_1", "dense_2"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (["dense_9"], ["has 'dense_9': no layer", "did you mean 'dense_"]),
+        (["dense_1", "conv_*"], ["has 'conv_*': no layer", "known: dense_1, batch_norm_1, dense_2"]),
+        (["relu_1"], ["has 'relu_1': no layer"]),  # it has no weights
+        (["dense_1/kernel"], ["has 'dense_1/kernel': no layer"]),
+        (["*"], ["is ['*']: no layer is left to train; freeze fewer"]),
+        (["dense_*", "batch_norm_*", "logits"], ["no layer is left to train"]),
+    ],
+)
+def test_patterns_that_fit_nothing_or_all_are_refused(patterns: list[str], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        small_mlp().freeze(patterns)
+    message = str(caught.value)
+    assert message.startswith("recipe key 'model.freeze' ") and message.isprintable()
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_frozen_batch_norm_keeps_its_statistics_in_a_network(kind: str) -> None:
+    model = SMALL[kind](batch_norm=True)
+    model.freeze(["batch_norm_1"])
+    before = {name: variable.numpy() for name, variable in model.named_variables().items()}
+    model.forward(to_unit(tf.constant(pictures(9, *model.image_shape))), True, tf.constant(0, tf.int64))
+    moved = [name for name, variable in model.named_variables().items() if not np.array_equal(variable, before[name])]
+    others = [name for name in before if name.endswith(("/mean", "/variance")) and "batch_norm_1" not in name]
+    assert moved == others and others
+
+
+def test_make_model_freezes_what_the_recipe_says() -> None:
+    layers = ("conv 2 3x3", "conv 3 3x3", "global max", "dense 4")
+    freeze = ("conv_*", "batch_norm_1")
+    section = Model(kind="cnn", layers=layers, batch_norm=True, freeze=freeze, init_from="not read here")
+    model = make_model(section, (6, 5), 3, seed=4)
+    assert [layer.name for layer in model.layers if layer.frozen] == ["conv_1", "batch_norm_1", "conv_2"]
+    assert trained_names(model)[:3] == ["batch_norm_2/scale", "batch_norm_2/offset", "dense_1/kernel"]
+    with pytest.raises(InputError, match=r"'model\.freeze' has 'conv_3': no layer; did you mean 'conv_"):
+        make_model(section.model_copy(update={"freeze": ("conv_3",)}), (6, 5), 3, seed=4)
 
 
 def test_make_model_makes_a_cnn_of_the_list() -> None:

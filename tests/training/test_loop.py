@@ -11,10 +11,10 @@ import pytest
 
 import tfmnist.training.loop as loop
 from tfmnist import runs, seeds
-from tfmnist.data.sources import Digits, Split, load
+from tfmnist.data.sources import Digits, Split, load, load_section
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import CNN, MLP, Network
-from tfmnist.nn.optimizers import SGD, Adam, Momentum
+from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum
 from tfmnist.recipe import Augment, Loss, Recipe, Train
 from tfmnist.training.evaluation import evaluate
 from tfmnist.training.loop import Epoch, Progress, Trainer, fit, weights_of
@@ -191,11 +191,11 @@ def test_the_test_set_is_not_read_before_the_training_is_over(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load_with_locked_test(*arguments: Any, **options: Any) -> Digits:
-        digits = load(*arguments, **options)
+        digits = load_section(*arguments, **options)
         test = Untouchable(np.zeros([5, 28, 28], np.uint8), np.zeros([5], np.int64))
         return Digits(digits.train, digits.validation, test, digits.class_names, digits.source)
 
-    monkeypatch.setattr(runs, "load", load_with_locked_test)
+    monkeypatch.setattr(runs, "load_section", load_with_locked_test)
     changes = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.epochs": 2}
     recipe = Recipe().replace({**changes, "train.compile": "graph"})
     events: Iterator[Any] = runs.run_events(recipe, tmp_path / "run")
@@ -233,6 +233,44 @@ def test_the_length_of_a_block_does_not_change_the_weights() -> None:
     one = with_block(1)
     assert is_equal(with_block(7), one)
     assert is_equal(with_block("auto"), one)
+
+
+def test_lines_of_progress_do_not_change_the_weights() -> None:
+    def with_progress(progress: int) -> tuple[Weights, list[int]]:
+        model = mlp(dropout=0.3)
+        settings = Train(epochs=1, batch_size=16, compile="eager", progress=progress)
+        trainer = Trainer(model, Adam(model.parameters), quadrants(), None, settings)
+        ends = [event.step for event in trainer.run() if isinstance(event, Progress)]
+        return weights_of(model), ends
+
+    plain, ends = with_progress(0)
+    assert ends == [8]  # of 9 steps the last is short
+    for progress, expected in ((3, [3, 6, 8]), (100, [5, 8])):
+        weights, ends = with_progress(progress)
+        assert is_equal(weights, plain)
+        assert ends == expected
+
+
+# Frozen layers
+
+
+@pytest.mark.parametrize("compile", ["xla", "eager"])
+def test_frozen_layers_stay_bit_for_bit(compile: str) -> None:
+    model = mlp(batch_norm=True)
+    model.freeze(["dense_1", "batch_norm_1"])
+    before = weights_of(model)
+    options: dict[str, Any] = {"loss": Loss(l1=0.01, l2=0.1), "clip_norm": 1.0, "average": 0.9, "epochs": 1}
+    optimizer = AdamW(model.parameters, 0.1, weight_decay=0.5)
+    after = trained(model, optimizer=optimizer, compile=compile, **options)
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert changed == ["logits/kernel", "logits/bias"]
+
+
+def test_what_is_not_frozen_still_learns() -> None:
+    model = MLP((6, 6), [30], 4, seed=0)
+    model.freeze(["dense_1"])
+    epochs = fit(model, quadrants(), optimizer=Adam(model.parameters, 0.02), epochs=6, batch_size=10, compile="eager")
+    assert epochs[-1].loss < 0.5 * epochs[0].loss
 
 
 def test_augmentation_changes_the_weights() -> None:
@@ -319,6 +357,22 @@ def test_a_diverging_loss_names_place_and_learning_rate(compile: str) -> None:
         assert part in message
     deviation = np.std(mlp(initializer="normal", init_scale=1.0).parameters[0].numpy())
     assert f"standard deviation {deviation:.3g}" in message
+
+
+@pytest.mark.parametrize("compile", ["graph", "eager"])
+def test_a_loss_computed_as_printed_is_named_among_the_causes(compile: str) -> None:
+    def diverged(model: Network, **options: Any) -> str:
+        with pytest.raises(DivergedError) as caught:
+            trained(model, compile=compile, epochs=1, **options)
+        assert str(caught.value).isprintable()
+        return str(caught.value)
+
+    printed = diverged(mlp(initializer="normal", init_scale=100.0), loss="naive_cross_entropy")
+    assert "the loss is nan at epoch 1, step 1 of 9" in printed
+    assert "or log(softmax) of a probability of 0 (loss.kind cross_entropy)" in printed
+    model = mlp()
+    other = diverged(model, optimizer=Momentum(model.parameters, 1e30))
+    assert "log(softmax)" not in other
 
 
 def test_the_step_of_a_diverged_loss_is_the_first_that_is_not_finite() -> None:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def write_saved_model(
     destination: Path,
     forward: Callable[[tf.Tensor], tf.Tensor],
     probabilities: Callable[[tf.Tensor], tf.Tensor],
+    normalize: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     variables: Sequence[tf.Variable],
     *,
     image_shape: tuple[int, int],
@@ -35,6 +37,8 @@ def write_saved_model(
         destination: the model's folder; made where it does not exist. Versions that are there are never touched.
         forward: float32 `[n, height, width]` in [0, 1] to logits, float32 `[n, classes]`.
         probabilities: logits to probabilities.
+        normalize: picture files, string [n], to images as the model shall see them, uint8 [n, height, width], and the
+            number of digits found in each, int64 [n].
         variables: what `forward` reads; they are saved with the model.
         image_shape: height and width.
         class_names: a name a class, in the order of the logits.
@@ -55,7 +59,7 @@ def write_saved_model(
             f"{destination}: cannot write the model there: {error.strerror}; choose another folder."
         ) from None
     try:
-        _save(staging, forward, probabilities, variables, image_shape, class_names)
+        _save(staging, forward, probabilities, normalize, variables, image_shape, class_names)
         (staging / EXTRA).mkdir()
         (staging / CARD).write_text(json.dumps({**card, **_interface(image_shape, class_names)}, indent=2) + "\n")
         write_manifest(staging)
@@ -77,6 +81,7 @@ def _save(
     staging: Path,
     forward: Callable[[tf.Tensor], tf.Tensor],
     probabilities: Callable[[tf.Tensor], tf.Tensor],
+    normalize: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     variables: Sequence[tf.Variable],
     image_shape: tuple[int, int],
     class_names: Sequence[str],
@@ -85,20 +90,35 @@ def _save(
         logits = forward(images)
         return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(logits), "logits": logits}
 
-    def signature(function: Callable[[tf.Tensor], dict[str, tf.Tensor]], dtype: tf.DType) -> Any:
-        spec = tf.TensorSpec([None, *image_shape], dtype, name="images")
-        return tf.function(lambda images: function(images), input_signature=[spec], autograph=False)
+    def answer_uint8(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(tf.cast(images, tf.float32) * (1.0 / 255.0))
 
+    def answer_pictures(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        normalized, digits = normalize(image_bytes)
+        return {**answer_uint8(normalized), "normalized": normalized, "digits": digits}
+
+    def signature(function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec) -> Any:
+        return tf.function(function, input_signature=[spec], autograph=False)
+
+    shape = [None, *image_shape]
     module: Any = tf.Module()
     module.weights = list(variables)
-    module.serving_default = signature(lambda images: answer(tf.cast(images, tf.float32) * (1.0 / 255.0)), tf.uint8)
-    module.float_images = signature(answer, tf.float32)
+    module.serving_default = signature(answer_uint8, tf.TensorSpec(shape, tf.uint8, name="images"))
+    module.float_images = signature(answer, tf.TensorSpec(shape, tf.float32, name="images"))
+    module.image_bytes = signature(answer_pictures, tf.TensorSpec([None], tf.string, name="image_bytes"))
     with tempfile.TemporaryDirectory() as folder:
         labels = Path(folder) / "labels.txt"
         labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(labels))
-        signatures = {"serving_default": module.serving_default, "float_images": module.float_images}
-        tf.saved_model.save(module, str(staging), signatures=signatures)
+        names = ("serving_default", "float_images", "image_bytes")
+        signatures = {name: getattr(module, name) for name in names}
+        log = tf.get_logger()
+        level = log.level
+        log.setLevel("ERROR")  # it would name a folder that is gone a moment later
+        try:
+            tf.saved_model.save(module, str(staging), signatures=signatures)
+        finally:
+            log.setLevel(level)
 
 
 def _interface(image_shape: tuple[int, int], class_names: Sequence[str]) -> dict[str, Any]:
@@ -108,14 +128,22 @@ def _interface(image_shape: tuple[int, int], class_names: Sequence[str]) -> dict
         "probabilities": {"dtype": "float32", "shape": ["n", len(class_names)]},
         "logits": {"dtype": "float32", "shape": ["n", len(class_names)]},
     }
+    pictures = {
+        "normalized": {"dtype": "uint8", "shape": ["n", height, width]},
+        "digits": {"dtype": "int64", "shape": ["n"]},
+    }
     images = {
         "serving_default": {"images": {"dtype": "uint8", "shape": ["n", height, width], "range": [0, 255]}},
         "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
+        "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG or JPEG files"}},
     }
     return {
         "image_shape": [height, width],
         "class_names": list(class_names),
-        "signatures": {name: {"inputs": inputs, "outputs": outputs} for name, inputs in images.items()},
+        "signatures": {
+            name: {"inputs": inputs, "outputs": outputs | (pictures if name == "image_bytes" else {})}
+            for name, inputs in images.items()
+        },
     }
 
 
@@ -137,6 +165,14 @@ class Predictions:
     classes: npt.NDArray[np.int64]  # [n]
     probabilities: npt.NDArray[np.float32]  # [n, classes]
     logits: npt.NDArray[np.float32]  # [n, classes]
+
+
+@dataclass(frozen=True)
+class PicturePredictions(Predictions):
+    """What a model says of n picture files, and what it saw."""
+
+    normalized: npt.NDArray[np.uint8]  # [n, height, width]
+    digits: npt.NDArray[np.int64]  # [n]: how many digits were found in the picture, 0 for a blank one
 
 
 class Exported:
@@ -191,6 +227,26 @@ class Exported:
         else:
             raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
         return Predictions(**{name: found[name].numpy() for name in ("classes", "probabilities", "logits")})
+
+    def predict_pictures(self, image_bytes: Sequence[bytes]) -> "PicturePredictions":
+        """Classifies picture files, PNG or JPEG, any size, ink dark or light, grey or colour: a user's own photos.
+
+        Args:
+            image_bytes: the contents of n files.
+
+        Raises:
+            InputError: one is no picture, damaged or too large.
+        """
+        if "image_bytes" not in self.signatures:
+            raise InputError(f"{self.path}: exported without a way to take picture files; export the run again.")
+        contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])
+        try:
+            found = self.signatures["image_bytes"](image_bytes=contents)
+        except tf.errors.InvalidArgumentError as error:
+            said = re.search(r"assertion failed: \[+([^\]]*)", error.message)
+            reason = said[1] if said else "a damaged PNG or JPEG: save it again"
+            raise InputError(f"a picture cannot be read: {reason}.") from None
+        return PicturePredictions(**{field.name: found[field.name].numpy() for field in fields(PicturePredictions)})
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""

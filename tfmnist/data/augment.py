@@ -1,10 +1,12 @@
-"""Augmentation: a random affine change of each image, for a whole block of images at once.
+"""Augmentation: a random affine change of each image, and an elastic one, for a whole block of images at once.
 
 It runs in the `tf.data` stage, beside the training of the block before. What a picture becomes is a function of
 (seed, step, place in the batch), so it does not depend on how steps are grouped into blocks.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,7 +15,9 @@ from tfmnist.recipe import Augment
 
 
 def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, seed: int) -> tf.Tensor:
-    """Returns the block with every image rotated, scaled, sheared and shifted at random, bilinearly resampled.
+    """Returns the block with every image rotated, scaled, sheared, shifted and distorted at random.
+
+    All changes are one map from output to input pixels, resampled bilinearly once.
 
     Args:
         images: uint8 `[steps, batch, height, width]`.
@@ -25,23 +29,88 @@ def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, se
         uint8, the shape of `images`; what comes in from outside is 0.
     """
     steps, batch, height, width = tf.unstack(tf.shape(images))
-    key = tf.constant(seeds.key(seed, "augment"), tf.int64)
     numbers = first_step + tf.range(tf.cast(steps, tf.int64))
-    draws = tf.map_fn(
-        lambda step: tf.random.stateless_uniform([batch, 6], tf.stack([key, step]), -1.0, 1.0, alg="philox"),
-        numbers,
-        fn_output_signature=tf.TensorSpec([None, 6], tf.float32),
-    )
-    transforms = affine_transforms(tf.reshape(draws, [-1, 6]), height, width, section)
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(tf.reshape(images, [-1, height, width, 1]), tf.float32),
-        transforms=transforms,
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
+    flat = tf.reshape(images, [-1, height, width])
+    transforms = affine_transforms(_draw("augment", seed, numbers, [batch, 6]), height, width, section)
+    if section.elastic:
+        noise = _draw("elastic", seed, numbers, [batch, 2, height, width])
+        moved = sample(flat, transforms, elastic_fields(noise, section.elastic, section.elastic_width))
+    else:
+        moved = tf.raw_ops.ImageProjectiveTransformV3(
+            images=tf.cast(flat[..., tf.newaxis], tf.float32),
+            transforms=transforms,
+            output_shape=[height, width],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+        )
     return tf.reshape(tf.cast(tf.round(moved), tf.uint8), tf.shape(images))
+
+
+def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Returns float32 in [-1, 1), `shape` with its first axis once for each step: a function of (seed, name, step)."""
+    key = tf.constant(seeds.key(seed, name), tf.int64)
+    draws = tf.map_fn(
+        lambda step: tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox"),
+        numbers,
+        fn_output_signature=tf.TensorSpec([None] * len(shape), tf.float32),
+    )
+    return tf.reshape(draws, tf.concat([[-1], tf.stack(shape)[1:]], axis=0))
+
+
+def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
+    """Returns displacements in pixels: noise smoothed by a Gaussian, as Simard, Steinkraus and Platt 2003 do.
+
+    Args:
+        noise: float32 `[n, 2, height, width]`, uniform in [-1, 1).
+        size: root mean square of the displacements along each axis, the same everywhere in the picture.
+        width: standard deviation of the Gaussian, in pixels.
+
+    Returns:
+        float32 `[n, 2, height, width]`: along x and along y.
+    """
+    variance_of_noise = 1 / 3
+    smooth = noise
+    for axis in (2, 3):
+        place = tf.range(tf.cast(tf.shape(noise)[axis], tf.float32))
+        kernel = tf.exp(-0.5 * tf.square((place[:, tf.newaxis] - place) / width))
+        kernel /= tf.norm(kernel, axis=0)  # columns of length 1 keep the variance
+        smooth = tf.tensordot(
+            smooth, kernel, axes=[[2], [0]]
+        )  # over axis 2, which becomes the last: after both, in order
+    return (size / math.sqrt(variance_of_noise)) * smooth
+
+
+def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
+    """Returns each image as seen through an affine map and a displacement of each pixel, bilinearly resampled.
+
+    Args:
+        images: uint8 `[n, height, width]`.
+        transforms: float32 `[n, 8]`, as `affine_transforms` returns them.
+        fields: float32 `[n, 2, height, width]`, added to where an output pixel comes from.
+
+    Returns:
+        float32 `[n, height, width]` in [0, 255]; what comes in from outside is 0.
+    """
+    count, height, width = tf.unstack(tf.shape(images))
+    x = tf.range(tf.cast(width, tf.float32))
+    y = tf.range(tf.cast(height, tf.float32))[:, tf.newaxis]
+    a, b, c, d, e, f, *_ = (column[:, tf.newaxis, tf.newaxis] for column in tf.unstack(transforms, axis=1))
+    from_x = tf.clip_by_value(a * x + b * y + c + fields[:, 0], -1.0, tf.cast(width, tf.float32))
+    from_y = tf.clip_by_value(d * x + e * y + f + fields[:, 1], -1.0, tf.cast(height, tf.float32))
+    left = tf.minimum(tf.cast(tf.floor(from_x), tf.int32) + 1, width)
+    top = tf.minimum(tf.cast(tf.floor(from_y), tf.int32) + 1, height)
+    right = from_x + 1.0 - tf.cast(left, tf.float32)  # share of the right neighbour
+    lower = from_y + 1.0 - tf.cast(top, tf.float32)
+    # the four neighbours of a point as one 32-bit number: one gather in place of four
+    framed = tf.pad(images, [[0, 0], [1, 1], [1, 1]])
+    corners = [framed[:, :-1, :-1], framed[:, :-1, 1:], framed[:, 1:, :-1], framed[:, 1:, 1:]]
+    packed = tf.reshape(tf.bitcast(tf.stack(corners, axis=-1), tf.int32), [-1])
+    first = tf.range(count)[:, tf.newaxis, tf.newaxis] * ((height + 1) * (width + 1))
+    found = tf.bitcast(tf.gather(packed, first + top * (width + 1) + left), tf.uint8)
+    p, q, r, s = tf.unstack(tf.cast(found, tf.float32), axis=-1)
+    above, below = p + right * (q - p), r + right * (s - r)
+    return above + lower * (below - above)
 
 
 def affine_transforms(draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, section: Augment) -> tf.Tensor:

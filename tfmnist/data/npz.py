@@ -12,6 +12,7 @@ from tfmnist.errors import InputError
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
+MOST_CLASSES = 1000  # of any source
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601
 _CHUNK = 4096  # examples
@@ -27,7 +28,7 @@ class Part(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a source holds; no class names means "0", "1", ..., no test part that one is drawn from the training part."""
+    """What a source holds. No class names means "0", "1", ...; no test part, that one is drawn from the other."""
 
     train: Part
     test: Part | None

@@ -60,13 +60,23 @@ class Plan:
         return [*full, (1, self.short)] if self.short else full
 
 
-def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int) -> Plan:
-    """Returns the plan; `block="auto"` takes about `images_a_block` images a block, all blocks of nearly one length."""
+def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int, progress: int = 0) -> Plan:
+    """Returns the plan; `block="auto"` takes about `images_a_block` images a block, all blocks of nearly one length.
+
+    With `progress`, blocks are short enough that one ends after every so many steps.
+
+    Example:
+        >>> make_plan(60_000, 64, "auto", 10_000, progress=100).blocks[:3]
+        [(0, 100), (100, 200), (200, 300)]
+    """
     full = count // batch_size
-    if block != "auto":
-        return Plan(count, batch_size, min(int(block), max(1, full)))
-    number = max(1, round(full * batch_size / images_a_block))
-    return Plan(count, batch_size, max(1, -(-full // number)))
+    if block == "auto":
+        number = max(1, round(full * batch_size / images_a_block))
+        block = -(-full // number)
+    steps = max(1, min(int(block), full))
+    if progress:
+        steps = next(steps for steps in range(min(steps, progress), 0, -1) if progress % steps == 0)
+    return Plan(count, batch_size, steps)
 
 
 @dataclass(frozen=True)

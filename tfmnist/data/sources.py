@@ -5,6 +5,7 @@ A source is one function that returns its training and test arrays; all checks, 
 
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfmnist.data.folders import Reading, is_picture_folder, read_folder, read_folder_events
 from tfmnist.data.idx import find_idx_files, read_images, read_labels
-from tfmnist.data.npz import NPZ_KEYS, Part, Source, read_npz
+from tfmnist.data.npz import MOST_CLASSES, NPZ_KEYS, Part, Source, read_npz
+from tfmnist.data.selection import choose_classes, keep_few, stratify
 from tfmnist.errors import InputError, did_you_mean
 from tfmnist.files import check_name
+from tfmnist.recipe import Data
 from tfmnist.seeds import key
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 _MNIST = Path(__file__).parent / "mnist"
-_MOST_CLASSES = 1000
 _CHUNK = 4096  # examples
 
 
@@ -131,6 +134,7 @@ class Digits:
     test: Split
     class_names: tuple[str, ...]
     source: str
+    notes: tuple[str, ...] = ()  # what the user should know, a line each: pictures left out, a test set drawn
 
     @property
     def classes(self) -> int:
@@ -163,17 +167,32 @@ class Digits:
         return digest.hexdigest()
 
 
-def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0, classes: int = 0) -> Digits:
+def load(
+    source: str | Path = "mnist",
+    *,
+    validation: int = 5000,
+    seed: int = 0,
+    classes: int = 0,
+    only: Sequence[str] = (),
+    per_class: int = 0,
+    test_share: float = 0.15,
+    skip_broken: bool = False,
+) -> Digits:
     """Loads a data set and splits validation examples off its training examples.
 
     Args:
-        source: `"mnist"` (embedded; `"./mnist"` is a folder); a folder with IDX files under MNIST's names, `.gz` or
-            not; or an `.npz` with `x_train, y_train, x_test, y_test` and, optionally, `class_names`. Its images are
-            `[n, height, width]`, `[n, height, width, 1]` or, turned grey, `[n, height, width, 3]`: integers from 0 to
-            255, or floats in [0, 1] or [0, 255].
+        source: `"mnist"` (embedded; `"./mnist"` is a folder); a folder of pictures, `train/<class>/*.png` or `.jpg` and
+            `test/<class>/*`; a folder with IDX files under MNIST's names, `.gz` or not; or an `.npz` with
+            `x_train, y_train, x_test, y_test` and, optionally, `class_names`, its images `[n, height, width]`,
+            `[n, height, width, 1]` or, turned grey, `[n, height, width, 3]`: integers from 0 to 255, or floats in
+            [0, 1] or [0, 255].
         validation: number of validation examples, each class with its share; 0 for none.
-        seed: decides which; nothing else does.
+        seed: decides which, and which examples `per_class` keeps; nothing else does.
         classes: number of classes, 2 to 1000; 0 reads it off the training labels.
+        only: names of the classes to keep, numbered in this order; none keeps all.
+        per_class: number of training examples to keep of each class; 0 keeps all that do not validate.
+        test_share: share of each class that becomes the test set where the source has none, the same for every seed.
+        skip_broken: leave out pictures that cannot be decoded, and say which in `notes`.
 
     Raises:
         InputError: no such source, damaged or unfit data, labels out of range, or too many validation examples.
@@ -183,14 +202,11 @@ def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0,
         >>> digits.train, len(digits.validation), digits.test.labels[:3].tolist()
         (Split(55000 of 28 x 28), 5000, [7, 2, 1])
     """
-    path = Path(source).expanduser()
     check_source(source)
-    if source == "mnist":
-        data = _read_idx_folder(_MNIST)
-    else:
-        data = _read_idx_folder(path) if path.is_dir() else read_npz(path)
-    train, test = data.train, data.test
-    for part in data.train, data.test:
+    data = _read(source, skip_broken)
+    train, test, notes = data.train, data.test, data.notes
+    parts = (train,) if test is None else (train, test)
+    for part in parts:
         if 0 in part.images.shape:
             raise InputError(
                 f"{part.images_name}: no pixels, shape {list(part.images.shape)}; expected at least one image."
@@ -200,24 +216,83 @@ def load(source: str | Path = "mnist", *, validation: int = 5000, seed: int = 0,
                 f"{part.images_name}: {len(part.images)} images but {len(part.labels)} labels in {part.labels_name}; "
                 "expected one label for each image."
             )
-    if train.images.shape[1:] != test.images.shape[1:]:
+    if test and train.images.shape[1:] != test.images.shape[1:]:
         ours, theirs = ("{} x {}".format(*part.images.shape[1:]) for part in (test, train))
         raise InputError(
             f"{test.images_name}: images are {ours}, expected {theirs} like the training images; resize them."
         )
-    count = _count_classes(train, test, classes)
+    count = _count_classes(parts, classes)
     names = data.class_names or tuple(str(label) for label in range(count))
     if len(names) != count:
         raise InputError(
-            f"{path}: class_names has {len(names)} names, expected {count}, one for each class; if classes without "
+            f"{source}: class_names has {len(names)} names, expected {count}, one for each class; if classes without "
             f"examples are meant, set data.classes to {len(names)} (--data.classes {len(names)})."
         )
-    whole = Split(train.images, train.labels)
-    held = Split(train.images[:0], train.labels[:0])
+    number = choose_classes(names, only)
+    names = tuple(only) or names
+    labels = number[train.labels]
+    rows = np.flatnonzero(labels >= 0)
+    if test is None:
+        drawn = int(np.floor(test_share * np.bincount(labels[rows])).sum())
+        rows, tests = stratify(labels, rows, drawn, key(0, "test"))
+        tested = Split(train.images, labels, tests)
+        notes = (*notes, f"no test set in the source: {len(tests):,} of its examples are drawn for one")
+    else:
+        test_labels = number[test.labels]
+        tested = Split(test.images, test_labels, np.flatnonzero(test_labels >= 0) if only else None)
+    if not len(rows) or not len(tested):
+        which, remedy = ("test", "data.only or data.test_share") if len(rows) else ("training", "data.only")
+        raise InputError(f"{source}: no {which} examples of {', '.join(names[:10])}, expected some; change {remedy}.")
+    held = rows[:0]
     if validation:
-        train_rows, held_rows = _stratify(train.labels, validation, seed)
-        whole, held = (Split(train.images, train.labels, rows) for rows in (train_rows, held_rows))
-    return Digits(whole, held, Split(test.images, test.labels), names, str(source))
+        rows, held = stratify(labels, rows, validation, key(seed, "validation"))
+    if per_class:
+        rows = keep_few(labels, rows, per_class, key(seed, "per_class"), names)
+    return Digits(
+        Split(train.images, labels, rows if len(rows) < len(labels) else None),
+        Split(train.images, labels, held) if validation else Split(train.images[:0], labels[:0]),
+        tested,
+        names,
+        str(source),
+        notes,
+    )
+
+
+def load_section(section: Data, seed: int) -> Digits:
+    """Loads what a recipe's `data` section describes."""
+    return load(seed=seed, **section.model_dump())
+
+
+def read_events(section: Data) -> Iterator[Reading]:
+    """Decodes the pictures of a source that is a folder of them, into the cache that `load` then finds them in."""
+    check_source(section.source)
+    path = Path(section.source).expanduser()
+    if section.source != "mnist" and path.is_dir() and is_picture_folder(path):
+        yield from read_folder_events(path, skip_broken=section.skip_broken)
+
+
+def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:
+    """Loads a data set with labels that are places in `class_names`, a model's; its other classes are left out.
+
+    Raises:
+        InputError: as `load`, and where it has none of these classes.
+    """
+    try:
+        digits = load_section(section, seed)
+    except InputError:  # some class without examples, perhaps: its number is known here
+        digits = load_section(section.model_copy(update={"classes": len(class_names)}), seed)
+    if digits.class_names == tuple(class_names):
+        return digits
+    shared = [name for name in class_names if name in digits.class_names]
+    if not shared:
+        raise InputError(
+            f"{section.source}: its classes are {', '.join(digits.class_names[:10])}, expected some of the model's, "
+            f"{', '.join(class_names[:10])}; rename them, or give other data."
+        )
+    digits = load_section(section.model_copy(update={"only": tuple(shared)}), seed)
+    number = np.array([list(class_names).index(name) for name in shared])
+    train, held, test = (Split(s.images, number[s.labels]) for s in (digits.train, digits.validation, digits.test))
+    return Digits(train, held, test, tuple(class_names), digits.source, digits.notes)
 
 
 def check_source(source: str | Path) -> None:
@@ -225,9 +300,18 @@ def check_source(source: str | Path) -> None:
     check_name(source)
     if source != "mnist" and not os.path.exists(Path(source).expanduser()):
         raise InputError(
-            f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder with IDX files, or an "
-            f".npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
+            f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder of pictures or of IDX "
+            f"files, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
         )
+
+
+def _read(source: str | Path, skip_broken: bool) -> Source:
+    path = Path(source).expanduser()
+    if source == "mnist":
+        return _read_idx_folder(_MNIST)
+    if not path.is_dir():
+        return read_npz(path)
+    return read_folder(path, skip_broken=skip_broken) if is_picture_folder(path) else _read_idx_folder(path)
 
 
 def _read_idx_folder(folder: Path) -> Source:
@@ -238,8 +322,9 @@ def _read_idx_folder(folder: Path) -> Source:
     )
 
 
-def _count_classes(train: Part, test: Part, classes: int) -> int:
+def _count_classes(parts: Sequence[Part], classes: int) -> int:
     """Returns the number of classes, after checking every label against it."""
+    train = parts[0]
     known = np.unique(train.labels)
     reach = int(known[-1])
     count = classes or reach + 1
@@ -249,12 +334,12 @@ def _count_classes(train: Part, test: Part, classes: int) -> int:
         raise InputError(
             f"{train.labels_name}: labels out of range: training labels reach {reach} but only {len(known)} distinct "
             f"classes occur (no example of class {absent}); a damaged label? (first at example "
-            f"{np.argmax(train.labels == reach)}){remedy if count <= _MOST_CLASSES else ''}"
+            f"{np.argmax(train.labels == reach)}){remedy if count <= MOST_CLASSES else ''}"
         )
-    if not 2 <= count <= _MOST_CLASSES and (classes or known[0] >= 0):
+    if not 2 <= count <= MOST_CLASSES and (classes or known[0] >= 0):
         what = "data.classes is" if classes else f"{train.labels_name}: the number of classes is"
-        raise InputError(f"{what} {count}, expected 2 to {_MOST_CLASSES}; correct it.")
-    for part in train, test:
+        raise InputError(f"{what} {count}, expected 2 to {MOST_CLASSES}; correct it.")
+    for part in parts:
         if (bad := (part.labels < 0) | (part.labels >= count)).any():
             raise InputError(
                 f"{part.labels_name}: label {part.labels[np.argmax(bad)]} at example {np.argmax(bad)}, expected 0 to "
@@ -262,33 +347,6 @@ def _count_classes(train: Part, test: Part, classes: int) -> int:
                 "correct the label, or set data.classes (--data.classes)."
             )
     return count
-
-
-def _stratify(labels: Labels, validation: int, seed: int) -> tuple[Labels, Labels]:
-    """Returns the rows, ascending, that train and that validate: each class gives its share, by largest remainder."""
-    counts = np.bincount(labels)
-    quota, remainder = np.divmod(counts * validation, len(labels))
-    extra = validation - int(quota.sum())
-    # One more for the largest remainders, among the classes that keep an example to train on.
-    while extra > 0 and len(able := np.flatnonzero(quota + 1 < counts)):
-        chosen = able[np.argsort(-remainder[able], kind="stable")[:extra]]
-        quota[chosen] += 1
-        extra -= len(chosen)
-    if validation < 0 or quota.sum() != validation or (quota >= counts)[counts > 0].any():
-        taught = np.count_nonzero(counts)
-        most = len(labels) - taught
-        raise InputError(
-            f"data.validation is {validation}, expected 0 to {most}: of {len(labels)} training examples, at least "
-            f"one in each of {taught} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, "
-            "say, or to 0 for none."
-        )
-    random = np.random.Philox(key=[key(seed, "validation"), 0]).random_raw(len(labels))
-    order = np.argsort(random, kind="stable")
-    order = order[np.argsort(labels[order], kind="stable")]  # by class, at random within each
-    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    held = np.zeros(len(labels), np.bool_)
-    held[order] = rank < np.repeat(quota, counts)
-    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -18,11 +18,16 @@ Shape = tuple[int, ...]
 
 
 class Layer(tf.Module):
-    """What all layers share: a name, the shape they give, and a forward rule."""
+    """What all layers share: a name, the shape they give, a forward rule, and whether they are frozen.
+
+    A frozen layer keeps its variables as they are: none is among the network's parameters, and batch normalisation
+    uses its moving statistics also in training, and leaves them.
+    """
 
     def __init__(self, name: str, output_shape: Shape):
         super().__init__(name=name)
         self.output_shape = output_shape
+        self.frozen = False
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         """x: float `[batch, ...]`. step: int64 scalar, the number of steps done; only dropout in training reads it."""
@@ -114,6 +119,7 @@ class BatchNorm(Layer):
         self.variance = tf.Variable(tf.ones(channels), trainable=False, name=f"{name}/variance")
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        training = training and not self.frozen
         images = x if x.shape.rank == 4 else x[:, tf.newaxis, tf.newaxis, :]
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=images,

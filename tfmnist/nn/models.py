@@ -1,5 +1,6 @@
 """Networks: a list of layers, and the way of an image through them."""
 
+import fnmatch
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -67,13 +68,36 @@ class Network(tf.Module):
 
     @property
     def parameters(self) -> list[tf.Variable]:
-        """The variables that are trained, in the order of the layers."""
-        return [variable for variable in self.named_variables().values() if variable.trainable]
+        """The variables that are trained, in the order of the layers; those of frozen layers are not."""
+        own = (value for layer in self.layers if not layer.frozen for value in vars(layer).values())
+        return [value for value in own if isinstance(value, tf.Variable) and value.trainable]
+
+    def freeze(self, patterns: Sequence[str]) -> None:
+        """Freezes the layers whose names fit one of the patterns, such as `conv_1` or `conv_*`; before an optimizer.
+
+        Raises:
+            InputError: a pattern fits no layer that has weights, or nothing would be left to train.
+
+        Example:
+            >>> model = MLP((28, 28), hidden=[100, 50])
+            >>> model.freeze(["dense_*"])
+            >>> [variable.name for variable in model.parameters]
+            ['logits/kernel:0', 'logits/bias:0']
+        """
+        layers = {layer.name: layer for layer in self.layers if layer.variables}
+        for pattern in patterns:
+            found = fnmatch.filter(layers, pattern)
+            if not found:
+                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, layers)}.")
+            for name in found:
+                layers[name].frozen = True
+        if not self.parameters:
+            raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
 
     @property
     def parameter_count(self) -> int:
-        """Number of trained numbers."""
-        return sum(int(tf.size(variable)) for variable in self.parameters)
+        """Number of trainable numbers, those of frozen layers included."""
+        return sum(int(tf.size(variable)) for variable in self.named_variables().values() if variable.trainable)
 
     @property
     def has_convolutions(self) -> bool:
@@ -230,10 +254,13 @@ class Reshape(Layer):
 
 def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
     """Returns the network that a recipe's `model` section describes, with its initial weights."""
-    options = section.model_dump(exclude={"kind", "hidden", "layers"})
+    options = section.model_dump(exclude={"kind", "hidden", "layers", "init_from", "init_sha256", "freeze"})
     if section.kind == "mlp":
-        return MLP(image_shape, section.hidden, classes, seed=seed, **options)
-    return CNN(image_shape, section.layers, classes, seed=seed, **options)
+        model = MLP(image_shape, section.hidden, classes, seed=seed, **options)
+    else:
+        model = CNN(image_shape, section.layers, classes, seed=seed, **options)
+    model.freeze(section.freeze)
+    return model
 
 
 def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:

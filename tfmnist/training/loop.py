@@ -85,7 +85,8 @@ class Trainer:
         self.mode = choose_mode(settings.compile, model)
         optimizer.fused = self.mode != "xla"
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
-        self.plan = make_plan(len(train), settings.batch_size, settings.block, 10_000 if self.mode == "xla" else 2_000)
+        images = 10_000 if self.mode == "xla" else 2_000
+        self.plan = make_plan(len(train), settings.batch_size, settings.block, images, settings.progress)
         self.averages = Averages(model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
@@ -221,11 +222,13 @@ class Trainer:
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         learning_rate = float(self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0)))
+        naive = self.loss.kind == "naive_cross_entropy"
         return DivergedError(
             f"diverged: {what} at epoch {self.state.epoch + 1}, step {step} of {self.plan.steps}, learning rate "
             f"{learning_rate:.4g}, initial weights of standard deviation {self.initial_deviation:.3g}. Likely causes: "
             "a learning rate too high (lower optimizer.learning_rate, add schedule.warmup or optimizer.clip_norm) or "
-            "initial weights too large (model.initializer he or glorot, or a lower model.init_scale)."
+            "initial weights too large (model.initializer he or glorot, or a lower model.init_scale)"
+            + (", or log(softmax) of a probability of 0 (loss.kind cross_entropy)." if naive else ".")
         )
 
 
