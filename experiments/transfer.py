@@ -18,7 +18,7 @@ import tfmnist
 
 RESULTS = Path(__file__).parent / "results"
 QUIET = {"export.model": False, "export.report": False}
-RATES = (0.0003, 0.001, 0.003)
+RATES = (0.001, 0.003)
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
             "data.only": list("56789"),
             "data.per_class": asked.pictures,
             "schedule.kind": "cosine",
-            "train.epochs": 30,
-            "train.batch_size": 10,
+            "train.epochs": 12,
+            "train.batch_size": 5,
             "train.average": 0.0,
         }
     )

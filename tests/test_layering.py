@@ -42,6 +42,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.artifacts.folders",
     "tfmnist.backprop",
     "tfmnist.cli",
+    "tfmnist.data.folders",
     "tfmnist.data.pictures",
     "tfmnist.data.sources",
     "tfmnist.plots",

@@ -147,3 +147,18 @@ def test_a_resumed_run_may_be_named_with_what_it_has(followed: list[Any], tmp_pa
     write_run(tmp_path / "first", {"model.freeze": ["dense_1"]})
     assert cli.main(["train", "--resume", "first", "--freeze", "dense_1", "--train.epochs", "9"]) == 0
     assert followed == [("resume_events", "first", 9)]
+
+
+def test_kind_may_be_repeated(monkeypatch: Any) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(cli, "_follow", lambda *a: seen.append(a))
+    assert cli.main(["train", "cnn", "--model.kind", "cnn"]) == 0
+    assert seen[0][1].model == Recipe.load("cnn").model
+    assert cli.main(["train", "--model.kind", "cnn"]) == 2
+
+
+def test_texts_may_be_called_true() -> None:
+    for option in ("--data.only", "--data.source", "--model.freeze", "--model.init-from"):
+        assert as_in_toml([option, "true"]) == [option, "true"]
+        assert as_in_toml([f"{option}=true"]) == [f"{option}=true"]
+    assert as_in_toml(["--data.only", "3,7"]) == ["--data.only", "3", "7"]

@@ -122,7 +122,11 @@ def _usage() -> str:
 def train(words: list[str]) -> None:
     """Trains a recipe, evaluates it on the test set and exports the model."""
     words, summary = as_in_toml(words), inspect.getdoc(train) or ""
-    asked = parse_train(words, Recipe.load(DEFAULT_RECIPE), summary)
+    default = Recipe.load(DEFAULT_RECIPE)
+    try:
+        asked = parse_train(words, default, summary)
+    except InputError:  # --model.kind cnn, say, which the recipe asked for may have the layers for
+        asked = parse_train(words, default.replace({"model.layers": ["flatten"]}), summary)
     if asked.resume:
         if asked.run_dir or asked.recipe or asked.init_from:
             raise InputError("--resume takes no recipe, --run-dir or --init-from: a run has its own; leave them out.")
@@ -183,7 +187,7 @@ def evaluate(
         as_json: Print JSON.
     """
     from tfmnist.artifacts.folders import find_version, read_card
-    from tfmnist.data.sources import load_labelled
+    from tfmnist.data.sources import check_source, load_labelled
 
     version = find_version(model)
     card = read_card(version)
@@ -194,6 +198,11 @@ def evaluate(
     if data:
         held = recipe.data.validation if split != "test" else 0
         section = Data(source=data, validation=held, test_share=section.test_share, skip_broken=section.skip_broken)
+    check_source(section.source)
+    with _tensorflow_quietly():  # before the data: many pictures are decoded by TensorFlow
+        from tfmnist.artifacts.saved_model import Exported
+        from tfmnist.training.evaluation import evaluate as measure
+
     digits = load_labelled(section, names, recipe.train.seed)
     if not data and digits.sha256 != card["data"]["sha256"]:
         raise InputError(
@@ -201,10 +210,6 @@ def evaluate(
         )
     if not len(getattr(digits, split)):
         raise InputError(f"{digits.source}: its {split} split is empty; choose another with --split.")
-    with _tensorflow_quietly():
-        from tfmnist.artifacts.saved_model import Exported
-        from tfmnist.training.evaluation import evaluate as measure
-
     exported = Exported(version)
     metrics = measure(exported, getattr(digits, split), exported.loss)
     if as_json:

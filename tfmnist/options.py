@@ -9,6 +9,7 @@ import tyro
 from tfmnist.recipe import Recipe, shipped_recipes
 
 DEFAULT_RECIPE = "mlp"
+_TEXTS = ("data.source", "data.only", "model.layers", "model.init_from", "model.freeze")  # may be called true
 
 
 def parse_train(words: list[str], recipe: Recipe, summary: str) -> Any:
@@ -61,15 +62,16 @@ def recipe_of(asked: Any, base: Recipe) -> Recipe:
 def as_in_toml(words: list[str]) -> list[str]:
     """Lets true and false, and lists such as 512,256 or [512, 256], be typed as in a TOML file."""
     found: list[str] = []
-    is_key = False  # whether the word belongs to a recipe's key: a folder may be called true
+    is_key = is_text = False  # whether the word belongs to a recipe's key: a folder may be called true
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        is_key = "." in option if option else is_key
+        if option:
+            is_key, is_text = "." in option, option.removeprefix("--").replace("-", "_") in _TEXTS
         if not is_key:
             found.append(word)
         elif re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
             found += [*([option] if equals else []), *re.findall(r"\d+", value)]
-        elif value in ("true", "false"):
+        elif value in ("true", "false") and not is_text:
             found.append(f"{option}{equals}{value.capitalize()}")
         else:
             found.append(word)

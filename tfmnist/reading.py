@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
-from tfmnist.artifacts.saved_model import Exported
+from tfmnist.artifacts.saved_model import Exported, unreadable
 from tfmnist.data.normalize import Form, split_digits
 from tfmnist.errors import InputError
 
@@ -78,7 +79,7 @@ def read_pictures(
     for name, content in zip(names, contents):
         try:
             if split:
-                seen = split_digits(content, Form.from_dict(model.card["form"]))
+                seen = _split(content, Form.from_dict(model.card["form"]))
                 shares, count = model.predict(seen).probabilities, len(seen)
             else:
                 found = model.predict_pictures([content])
@@ -91,3 +92,10 @@ def read_pictures(
         elif count > 1 and not split:
             problem = f"{count} digits found on it, expected one; crop it, or read a number with --split-digits."
         yield PictureReading(model.class_names, seen, empty if problem else shares, split, problem)
+
+
+def _split(content: bytes, form: Form) -> npt.NDArray[np.uint8]:
+    try:
+        return split_digits(content, form)
+    except tf.errors.InvalidArgumentError as error:
+        raise unreadable(error) from None

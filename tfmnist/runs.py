@@ -214,7 +214,9 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
     """
     digits = load_section(recipe.data, recipe.train.seed)
     model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
-    images, labels = digits.train.take(np.arange(min(examples, len(digits.train))))
+    if examples > len(digits.train):
+        raise InputError(f"--examples is {examples}: {digits.source} has {len(digits.train)} to train; take fewer.")
+    images, labels = digits.train.take(np.arange(examples))
     return check_gradients(model, images, labels, recipe.loss, samples=samples, seed=recipe.train.seed)
 
 

@@ -33,7 +33,8 @@ class Screen:
         self.epochs = 0
         self.every = 0  # batches between two lines of progress
         self.steps = 0  # of an epoch
-        self.lined = (0, 0.0)  # batches, and the sum of their losses, at the last line
+        self.lined = (0, 0.0)  # examples, and the sum of their losses, at the last line
+        self.batch_size = self.count = 0
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -61,7 +62,8 @@ class Screen:
     def _started(self, event: Started) -> None:
         recipe, digits = event.recipe, event.digits
         self.epochs, self.every = recipe.train.epochs, recipe.train.progress
-        self.steps = -(-len(digits.train) // recipe.train.batch_size)
+        self.batch_size, self.count = recipe.train.batch_size, len(digits.train)
+        self.steps = -(-self.count // self.batch_size)
         height, width = digits.image_shape
         lines = [
             f"recipe   {recipe.name}" + (f": {recipe.about.summary}" if recipe.about.summary else ""),
@@ -110,8 +112,9 @@ class Screen:
         if not self.every or step % self.every:
             return
         before, total = self.lined
-        self.lined = (step, loss * step)
-        recent = (loss * step - total) / (step - before)
+        seen = min(step * self.batch_size, self.count)  # the last batch of an epoch may be smaller
+        self.lined = (seen, loss * seen)
+        recent = (loss * seen - total) / (seen - before)
         self.console.print(f"Epoch {epoch}/{self.epochs} | Batch {step}/{self.steps} | Loss: {recent:.4f}")
 
     def _finished(self, event: Run) -> None:
@@ -166,15 +169,16 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> No
 def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> float:
     """Prints a table of the comparisons and returns the largest distance in it."""
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"{name}: gradients of {examples} examples in float64, distances relative to the largest entry")
+    console.print(f"{name}: gradients of {examples} examples; distances as shares of the largest")
     table = Table(box=None, pad_edge=False)
     table.add_column("variable")
-    for heading in ("shape", "largest", "tape -\nformula", "tape -\ndifference", "formula -\ndifference", "checked", "kinks"):
+    pairs = ("tape -\nformula", "tape -\ndifference", "formula -\ndifference")
+    for heading in ("shape", "largest", *pairs, "checked"):
         table.add_column(heading, justify="right")
     for row in rows:
         distances = (f"{x:.1e}" for x in (row.tape_formula, row.tape_difference, row.formula_difference))
         shape = "x".join(str(n) for n in row.shape)
-        table.add_row(row.name, shape, f"{row.largest:.3g}", *distances, f"{row.checked:,}", f"{row.kinks:,}")
+        table.add_row(row.name, shape, f"{row.largest:.3g}", *distances, f"{row.checked:,}")
     console.print(table)
     for row in rows:
         if row.entry:
@@ -186,5 +190,7 @@ def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> floa
     for row in rows:
         seen = (row.tape_difference, row.formula_difference) if row.checked else ()
         worst = max((worst, row.tape_formula, *seen), key=lambda x: math.inf if math.isnan(x) else x)
+    if kinks := sum(row.kinks for row in rows):
+        console.print(f"left out {kinks} entries where a ReLU switches: there is no derivative")
     console.print(f"largest distance {worst:.1e}")
     return worst

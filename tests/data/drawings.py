@@ -17,8 +17,10 @@ Array = NDArray[Any]
 # A stroke that starts with "/" is straight from point to point.
 GLYPHS: dict[int, list[list[Any]]] = {
     0: [
-        [[(0.5, 0), (0.22, 0.15), (0.15, 0.5), (0.25, 0.87), (0.5, 1), (0.76, 0.85), (0.85, 0.5), (0.76, 0.13), (0.5, 0)]],
-        [[(0.6, 0.02), (0.3, 0.12), (0.2, 0.5), (0.3, 0.9), (0.5, 0.98), (0.7, 0.85), (0.78, 0.45), (0.68, 0.1), (0.5, 0.03)]],
+        [[(0.5, 0), (0.22, 0.15), (0.15, 0.5), (0.25, 0.87), (0.5, 1), (0.76, 0.85), (0.85, 0.5), (0.76, 0.13),
+          (0.5, 0)]],
+        [[(0.6, 0.02), (0.3, 0.12), (0.2, 0.5), (0.3, 0.9), (0.5, 0.98), (0.7, 0.85), (0.78, 0.45), (0.68, 0.1),
+          (0.5, 0.03)]],
     ],
     1: [
         [["/", (0.5, 0), (0.5, 1)]],
@@ -27,7 +29,8 @@ GLYPHS: dict[int, list[list[Any]]] = {
         [["/", (0.6, 0), (0.42, 1)]],
     ],
     2: [
-        [[(0.2, 0.25), (0.3, 0.06), (0.55, 0), (0.78, 0.15), (0.75, 0.4), (0.5, 0.7), (0.18, 1)], ["/", (0.18, 1), (0.85, 1)]],
+        [[(0.2, 0.25), (0.3, 0.06), (0.55, 0), (0.78, 0.15), (0.75, 0.4), (0.5, 0.7), (0.18, 1)],
+         ["/", (0.18, 1), (0.85, 1)]],
         [
             [
                 (0.2, 0.2), (0.45, 0.0), (0.75, 0.12), (0.72, 0.42), (0.45, 0.8), (0.25, 0.97),
@@ -40,7 +43,8 @@ GLYPHS: dict[int, list[list[Any]]] = {
             [(0.2, 0.13), (0.48, 0), (0.75, 0.12), (0.73, 0.36), (0.42, 0.48)],
             [(0.42, 0.48), (0.76, 0.58), (0.8, 0.82), (0.5, 1), (0.17, 0.88)],
         ],
-        [["/", (0.2, 0.02), (0.78, 0.02), (0.45, 0.4)], [(0.45, 0.4), (0.78, 0.55), (0.76, 0.86), (0.45, 1), (0.18, 0.87)]],
+        [["/", (0.2, 0.02), (0.78, 0.02), (0.45, 0.4)],
+         [(0.45, 0.4), (0.78, 0.55), (0.76, 0.86), (0.45, 1), (0.18, 0.87)]],
     ],
     4: [
         [["/", (0.25, 0.0), (0.18, 0.55), (0.8, 0.55)], ["/", (0.7, 0.02), (0.68, 1)]],
@@ -48,7 +52,8 @@ GLYPHS: dict[int, list[list[Any]]] = {
         [[(0.2, 0.05), (0.18, 0.35), (0.25, 0.53), (0.5, 0.55), (0.72, 0.48)], ["/", (0.78, 0.0), (0.66, 1)]],
     ],
     5: [
-        [["/", (0.78, 0.02), (0.3, 0.02), (0.25, 0.43)], [(0.25, 0.43), (0.55, 0.37), (0.8, 0.55), (0.76, 0.85), (0.45, 1), (0.17, 0.9)]],
+        [["/", (0.78, 0.02), (0.3, 0.02), (0.25, 0.43)],
+         [(0.25, 0.43), (0.55, 0.37), (0.8, 0.55), (0.76, 0.85), (0.45, 1), (0.17, 0.9)]],
         [
             ["/", (0.33, 0.1), (0.27, 0.45)],
             [(0.27, 0.45), (0.55, 0.42), (0.76, 0.62), (0.7, 0.88), (0.45, 1), (0.2, 0.9)],
@@ -84,7 +89,8 @@ GLYPHS: dict[int, list[list[Any]]] = {
         ],
     ],
     9: [
-        [[(0.75, 0.2), (0.55, 0.0), (0.28, 0.1), (0.22, 0.34), (0.4, 0.5), (0.65, 0.42), (0.75, 0.2)], ["/", (0.75, 0.15), (0.7, 1)]],
+        [[(0.75, 0.2), (0.55, 0.0), (0.28, 0.1), (0.22, 0.34), (0.4, 0.5), (0.65, 0.42), (0.75, 0.2)],
+         ["/", (0.75, 0.15), (0.7, 1)]],
         [
             [
                 (0.74, 0.16), (0.5, 0.01), (0.25, 0.17), (0.28, 0.43), (0.52, 0.5), (0.73, 0.3), (0.75, 0.12),
@@ -170,7 +176,7 @@ def write_digit(
         radius = pen * fine / 2
         for x, y in path:
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
-    return np.asarray(sheet.resize(size, Image.Resampling.BOX), np.float32) / 255
+    return np.asarray(sheet.resize(size, Image.Resampling.BOX), np.float32) / np.float32(255)
 
 
 def lay(ink: Array, paper: Any, pen: Any) -> NDArray[np.float32]:
@@ -280,6 +286,28 @@ def shadowed(random: Random, digit: int) -> bytes:
     return encode(to_bytes(lay(ink, [228, 224, 214], [40, 45, 60]) * shadow[..., np.newaxis]), "JPEG", quality=88)
 
 
+def pencilled(random: Random, digit: int) -> bytes:
+    """Grey on grey, pressed unevenly."""
+    size = (500, 400)
+    ink = write_digit(random, digit, size, 220, 5)
+    values = lay(ink * random.uniform(0.5, 1, ink.shape), [205, 203, 200], [140, 140, 142]) * shading(random, size, 0.6)
+    return encode(to_bytes(values + random.normal(0, 4, values.shape)), "JPEG", quality=75)
+
+
+def on_desk(random: Random, digit: int) -> bytes:
+    """The dark desk shows at two sides of the paper."""
+    values = lay(write_digit(random, digit, (400, 400), 180, 9), [225, 222, 215], [40, 40, 60])
+    width = int(random.integers(15, 60))
+    values[:, :width] = values[: width // 2] = [70, 50, 35]
+    return encode(to_bytes(values + random.normal(0, 3, values.shape)))
+
+
+def framed(random: Random, digit: int) -> bytes:
+    """In a black frame."""
+    values = 255 * (1 - write_digit(random, digit, (300, 300), 170, 12))
+    return encode(np.pad(to_bytes(values), 6))
+
+
 def photo(random: Random, digit: int) -> bytes:
     """Of 12 megapixels, out of a phone."""
     size = (4000, 3000)
@@ -296,7 +324,8 @@ def photo(random: Random, digit: int) -> bytes:
 WAYS: dict[str, Callable[[Random, int], bytes]] = {
     way.__name__: way
     for way in (
-        thick, thin, corner, turned, shaded, coloured, light_on_dark, on_screen, transparent, tight, tiny, ruled, shadowed,
+        thick, thin, corner, turned, shaded, coloured, light_on_dark, on_screen, transparent, tight, tiny, ruled,
+        shadowed, pencilled, on_desk, framed,
     )
 }  # fmt: skip
 

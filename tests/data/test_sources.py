@@ -806,3 +806,40 @@ def test_data_that_cannot_be_loaded_for_a_model(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"")
     with pytest.raises(InputError, match=r"not a readable \.npz"):
         labelled(tmp_path / "a.npz", "ab")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: Any) -> Path:
+    monkeypatch.setenv("TFMNIST_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    for name, count in (("one", 40), ("two", 20), ("six", 7)):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(random.integers(0, 256, [5, 7], np.uint8)).save(tmp_path / "p" / name / f"{number}.png")
+    return tmp_path / "p"
+
+
+def test_a_drawn_test_set_is_the_same_whatever_classes_are_kept(pictures: Path) -> None:
+    whole, some = load(pictures, validation=0), load(pictures, validation=0, only=["two", "six"])
+    assert whole.train.rows is not None and some.test.rows is not None
+    assert set(some.test.rows.tolist()).isdisjoint(whole.train.rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"test_share": 1.0}, "data.test_share"),
+        ({"test_share": -0.5}, "data.test_share"),
+        ({"per_class": -1}, "data.per_class"),
+    ],
+)
+def test_arguments_out_of_range(pictures: Path, options: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load(pictures, validation=0, **options)
+
+
+def test_numbered_classes_of_a_model_are_found(tmp_path: Path) -> None:
+    x, y = np.zeros([40, 4, 4], np.uint8), np.array([3, 7] * 20)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    digits = load_labelled(Data(source=str(tmp_path / "a.npz"), validation=0), ["7", "3"], 0)
+    assert digits.test.labels[:2].tolist() == [1, 0]

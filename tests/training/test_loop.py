@@ -429,3 +429,10 @@ def test_how_it_is_compiled_follows_the_network() -> None:
     cnn = CNN((6, 6), ["conv 2 3x3", "global max"], 4)
     assert [loop.choose_mode("auto", model) for model in (mlp(), cnn)] == ["xla", "graph"]
     assert [loop.choose_mode(asked, cnn) for asked in ("xla", "graph", "eager")] == ["xla", "graph", "eager"]
+
+
+def test_only_scales_and_offsets_may_be_trained() -> None:
+    model = MLP((4, 4), [8], 2, batch_norm=True)
+    model.freeze(["dense_1", "logits"])
+    x = np.zeros([8, 4, 4], np.uint8)
+    assert len(fit(model, Split(x, np.arange(8) % 2), epochs=1, compile="eager")) == 1

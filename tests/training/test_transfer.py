@@ -122,3 +122,14 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, damage: str) -> None
     with pytest.raises(InputError) as caught:
         start_from(mlp(), NAMES, path)
     assert str(caught.value) == f"{path}: not a finished run to start from; expected the folder of one."
+
+
+def test_a_network_with_fewer_layers_is_refused(tmp_path: Path) -> None:
+    deep, flat = (MLP((6, 5), hidden, 3) for hidden in ([8, 8], [8]))
+    write_npz(tmp_path / "weights.npz", {name: v.numpy() for name, v in deep.named_variables().items()})
+    (tmp_path / "result.json").write_text(
+        json.dumps({"weights_sha256": "ab", "data": {"class_names": ["x", "y", "z"]}})
+    )
+    for names in (["x", "y", "z"], ["a", "b", "c"]):
+        with pytest.raises(InputError, match=r"its dense_2/kernel is \[8, 8\], the recipe's nothing"):
+            start_from(flat, names, tmp_path)

@@ -243,14 +243,19 @@ class Exported:
         try:
             found = self.signatures["image_bytes"](image_bytes=contents)
         except tf.errors.InvalidArgumentError as error:
-            said = re.search(r"assertion failed: \[+([^\]]*)", error.message)
-            reason = said[1] if said else "a damaged PNG or JPEG: save it again"
-            raise InputError(f"a picture cannot be read: {reason}.") from None
+            raise unreadable(error) from None
         return PicturePredictions(**{field.name: found[field.name].numpy() for field in fields(PicturePredictions)})
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
         return self.signatures["serving_default"](images=tf.convert_to_tensor(images))["logits"]
+
+
+def unreadable(error: tf.errors.InvalidArgumentError) -> InputError:
+    """Returns the error for a picture that TensorFlow cannot decode, in one line."""
+    said = re.search(r"assertion failed: \[+([^\]]*)", error.message)
+    reason = said[1] if said else "a damaged PNG or JPEG: save it again"
+    return InputError(f"a picture cannot be read: {reason}.")
 
 
 def load_exported(path: str | Path) -> Exported:

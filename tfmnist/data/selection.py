@@ -55,9 +55,9 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
         taught = np.count_nonzero(counts)
         most = len(labels) - taught
         raise InputError(
-            f"data.validation is {count}, expected 0 to {most}: of {len(labels)} training examples, at least one in each "
-            f"of {taught} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, say, or to 0 "
-            "for none."
+            f"data.validation is {count}, expected 0 to {most}: of {len(labels)} training examples, at least one in "
+            f"each of {taught} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, say, "
+            "or to 0 for none."
         )
     place, rank = _shuffle_classes(labels, random_key)
     drawn = np.zeros(len(labels), np.bool_)

@@ -203,6 +203,10 @@ def load(
         (Split(55000 of 28 x 28), 5000, [7, 2, 1])
     """
     check_source(source)
+    if not 0 < test_share < 1:
+        raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
+    if per_class < 0:
+        raise InputError(f"recipe key 'data.per_class' is {per_class}: expected 0 or more.")
     data = _read(source, skip_broken)
     train, test, notes = data.train, data.test, data.notes
     parts = (train,) if test is None else (train, test)
@@ -231,15 +235,17 @@ def load(
     number = choose_classes(names, only)
     names = tuple(only) or names
     labels = number[train.labels]
-    rows = np.flatnonzero(labels >= 0)
-    if test is None:
-        drawn = int(np.floor(test_share * np.bincount(labels[rows])).sum())
-        rows, tests = stratify(labels, rows, drawn, key(0, "test"))
+    rows = np.arange(len(labels))
+    if test is None:  # drawn of all classes, so that no example tests under one data.only and trains under another
+        drawn = int(np.floor(test_share * np.bincount(train.labels)).sum())
+        rows, tests = stratify(train.labels, rows, drawn, key(0, "test"))
+        tests = tests[labels[tests] >= 0]
         tested = Split(train.images, labels, tests)
         notes = (*notes, f"no test set in the source: {len(tests):,} of its examples are drawn for one")
     else:
         test_labels = number[test.labels]
         tested = Split(test.images, test_labels, np.flatnonzero(test_labels >= 0) if only else None)
+    rows = rows[labels[rows] >= 0]
     if not len(rows) or not len(tested):
         which, remedy = ("test", "data.only or data.test_share") if len(rows) else ("training", "data.only")
         raise InputError(f"{source}: no {which} examples of {', '.join(names[:10])}, expected some; change {remedy}.")
@@ -280,7 +286,9 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
     try:
         digits = load_section(section, seed)
     except InputError:  # some class without examples, perhaps: its number is known here
-        digits = load_section(section.model_copy(update={"classes": len(class_names)}), seed)
+        count = max(len(class_names), *(int(name) + 1 for name in class_names if name.isdecimal()), 2)
+        section = section.model_copy(update={"classes": min(count, MOST_CLASSES)})
+        digits = load_section(section, seed)
     if digits.class_names == tuple(class_names):
         return digits
     shared = [name for name in class_names if name in digits.class_names]

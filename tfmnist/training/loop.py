@@ -90,7 +90,9 @@ class Trainer:
         self.averages = Averages(model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
-        self.initial_deviation = float(np.std(next(p for p in model.parameters if p.shape.rank >= 2).numpy()))
+        # of what is trained, where that has a kernel: frozen layers may leave scales and offsets alone
+        kernels = (p for p in (*model.parameters, *model.named_variables().values()) if p.shape.rank >= 2)
+        self.initial_deviation = float(np.std(next(kernels).numpy()))
         step = partial(
             train_step,
             model,

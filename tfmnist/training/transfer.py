@@ -40,8 +40,8 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
             f"{path}: its weights are {digest[:12]}..., recipe key 'model.init_sha256' says {sha256[:12]}...; give the "
             "run that is meant by model.init_from, or empty model.init_sha256."
         )
-    head = model.layers[-1].name
-    for name, variable in model.named_variables().items():
+    head, own = model.layers[-1].name, model.named_variables()
+    for name, variable in own.items():
         if name.startswith(f"{head}/") and names != list(class_names):
             continue
         array = weights.get(name, np.empty(0))
@@ -52,4 +52,9 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
                 "[model] section, or leave RECIPE out to start from its recipe."
             )
         variable.assign(array)
+    if unknown := [name for name in weights if name not in own and not name.startswith(f"{head}/")]:
+        raise InputError(
+            f"{path}: its {unknown[0]} is {list(weights[unknown[0]].shape)}, the recipe's nothing; give the recipe "
+            "that run's [model] section, or leave RECIPE out to start from its recipe."
+        )
     return digest
