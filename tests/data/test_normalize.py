@@ -505,6 +505,14 @@ def test_it_is_saved_and_loaded_without_this_package(tmp_path: Path) -> None:
     assert serve(image_bytes=tf.zeros([0], tf.string))["images"].shape == (0, 28, 28)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 2), (3, 3), (40, 900)])
+@pytest.mark.parametrize("form", [MNIST, SCALED])
+def test_pictures_of_every_shape_have_an_image(size: tuple[int, int], form: Form) -> None:
+    random = np.random.default_rng(2)
+    sharp = np.where(random.random(size) < 0.2, 20, 240).astype(np.uint8)
+    run([encode(sharp), encode(255 - sharp, "JPEG"), encode(random.integers(0, 256, [*size, 4], np.uint8))], form)
+
+
 # Reading
 
 

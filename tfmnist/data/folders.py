@@ -326,11 +326,13 @@ def _scan(folder: Path) -> _Listing:
             f"{_show(test)}: no pictures, expected some in class folders; add them, or remove the folder to have test "
             "examples drawn from the training pictures."
         )
-    size = sum(state[0] for state in states)
-    newest = max(max(state[1:]) for state in states)
-    fingerprint = hashlib.sha256(json.dumps([_VERSION, groups, names, states]).encode()).hexdigest()
+    numbers = np.array(states, np.int64)
+    size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
+    digest = hashlib.sha256(json.dumps([_VERSION, groups]).encode())
+    digest.update(os.fsencode("//".join(names)))
+    digest.update(numbers.astype("<i8").data)
     parts = (train, test) if test else (train,)
-    return _Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, fingerprint)
+    return _Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, digest.hexdigest())
 
 
 def _check_names(train: Path, class_names: list[str]) -> None:
@@ -356,11 +358,12 @@ def _list_pictures(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Returns the pictures of a folder by name, with size and the times of change of content and of anything."""
     found: dict[str, tuple[int, int, int]] = {}
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_picture_name(entry.name):
+        for entry in entries:  # 70,000 of them, at every start
+            name = entry.name
+            if name.endswith(_ENDS) or _is_picture_name(name):
                 state = entry.stat()
-                if stat.S_ISREG(state.st_mode):
-                    found[entry.name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+                if stat.S_ISREG(state.st_mode) and name[0] != ".":
+                    found[name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     return found
 
 

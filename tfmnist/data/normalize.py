@@ -698,7 +698,7 @@ def cut_edges(colours: tf.Tensor) -> tf.Tensor:
     size = tf.shape(small)
 
     def middle(start: tf.Tensor, stop: tf.Tensor, left_out: int) -> tf.Tensor:
-        margin = tf.maximum((stop - start) // left_out, 1)
+        margin = (stop - start) // left_out
         return small[start[0] + margin[0] : stop[0] - margin[0], start[1] + margin[1] : stop[1] - margin[1]]
 
     paper = quantiles(middle(tf.zeros([2], tf.int32), size, 4), [0.5])[0]
