@@ -20,25 +20,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import drawings
 
+from tfmnist.data.decoding import decode, read_orientation
+from tfmnist.data.ink import find_ink, is_ink_dark
 from tfmnist.data.normalize import (
     Form,
-    add_margin,
     centre,
-    cut_edges,
-    decode,
     find_form,
-    find_ink,
-    group_components,
     is_in_form,
-    is_ink_dark,
-    label_components,
     match_strokes,
     normalize,
     place,
-    read_orientation,
     split_digits,
     stroke_width,
 )
+from tfmnist.data.segmentation import add_margin, cut_edges, group_components, label_components
 from tfmnist.data.sources import Digits, load
 from tfmnist.nn.models import CNN
 from tfmnist.nn.optimizers import Adam

@@ -37,7 +37,7 @@ def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, se
         moved = sample(flat, transforms, elastic_fields(noise, section.elastic, section.elastic_width))
     else:
         moved = tf.raw_ops.ImageProjectiveTransformV3(
-            images=tf.cast(flat[..., tf.newaxis], tf.float32),
+            images=tf.cast(tf.expand_dims(flat, -1), tf.float32),
             transforms=transforms,
             output_shape=[height, width],
             fill_value=0.0,
