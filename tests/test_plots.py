@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from tfmnist import plots
 from tfmnist.errors import InputError
+from tfmnist.plots import charts, pictures
 from tfmnist.training.metrics import Metrics, calibration, measure
 
 
@@ -99,7 +100,7 @@ def test_figures_of_metrics(classes: int, tmp_path: Path) -> None:
     rendered(confusion, tmp_path)
     cells = {text.get_text() for text in confusion.axes[0].texts}
     expected = {f"{count:,}" for count in found.confusion.ravel().tolist() if count}
-    assert cells == (expected if classes <= plots.charts.MOST_CELLS else set())
+    assert cells == (expected if classes <= charts.MOST_CELLS else set())
     rendered(plots.per_class(found.recall, found.precision, found.confusion.sum(axis=1), names), tmp_path)
     rendered(plots.calibration_curve(found.calibration), tmp_path)
 
@@ -128,7 +129,7 @@ def test_mistakes(count: int, tmp_path: Path) -> None:
     if count == 0:
         assert texts(figure) == ["No mistakes: every example was right."]
     else:
-        assert len(texts(figure)) == 1 + min(count, plots.pictures.MOST_PICTURES)
+        assert len(texts(figure)) == 1 + min(count, pictures.MOST_PICTURES)
         assert len(figure.axes[0].images) == 1  # an axes a picture would take seconds to draw
 
 
