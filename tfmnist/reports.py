@@ -22,7 +22,7 @@ from tfmnist.files import read_npz
 from tfmnist.training.metrics import Metrics, measure
 
 LONG_TABLE = 30  # rows from which the table of classes is folded away
-_ELSEWHERE = ("sha256", "class_names")  # of the data, what the page shows in another place
+_ELSEWHERE = ("sha256", "class_names", "form")  # of the data, what the page shows in another place, or not at all
 
 
 def write_report(run: Path) -> Path:

@@ -1,7 +1,7 @@
 """Runs: the only place where a recipe becomes objects, from data to report.
 
 A run folder is complete in itself: what was asked (`recipe.toml`), what happened (`metrics.jsonl`, `checkpoints/`),
-what came out (`result.json`, `evaluation.npz`, `model/1`, `report.html`, `figures/`).
+what came out (`result.json`, `weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`, `report.html`, `figures/`).
 """
 
 import fcntl
