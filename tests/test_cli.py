@@ -405,7 +405,7 @@ def test_gradients(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     path.write_text(GRADIENTS.format(small, 'activation = "sigmoid"'))
     code, out, errors = run_command(capfd, "gradients", path, "--examples", "7", "--samples", "3")
     assert code == 0 and errors == ""
-    assert out.startswith("tiny: gradients of 7 examples, float64; ") and "left out" not in out
+    assert out.startswith("tiny: gradients of 7 examples; distances") and "left out" not in out
     rows = [line.split() for line in out.splitlines()]
     for name, shape in (("dense_1/kernel", "784x5"), ("logits/kernel", "5x10"), ("logits/bias", "10")):
         (row,) = [row for row in rows if row[:2] == [name, shape]]
