@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfmnist.artifacts.folders import CARD, EXTRA, find_version, next_version, read_card, write_manifest
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.files import sync
+from tfmnist.nn.models import to_unit
 
 
 def write_saved_model(
@@ -91,7 +92,7 @@ def _save(
         return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(logits), "logits": logits}
 
     def answer_uint8(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(tf.cast(images, tf.float32) * (1.0 / 255.0))
+        return answer(to_unit(images))
 
     def answer_pictures(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         normalized, digits = normalize(image_bytes)

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-MOST_PIXELS = 64_000_000
+from tfmnist.data.pictures import MOST_PIXELS
+
 WORK_SIDE = 512  # longer side of the picture in which ink is looked for, at most
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
