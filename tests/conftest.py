@@ -14,6 +14,12 @@ import pytest  # noqa: E402
 from tfmnist.data.sources import load  # noqa: E402
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What runs keep for the next is kept for this session alone."""
+    os.environ["TFMNIST_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An .npz of 600 training and 200 test images of MNIST, all ten classes in both."""

@@ -21,6 +21,7 @@ FLOORS = {
     "artifacts": 4,
     "training": 4,
     "plots": 5,
+    "report_process": 5,
     "reports": 5,
     "runs": 5,
     "cli": 6,
@@ -32,6 +33,8 @@ FLOORS = {
 ALLOWED = {
     ("files", "errors"),
     ("recipe", "errors"),
+    ("report_process", "plots"),
+    ("report_process", "reports"),
     ("reports", "plots"),
     ("runs", "reports"),
     ("cli", "options"),
@@ -47,7 +50,9 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.data.sources",
     "tfmnist.plots",
     "tfmnist.recipe",
+    "tfmnist.report_process",
     "tfmnist.reports",
+    "tfmnist.training.compiled_code",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}
 

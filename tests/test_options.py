@@ -83,7 +83,7 @@ def test_values_can_be_typed_as_in_toml(words: list[str], found: list[str]) -> N
 def followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """What the command line would run, and with what."""
     seen: list[Any] = []
-    monkeypatch.setattr(cli, "_follow", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr(cli, "_follow", lambda *arguments, **_: seen.append(arguments))
     monkeypatch.chdir(tmp_path)
     return seen
 
@@ -151,7 +151,7 @@ def test_a_resumed_run_may_be_named_with_what_it_has(followed: list[Any], tmp_pa
 
 def test_kind_may_be_repeated(monkeypatch: Any) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(cli, "_follow", lambda *a: seen.append(a))
+    monkeypatch.setattr(cli, "_follow", lambda *a, **_: seen.append(a))
     assert cli.main(["train", "cnn", "--model.kind", "cnn"]) == 0
     assert seen[0][1].model == Recipe.load("cnn").model
     assert cli.main(["train", "--model.kind", "cnn"]) == 2
@@ -162,3 +162,18 @@ def test_texts_may_be_called_true() -> None:
         assert as_in_toml([option, "true"]) == [option, "true"]
         assert as_in_toml([f"{option}=true"]) == [f"{option}=true"]
     assert as_in_toml(["--data.only", "3,7"]) == ["--data.only", "3", "7"]
+
+
+def test_profile_needs_no_value() -> None:
+    assert as_in_toml(["--profile"]) == ["--profile", "True"]
+    assert as_in_toml(["cnn", "--profile", "--train.epochs", "3"]) == [
+        "cnn",
+        "--profile",
+        "True",
+        "--train.epochs",
+        "3",
+    ]
+    assert as_in_toml(["--profile", "cnn"]) == ["--profile", "True", "cnn"]
+    assert as_in_toml(["--profile", "false", "cnn"]) == ["--profile", "False", "cnn"]
+    assert as_in_toml(["--profile=true"]) == ["--profile=True"]
+    assert parse_train(["--profile", "True"], Recipe.load("mlp"), "").profile is True

@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from tfmnist.errors import InputError
 from tfmnist.files import read_npz, write_npz
+from tfmnist.report_process import ReportProcess
 from tfmnist.reports import write_report
 from tfmnist.training.metrics import wilson_interval
 
@@ -297,3 +301,63 @@ def fails(run: Path, name: str) -> str:
     assert message.endswith(f"Finish the run with 'tfmnist train --resume {run}'.")
     assert "\n" not in message
     return message
+
+
+# Drawn by another process
+
+
+def test_the_page_is_the_one_drawn_here(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    here = write_report(run).read_bytes()
+    (run / "report.html").unlink()
+    with ReportProcess() as drawing:
+        drawing.draw(run)
+        assert drawing.write(run) == run / "report.html"
+    assert (run / "report.html").read_bytes() == here
+
+
+def test_figures_come_before_the_result(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    result = (run / "result.json").read_text()
+    (run / "result.json").unlink()
+    with ReportProcess() as drawing:
+        drawing.draw(run)
+        (run / "result.json").write_text(result)
+        drawing.write(run)
+    assert "<h1>" in (run / "report.html").read_text()
+
+
+def test_a_process_that_is_gone_is_not_missed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with ReportProcess() as drawing:
+        assert drawing._child
+        drawing._child.kill()
+        drawing._child.wait()
+        drawing.draw(run)
+        drawing.write(run)
+    assert (run / "report.html").exists()
+
+
+def test_a_damaged_run_is_the_error_that_it_is_here(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "evaluation.npz").write_bytes(b"no arrays")
+    with ReportProcess() as drawing, pytest.raises(InputError, match=r"evaluation\.npz: damaged"):
+        drawing.draw(run)
+        drawing.write(run)
+
+
+def test_it_ends_with_the_process_that_began_it() -> None:
+    program = "from tfmnist.report_process import ReportProcess; import os; d = ReportProcess(); print(d._child.pid)"
+    said = subprocess.run(
+        [sys.executable, "-c", f"{program}; os._exit(1)"], capture_output=True, text=True, check=False
+    )
+    pid = int(said.stdout)
+    for _ in range(600):
+        try:
+            os.kill(pid, 0)
+            if "zombie" in Path(f"/proc/{pid}/status").read_text():
+                return
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        subprocess.run(["sleep", "0.05"], check=True)
+    raise AssertionError(f"process {pid} is still there")

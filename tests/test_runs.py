@@ -14,6 +14,7 @@ from tfmnist.files import read_npz
 from tfmnist.recipe import Recipe, shipped_recipes
 from tfmnist.runs import Run, Started, resume_events, run_events
 from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.profile import Profile
 
 
 @pytest.fixture(scope="module")
@@ -322,3 +323,14 @@ def test_a_start_that_does_not_fit_leaves_no_folder(
         tfmnist.run(onward.replace(changes), tmp_path / "run")
     assert str(caught.value).isprintable()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_profile_comes_first_and_changes_nothing(
+    done: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfmnist.training.profile._SECONDS", 0.05)
+    _, profile, *_, final = run_events(recipe, tmp_path / "profiled", profiled=True)
+    assert isinstance(profile, Profile) and isinstance(final, Run)
+    assert json.loads((tmp_path / "profiled" / "profile.json").read_text()) == profile.to_dict()
+    assert final.result["weights_sha256"] == done.result["weights_sha256"]
+    assert final.result["seconds"]["profile"] > 0

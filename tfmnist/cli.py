@@ -1,6 +1,7 @@
 """The command line: one short function a command. TensorFlow is imported only by what computes."""
 
 import contextlib
+import gc
 import inspect
 import io
 import json
@@ -87,6 +88,7 @@ def _tensorflow_quietly() -> Iterator[None]:
     """
     if "tensorflow" not in sys.modules:
         sys.modules.setdefault("keras", None)  # type: ignore[arg-type]
+    gc.disable()  # an import leaves a million objects and no garbage: a fifth of its time went into looking for some
     sys.stderr.flush()
     if sys.stdout.isatty():
         print("starting TensorFlow", end="", flush=True)
@@ -101,6 +103,8 @@ def _tensorflow_quietly() -> Iterator[None]:
             sys.stderr.write(log.read().decode(errors="replace"))
             raise
         finally:
+            gc.freeze()
+            gc.enable()
             os.dup2(kept, 2)
             os.close(kept)
             if sys.stdout.isatty():
@@ -134,7 +138,7 @@ def train(words: list[str]) -> None:
         recipe = recipe_of(parse_train(words, own, summary), own)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
-        return _follow("resume_events", run_dir, recipe.train.epochs)
+        return _follow("resume_events", run_dir, recipe.train.epochs, recipe=recipe, profiled=asked.profile)
     if asked.init_from and not asked.recipe:
         base = Recipe.load_run(asked.init_from).replace({"model.init_sha256": "", "model.freeze": ()})
     else:
@@ -146,10 +150,10 @@ def train(words: list[str]) -> None:
 
     check_source(recipe.data.source)  # these two before TensorFlow's seconds
     check_new_folder(run_dir)
-    _follow("run_events", recipe, run_dir)
+    _follow("run_events", recipe, run_dir, recipe=recipe, profiled=asked.profile)
 
 
-def _follow(start: str, *arguments: Any) -> None:
+def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None:
     """Draws a run's events until it ends. SIGTERM or SIGINT makes it save and stop; a second one ends it at once."""
     stop = threading.Event()
 
@@ -160,13 +164,19 @@ def _follow(start: str, *arguments: Any) -> None:
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with _tensorflow_quietly():
-            from tfmnist import runs
-            from tfmnist.screen import Screen
+        from tfmnist.report_process import ReportProcess
+        from tfmnist.training.compiled_code import compiled_code
 
-        with Screen() as screen, contextlib.closing(getattr(runs, start)(*arguments, stop)) as events:
-            for event in events:
-                screen.show(event)
+        drawing = ReportProcess() if recipe.export.report else contextlib.nullcontext()
+        with compiled_code(recipe), drawing as reporter:
+            with _tensorflow_quietly():
+                from tfmnist import runs
+                from tfmnist.screen import Screen
+
+            started = getattr(runs, start)(*arguments, stop, reporter, alone=True, profiled=profiled)
+            with Screen() as screen, contextlib.closing(started) as events:
+                for event in events:
+                    screen.show(event)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -23,6 +23,7 @@ def parse_train(words: list[str], recipe: Recipe, summary: str) -> Any:
             ("resume", Annotated[str, tyro.conf.arg(metavar="RUN")]),
             ("init_from", Annotated[str, tyro.conf.arg(name="init-from", metavar="RUN")]),
             ("freeze", Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER")]),
+            ("profile", bool),
             # with its help given, tyro need not parse sources to find it: a tenth of a second
             *(
                 (name, Annotated[type(value), tyro.conf.arg(help=type(value).__doc__)])
@@ -39,12 +40,13 @@ def parse_train(words: list[str], recipe: Recipe, summary: str) -> Any:
         init_from: Folder of a finished run to start from, with its recipe unless RECIPE is given; the last layer is new
             where the classes are others. Short for --model.init_from.
         freeze: Layers that keep those weights, conv_1 or "conv_*", say. Short for --model.freeze.
+        profile: Say first where a step's time goes, and how near it is to the machine's limit; takes some 15 s.
     """
     return tyro.cli(
         arguments,
         prog="tfmnist train",
         args=words,
-        default=arguments(recipe="", run_dir="", resume="", init_from="", freeze=(), **sections),
+        default=arguments(recipe="", run_dir="", resume="", init_from="", freeze=(), profile=False, **sections),
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
     )
@@ -63,11 +65,15 @@ def as_in_toml(words: list[str]) -> list[str]:
     """Lets true and false, and lists such as 512,256 or [512, 256], be typed as in a TOML file."""
     found: list[str] = []
     is_key = is_text = False  # whether the word belongs to a recipe's key: a folder may be called true
-    for word in words:
+    for word, after in zip(words, [*words[1:], ""]):
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if option:
             is_key, is_text = "." in option, option.removeprefix("--").replace("-", "_") in _TEXTS
-        if not is_key:
+        if word == "--profile" and after.lower() not in ("true", "false"):
+            found += [word, "True"]
+        elif option == "--profile" or (not is_key and found[-1:] == ["--profile"]):
+            found.append(f"{option}{equals}{value.capitalize()}" if value.lower() in ("true", "false") else word)
+        elif not is_key:
             found.append(word)
         elif re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
             found += [*([option] if equals else []), *re.findall(r"\d+", value)]

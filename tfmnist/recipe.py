@@ -230,6 +230,8 @@ class Train(Section):
     """Steps in one call of the compiled loop."""
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
     """auto: xla for networks of dense layers, graph for convolutions; eager is for debugging and learning."""
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Threads that share one operation; auto: one for steps too small to share, else one a processor."""
     average: Fraction = 0.0
     """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
     patience: int = Field(default=0, ge=0)

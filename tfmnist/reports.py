@@ -5,7 +5,8 @@ import os
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -25,7 +26,7 @@ LONG_TABLE = 30  # rows from which the table of classes is folded away
 _ELSEWHERE = ("sha256", "class_names", "form")  # of the data, what the page shows in another place, or not at all
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, drawn: "Drawn | None" = None) -> Path:
     """Draws the figures of a finished run and writes its page, `report.html`, whose path it returns.
 
     The page opens from disk, holds its figures, and asks nothing of the network.
@@ -33,6 +34,7 @@ def write_report(run: Path) -> Path:
     Args:
         run: a run folder with `result.json`, `metrics.jsonl`, `recipe.toml` and `evaluation.npz`; the figures of
             `inspection.npz` are drawn where it is there.
+        drawn: its figures, where `draw_figures` has drawn them already.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -43,16 +45,18 @@ def write_report(run: Path) -> Path:
         tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder? \
 Finish the run with 'tfmnist train --resume no/such/run'.
     """
-    result, history, recipe, evaluation, inspection = _read(run)
-    metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
+    with _checked(run) as file:
+        result = _Result.model_validate_json(file("result.json").read_text(encoding="utf-8"))
+        recipe = file("recipe.toml").read_text(encoding="utf-8")
+    drawn = drawn or draw_figures(run)
     page = _PAGE.substitute(
         style=_STYLE,
         name=escape(result.name),
         accuracy=_percent(result.test_accuracy),
         interval=f"{100 * result.test_accuracy_ci95[0]:.2f} to {_percent(result.test_accuracy_ci95[1])}",
-        count=f"{metrics.count:,}",
-        tiles=_tiles(result, metrics),
-        figures="\n".join(_draw(run / "figures", history, metrics, evaluation, inspection)),
+        count=f"{drawn.metrics.count:,}",
+        tiles=_tiles(result, drawn.metrics),
+        figures="\n".join(drawn.sections),
         seconds=_table(("Part", "Seconds"), result.seconds.items()),
         data=_table(("Data", ""), ((key, value) for key, value in result.data.items() if key not in _ELSEWHERE)),
         versions=_table(("Software", "Version"), result.versions.items()),
@@ -70,6 +74,34 @@ Finish the run with 'tfmnist train --resume no/such/run'.
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The figures of a run, each a section of the page, and the metrics that they show."""
+
+    sections: tuple[str, ...]
+    metrics: Metrics
+
+
+def draw_figures(run: Path) -> Drawn:
+    """Draws `figures/*.png` of a run whose evaluation is written; `result.json` need not be there yet.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    with _checked(run) as file:
+        lines = file("metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        history = [_Row.model_validate_json(line).model_dump() for line in lines]
+        if not history:
+            raise ValueError("no finished epoch")
+        with file("evaluation.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            evaluation = _Evaluation(**{field.name: arrays[field.name] for field in fields(_Evaluation)})
+        inspection = None
+        if (path := file("inspection.npz")).exists():  # runs of version 0.1 have none
+            inspection = _inspection(read_npz(path))
+    metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
+    return Drawn(tuple(_draw(run / "figures", history, metrics, evaluation, inspection)), metrics)
 
 
 class _Result(BaseModel):
@@ -162,25 +194,18 @@ def _inspection(arrays: Mapping[str, NDArray[Any]]) -> _Inspection:
     return _Inspection(array("first_layer", "U", 0), array("first_weights", "f", 3), picture, maps, originals, changed)
 
 
-def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation, _Inspection | None]:
-    name = "result.json"
+@contextmanager
+def _checked(run: Path) -> Generator[Callable[[str], Path]]:
+    """Hands out the paths of a run's files; what goes wrong inside is said of the last of them, in one line."""
+    asked = [run]
+
+    def file(name: str) -> Path:
+        asked.append(run / name)
+        return asked[-1]
+
     try:
-        result = _Result.model_validate_json((run / name).read_text(encoding="utf-8"))
-        name = "metrics.jsonl"
-        lines = (run / name).read_text(encoding="utf-8").splitlines()
-        history = [_Row.model_validate_json(line).model_dump() for line in lines]
-        if not history:
-            raise ValueError("no finished epoch")
-        name = "recipe.toml"
-        recipe = (run / name).read_text(encoding="utf-8")
-        name = "evaluation.npz"
-        with (run / name).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            evaluation = _Evaluation(**{field.name: file[field.name] for field in fields(_Evaluation)})
-        inspection = None
-        name = "inspection.npz"
-        if (run / name).exists():  # runs of version 0.1 have none
-            inspection = _inspection(read_npz(run / name))
-        return result, history, recipe, evaluation, inspection
+        yield file
+        return
     except FileNotFoundError:
         why = "missing"
     except ValidationError as error:
@@ -189,7 +214,7 @@ def _read(run: Path) -> tuple[_Result, list[dict[str, Any]], str, _Evaluation, _
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         why = "damaged: " + " ".join(str(error).split())
     resume = f"tfmnist train --resume {shlex.quote(str(run))}"
-    raise InputError(f"{run / name}: {why}; is this a run folder? Finish the run with '{resume}'.")
+    raise InputError(f"{asked[-1]}: {why}; is this a run folder? Finish the run with '{resume}'.")
 
 
 def _draw(

@@ -12,18 +12,19 @@ import platform
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 import tfmnist
-from tfmnist.artifacts.saved_model import write_saved_model
+from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
 from tfmnist.data.folders import Reading
 from tfmnist.data.normalize import Form, find_form, normalize
 from tfmnist.data.sources import Digits, Split, load_section, read_events
@@ -40,6 +41,8 @@ from tfmnist.training.evaluation import outputs, write_evaluation
 from tfmnist.training.gradient_check import Comparison, check_gradients
 from tfmnist.training.inspection import inspect
 from tfmnist.training.loop import Epoch, Progress, Trainer, set_weights
+from tfmnist.training.profile import Profile, profile
+from tfmnist.training.threads import choose_threads, processors, set_threads, threads_set
 from tfmnist.training.transfer import start_from
 
 
@@ -68,7 +71,7 @@ class Run:
         return self.result["test_accuracy"]
 
 
-Event = Reading | Started | Progress | Epoch | Run
+Event = Reading | Started | Profile | Progress | Epoch | Run
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
@@ -96,29 +99,67 @@ def resume(run_dir: str | Path, epochs: int | None = None) -> Run:
     return _last(resume_events(run_dir, epochs))
 
 
+class Reporter(Protocol):
+    """Who draws a run's report: this process, or a `ReportProcess` beside it."""
+
+    def draw(self, run: Path) -> None:
+        """The evaluation is written: the figures can be drawn."""
+        ...
+
+    def write(self, run: Path) -> Path:
+        """The run is finished: writes the report and returns its path."""
+        ...
+
+
+class _Here:
+    """Draws in this process, when the run is finished."""
+
+    def draw(self, run: Path) -> None:
+        pass
+
+    def write(self, run: Path) -> Path:
+        return write_report(run)
+
+
 def run_events(
-    recipe: Recipe, run_dir: str | Path | None = None, stop: threading.Event | None = None
+    recipe: Recipe,
+    run_dir: str | Path | None = None,
+    stop: threading.Event | None = None,
+    reporter: Reporter | None = None,
+    alone: bool = False,
+    profiled: bool = False,
 ) -> Iterator[Event]:
     """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end;
     before them `Reading`, where pictures are decoded.
 
-    When `stop` is set, the run saves its state after the block under way and raises `Interrupted`.
+    Args:
+        recipe: as for `run`.
+        run_dir: as for `run`.
+        stop: when it is set, the run saves its state after the block under way and raises `Interrupted`.
+        reporter: draws the report; by default this process does, at the end.
+        alone: the process is there for this run only, which then may choose the number of TensorFlow's threads.
+        profiled: measure first where a step's time goes, and yield a `Profile`.
     """
     check_new_folder(run_dir)
     clock = Clock()
     recipe = _anchored(recipe)
     yield from read_events(recipe.data)
-    digits, trainer, recipe = _prepare(recipe, clock)
+    digits, trainer, recipe = _prepare(recipe, clock, alone)
     trainer.state.data_sha256 = digits.train.sha256
     path = _make_folder(recipe, run_dir)
     with _locked(path):
         check_new_folder(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield from _train(path, recipe, digits, trainer, clock, stop)
+        yield from _train(path, recipe, digits, trainer, clock, stop, reporter or _Here(), profiled)
 
 
 def resume_events(
-    run_dir: str | Path, epochs: int | None = None, stop: threading.Event | None = None
+    run_dir: str | Path,
+    epochs: int | None = None,
+    stop: threading.Event | None = None,
+    reporter: Reporter | None = None,
+    alone: bool = False,
+    profiled: bool = False,
 ) -> Iterator[Event]:
     """Like `resume`, with the events of `run_events`."""
     path = Path(run_dir)
@@ -132,7 +173,7 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     yield from read_events(recipe.data)
-    digits, trainer, recipe = _prepare(recipe, clock, begun=bool(list_checkpoints(path / "checkpoints")))
+    digits, trainer, recipe = _prepare(recipe, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
     with _locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
         notes: list[str] = []
         checkpoints = list_checkpoints(path / "checkpoints")
@@ -154,7 +195,7 @@ def resume_events(
             )
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield from _train(path, recipe, digits, trainer, clock, stop, notes)
+        yield from _train(path, recipe, digits, trainer, clock, stop, reporter or _Here(), profiled, notes)
 
 
 def export(
@@ -184,7 +225,8 @@ def export(
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
         card = {"parameters": model.parameter_count, "versions": _versions()}
-        return _export(model, Path(destination), card, loss, {"class_names": names})
+        form = Form(*model.image_shape, centred=True, light_ground=False)
+        return _export(_trace(model, loss, form), model, Path(destination), {**card, "loss": loss}, form, names)
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
     unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
@@ -195,10 +237,13 @@ def export(
         weights = read_npz(path / "weights.npz")
     except (OSError, ValueError):
         raise unfinished from None
-    names = result["data"]["class_names"]
-    model = make_model(recipe.model, result["data"]["image_shape"], len(names), recipe.train.seed)
+    names, data = result["data"]["class_names"], result["data"]
+    model = make_model(recipe.model, data["image_shape"], len(names), recipe.train.seed)
     set_weights(model, weights)
-    return _export(model, Path(destination), _card(recipe, result), recipe.loss.kind, result["data"])
+    form = Form(*model.image_shape, centred=True, light_ground=False)
+    form = Form.from_dict(data["form"]) if "form" in data else form  # runs of version 0.1 have none
+    signatures = _trace(model, recipe.loss.kind, form)
+    return _export(signatures, model, Path(destination), _card(recipe, result), form, names)
 
 
 def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> list[Comparison]:
@@ -231,7 +276,7 @@ class Clock:
     def lap(self, phase: str) -> None:
         """Adds the time since the last lap to a phase."""
         now = time.perf_counter()
-        self.seconds[phase] += now - self._last
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
     def all(self) -> dict[str, float]:
@@ -250,11 +295,13 @@ def _anchored(recipe: Recipe) -> Recipe:
     return recipe.replace(changes) if changes else recipe
 
 
-def _prepare(recipe: Recipe, clock: Clock, begun: bool = False) -> tuple[Digits, Trainer, Recipe]:
+def _prepare(recipe: Recipe, clock: Clock, alone: bool, begun: bool = False) -> tuple[Digits, Trainer, Recipe]:
     """Makes the objects that a recipe describes; weights to start from are not needed where a run has begun."""
     settings = recipe.train
     digits = load_section(recipe.data, settings.seed)
     clock.lap("load")
+    if alone or settings.threads != "auto":  # before TensorFlow computes
+        set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
     model = make_model(recipe.model, digits.image_shape, digits.classes, settings.seed)
     if recipe.model.init_from and not begun:
         digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
@@ -281,39 +328,59 @@ def _train(
     trainer: Trainer,
     clock: Clock,
     stop: threading.Event | None,
+    reporter: Reporter,
+    profiled: bool,
     notes: list[str] | None = None,
 ) -> Iterator[Event]:
     if trainer.finished and (done := _result_of(path)) and done["epochs"] == trainer.state.epoch:
         if recipe.export.report and not (path / "report.html").exists():
-            write_report(path)
+            reporter.write(path)
         yield Run(path, done)
         return
     text = recipe.to_toml()
     first = trainer.state.epoch + 1
-    yield Started(path, recipe, digits, trainer.model, (*(notes or []), *_choices(recipe, trainer)), first)
+    yield Started(path, recipe, digits, trainer.model, (*(notes or []), *_choices(recipe, trainer, digits)), first)
     clock.lap("compile")
-    if not trainer.finished:
-        trainer.compile()
-    clock.lap("compile")
-    _write_history(path, trainer)
-    try:
-        for event in trainer.run():
-            if isinstance(event, Epoch):
-                save_checkpoint(path / "checkpoints", trainer, text)
-                _write_history(path, trainer)
-            yield event
-            if stop is not None and stop.is_set() and not trainer.finished:
-                save_checkpoint(path / "checkpoints", trainer, text)
-                raise Interrupted(f"stopped and saved; go on with: tfmnist train --resume {path}")
-    except DivergedError as error:
-        kept = list_checkpoints(path / "checkpoints")
-        raise DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.") from None
-    clock.lap("train")
-    set_weights(trainer.model, trainer.final_weights())
-    yield _finish(path, recipe, digits, trainer, clock)
+    form = _form_of(digits.train)
+    with ThreadPoolExecutor(1) as beside:
+        # beside compiling and training: neither waits for the other, and each leaves a core idle now and then
+        signatures = beside.submit(_trace, trainer.model, recipe.loss.kind, form) if recipe.export.model else None
+        if not trainer.finished:
+            trainer.compile()
+        clock.lap("compile")
+        _write_history(path, trainer)
+        if profiled:
+            found = profile(trainer)
+            write_whole(path / "profile.json", json.dumps(found.to_dict(), indent=2) + "\n")
+            clock.lap("profile")
+            yield found
+        try:
+            for event in trainer.run():
+                if isinstance(event, Epoch):
+                    save_checkpoint(path / "checkpoints", trainer, text)
+                    _write_history(path, trainer)
+                yield event
+                if stop is not None and stop.is_set() and not trainer.finished:
+                    save_checkpoint(path / "checkpoints", trainer, text)
+                    raise Interrupted(f"stopped and saved; go on with: tfmnist train --resume {path}")
+        except DivergedError as error:
+            kept = list_checkpoints(path / "checkpoints")
+            raise DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.") from None
+        clock.lap("train")
+        set_weights(trainer.model, trainer.final_weights())
+        yield _finish(path, recipe, digits, trainer, clock, form, signatures, reporter)
 
 
-def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock: Clock) -> Run:
+def _finish(
+    path: Path,
+    recipe: Recipe,
+    digits: Digits,
+    trainer: Trainer,
+    clock: Clock,
+    form: Form,
+    signatures: "Future[tf.Module] | None",
+    reporter: Reporter,
+) -> Run:
     model, loss = trainer.model, recipe.loss.kind
     validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
     metrics, shares = outputs(model, digits.test, loss)  # the one time that the test set is read
@@ -340,9 +407,9 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
             "classes": digits.classes,
             "class_names": list(digits.class_names),
             "image_shape": list(digits.image_shape),
-            "form": _form_of(digits.train).to_dict(),
+            "form": form.to_dict(),
         },
-        "compile": {"mode": trainer.mode, "block": trainer.plan.block},
+        "compile": {"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set()},
         "versions": _versions(),
         "processors": os.cpu_count(),
     }
@@ -351,14 +418,17 @@ def _finish(path: Path, recipe: Recipe, digits: Digits, trainer: Trainer, clock:
     write_evaluation(path / "evaluation.npz", digits.test, shares, metrics.loss, digits.class_names)
     write_npz(path / "weights.npz", {name: v.numpy() for name, v in model.named_variables().items()})
     write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
-    if recipe.export.model:
-        version = _export(model, path / "model", _card(recipe, result), loss, result["data"])
+    if recipe.export.report:
+        reporter.draw(path)
+    if signatures:
+        card = _card(recipe, result)
+        version = _export(signatures.result(), model, path / "model", card, form, digits.class_names)
         result["model"] = version.relative_to(path).as_posix()
     clock.lap("export")
     result["seconds"] = clock.all()
     write_whole(path / "result.json", json.dumps(result, indent=2) + "\n")
     if recipe.export.report:
-        write_report(path)
+        reporter.write(path)
     return Run(path, result)
 
 
@@ -383,24 +453,32 @@ def _result_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _export(model: Network, destination: Path, card: dict[str, Any], loss: str, data: dict[str, Any]) -> Path:
-    height, width = model.image_shape
-    form = Form.from_dict(data["form"]) if "form" in data else Form(height, width, centred=True, light_ground=False)
-    return write_saved_model(
-        destination,
+def _trace(model: Network, loss: str, form: Form) -> tf.Module:
+    return make_signatures(
         model.forward,
         partial(probabilities, loss),
         partial(normalize, form=form),
         list(model.named_variables().values()),
         image_shape=model.image_shape,
-        class_names=data["class_names"],
-        card={"loss": loss, "form": form.to_dict(), **card},
     )
+
+
+def _export(
+    signatures: tf.Module,
+    model: Network,
+    destination: Path,
+    card: dict[str, Any],
+    form: Form,
+    class_names: Sequence[str],
+) -> Path:
+    card = {**card, "form": form.to_dict()}
+    return write_saved_model(destination, signatures, image_shape=model.image_shape, class_names=class_names, card=card)
 
 
 def _card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in result.items() if key not in ("data", "versions", "seconds")}
     return {
+        "loss": recipe.loss.kind,
         "recipe": recipe.model_dump(mode="json"),
         "result": kept,
         "data": result["data"],
@@ -413,12 +491,20 @@ def _form_of(split: Split) -> Form:
     return find_form(split.take(places)[0])
 
 
-def _choices(recipe: Recipe, trainer: Trainer) -> list[str]:
+def _choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[str]:
     why = "as asked"
     if trainer.settings.compile == "auto":
         why = "auto: convolutions on a CPU" if trainer.model.has_convolutions else "auto: dense layers"
     block = "auto" if trainer.settings.block == "auto" else "as asked"
     lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps a block ({block})"]
+    chosen, threads = choose_threads(recipe, digits.image_shape, digits.classes), threads_set()
+    if chosen != threads:
+        why = f"as the process has them; {chosen} {'suits' if chosen == 1 else 'suit'} this run"
+    elif recipe.train.threads != "auto":
+        why = "as asked"
+    else:
+        why = "auto: too small a step to share" if threads < processors() else "auto: one a processor"
+    lines.append(f"threads {threads} ({why})")
     if recipe.model.init_from:
         lines.append(f"from {recipe.model.init_from}, weights {recipe.model.init_sha256[:12]}")
     if frozen := [layer.name for layer in trainer.model.layers if layer.frozen]:

@@ -15,6 +15,7 @@ from tfmnist.runs import Event, Run, Started
 from tfmnist.training.gradient_check import Comparison
 from tfmnist.training.loop import Epoch, Progress
 from tfmnist.training.metrics import Metrics
+from tfmnist.training.profile import Profile
 
 _ROW = "{:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}"
 _HEAD = _ROW.format("epoch", "loss", "accuracy", "val loss", "val acc", "rate", "images/s", "seconds")
@@ -30,6 +31,7 @@ class Screen:
             *columns, console=self.console, transient=True, auto_refresh=False, disable=not self.console.is_terminal
         )
         self.task = self.bar.add_task("", total=None, figures="", visible=False)
+        self.headed = False
         self.epochs = 0
         self.every = 0  # batches between two lines of progress
         self.steps = 0  # of an epoch
@@ -52,6 +54,8 @@ class Screen:
                 self._live("reading pictures", event.done, event.total, f"{event.done:,}/{event.total:,}")
             case Started():
                 self._started(event)
+            case Profile():
+                self.console.print(f"\n{describe_profile(event)}")
             case Progress():
                 self._progress(event)
             case Epoch():
@@ -77,7 +81,7 @@ class Screen:
         ]
         if 1 < event.first_epoch <= self.epochs:
             lines.append(f"resumed  at epoch {event.first_epoch} of {self.epochs}")
-        self.console.print("\n".join([*lines, "", _HEAD]))
+        self.console.print("\n".join(lines))
         self._live("compiling", 0, 1, "")
 
     def _progress(self, event: Progress) -> None:
@@ -103,6 +107,7 @@ class Screen:
             f"{event.images_per_second:,.0f}",
             f"{event.seconds:.1f}",
         )
+        self._head()
         self.console.print(row)
         if event.epoch == self.epochs:
             self._live("evaluating, exporting, drawing", 1, 1, "")
@@ -115,7 +120,14 @@ class Screen:
         seen = min(step * self.batch_size, self.count)  # the last batch of an epoch may be smaller
         self.lined = (seen, loss * seen)
         recent = (loss * seen - total) / (seen - before)
+        self._head()
         self.console.print(f"Epoch {epoch}/{self.epochs} | Batch {step}/{self.steps} | Loss: {recent:.4f}")
+
+    def _head(self) -> None:
+        """Prints the heading, once."""
+        if not self.headed:
+            self.console.print(f"\n{_HEAD}")
+        self.headed = True
 
     def _finished(self, event: Run) -> None:
         self.bar.update(self.task, visible=False)
@@ -140,6 +152,26 @@ class Screen:
     def _live(self, title: str, done: int, total: int, figures: str) -> None:
         self.bar.update(self.task, description=title, completed=done, total=total, figures=figures, visible=True)
         self.bar.refresh()
+
+
+def describe_profile(profile: Profile) -> str:
+    """Returns the table of `tfmnist train --profile`."""
+    rows = {
+        "step": "in the loop, all included",
+        "forward": "cast, layers, loss",
+        "backward": "gradients",
+        "update": "optimizer, averages of the weights",
+        "host": "calls, waiting for data",
+    }
+    lines = [f"{'':<10}{'µs a step':>10}{'share':>8}"]
+    for name, what in rows.items():
+        took = getattr(profile, name)
+        lines.append(f"{name:<10}{took:>10,.1f}{took / profile.step:>8.0%}  {what}")
+    lines.append(f"{'data':<10}{profile.data:>10,.1f}{'':>8}  gathering and augmenting, beside the step before")
+    lines.append(f"{'roofline':<10}{profile.limit:>10,.1f}{profile.share:>8.0%}  reached of the machine's limit:")
+    products = f"{profile.operations / 1e6:,.1f} MFLOP at {profile.peak / 1e9:,.0f} GFLOP/s ({profile.precision})"
+    update = f"{profile.traffic / 1e6:,.1f} MB at {profile.bandwidth / 1e9:,.0f} GB/s"
+    return "\n".join([*lines, f"{'':<30}{products},", f"{'':<30}{update}"])
 
 
 def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> None:

@@ -28,6 +28,7 @@ class Layer(tf.Module):
         super().__init__(name=name)
         self.output_shape = output_shape
         self.frozen = False
+        self.multiply_adds = 0  # of the forward rule for one example, in matrix products and convolutions
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         """x: float `[batch, ...]`. step: int64 scalar, the number of steps done; only dropout in training reads it."""
@@ -54,6 +55,7 @@ class Dense(Layer):
         name: str = "dense",
     ):
         super().__init__(name, (units,))
+        self.multiply_adds = inputs * units
         key = seeds.key(seed, f"{name}/kernel")
         self.kernel = tf.Variable(
             find_initializer(initializer)((inputs, units), inputs, units, init_scale, key), name=f"{name}/kernel"
@@ -91,6 +93,7 @@ class Conv2D(Layer):
         self.stride = stride
         self.padding: Literal["SAME", "VALID"] = padding
         area = size[0] * size[1]
+        self.multiply_adds = math.prod(self.output_shape) * area * channels
         key = seeds.key(seed, f"{name}/kernel")
         make = find_initializer(initializer)
         kernel = make((*size, channels, filters), area * channels, area * filters, init_scale, key)

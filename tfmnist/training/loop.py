@@ -82,7 +82,7 @@ class Trainer:
         self.model, self.optimizer, self.settings = model, optimizer, settings
         self.train, self.validation = train, validation if validation is not None and len(validation) else None
         self.loss, self.augment = loss, augment
-        self.mode = choose_mode(settings.compile, model)
+        self.mode: CompileMode = choose_mode(settings.compile, model)
         optimizer.fused = self.mode != "xla"
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
         images = 10_000 if self.mode == "xla" else 2_000
@@ -102,7 +102,7 @@ class Trainer:
             clip_norm=clip_norm,
             averages=self.averages,
         )
-        self._steps = make_steps(step, self.mode)
+        self.do_steps = make_steps(step, self.mode)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by the name it has in a checkpoint."""
@@ -117,7 +117,7 @@ class Trainer:
         height, width = self.model.image_shape
         for steps, batch in self.plan.shapes:
             images = tf.zeros([steps, batch, height, width], tf.uint8)
-            self._steps(images, tf.zeros([steps, batch], tf.int64), 0)
+            self.do_steps(images, tf.zeros([steps, batch], tf.int64), 0)
         return time.perf_counter() - began
 
     def run(self) -> Iterator[Progress | Epoch]:
@@ -138,7 +138,7 @@ class Trainer:
         began = time.perf_counter()
         for block in blocks:
             total, correct, done, last = (
-                x.numpy() for x in self._steps(block.images, block.labels, block.end - block.first)
+                x.numpy() for x in self.do_steps(block.images, block.labels, block.end - block.first)
             )
             if not math.isfinite(last):
                 raise self._diverged(f"the loss is {last}", block.first + int(done))

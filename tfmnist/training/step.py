@@ -65,21 +65,38 @@ def train_step(
     Returns:
         The batch's mean loss, penalties included, float32 scalar; and how many it got right, int64 scalar.
     """
-    options = {"label_smoothing": loss.label_smoothing} if loss.kind == "cross_entropy" else {}
-    parameters = model.parameters
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(parameters)
-        logits = model.forward(to_unit(images, tf.as_dtype(precision)), training=True, step=optimizer.step)
-        value = tf.reduce_mean(LOSSES[loss.kind](logits, labels, **options))
-        value += penalty([p for p in parameters if p.shape.rank >= 2], loss.l1, loss.l2)
-    gradients: Any = tape.gradient(value, parameters)
+    value, correct, gradients = differentiate(
+        model, images, labels, loss=loss, precision=precision, step=optimizer.step
+    )
     if clip_norm:
         gradients = clip_by_global_norm(gradients, clip_norm)
     optimizer.apply(gradients)
     if averages is not None:
         averages.update(optimizer.step)
-    correct = tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
     return value, correct
+
+
+def differentiate(
+    model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """Returns the mean loss, how many are right, and the gradients of `model.parameters`: a step without its update."""
+    parameters = model.parameters
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(parameters)
+        value, correct = measure_loss(model, images, labels, loss=loss, precision=precision, step=step)
+    gradients: Any = tape.gradient(value, parameters)
+    return value, correct, gradients
+
+
+def measure_loss(
+    model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the mean loss, penalties included, and how many are right: the forward pass in training."""
+    options = {"label_smoothing": loss.label_smoothing} if loss.kind == "cross_entropy" else {}
+    logits = model.forward(to_unit(images, tf.as_dtype(precision)), training=True, step=step)
+    value = tf.reduce_mean(LOSSES[loss.kind](logits, labels, **options))
+    value += penalty([p for p in model.parameters if p.shape.rank >= 2], loss.l1, loss.l2)
+    return value, tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
 
 
 def make_steps(step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode) -> Steps:

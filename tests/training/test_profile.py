@@ -1,0 +1,57 @@
+"""The profile: it leaves the trainer as it was, its parts make up the step, and its operations are counted by hand."""
+
+import numpy as np
+import pytest
+
+from tfmnist.data.sources import Split
+from tfmnist.nn.models import CNN, MLP, Network
+from tfmnist.nn.optimizers import Adam
+from tfmnist.recipe import Train
+from tfmnist.training import profile as module
+from tfmnist.training.loop import Trainer, weights_of
+from tfmnist.training.profile import Profile, profile
+
+SPLIT = Split(np.random.default_rng(0).integers(0, 256, [70, 8, 8], np.uint8), np.arange(70) % 4)
+
+
+def trainer(model: Network, **settings: object) -> Trainer:
+    options = {"batch_size": 16, "compile": "graph", "average": 0.9, **settings}
+    return Trainer(model, Adam(model.parameters), SPLIT, None, Train.model_validate(options))
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECONDS", 0.05)
+
+
+def test_the_trainer_is_left_as_it_was() -> None:
+    ours, untouched = trainer(MLP((8, 8), [12], 4)), trainer(MLP((8, 8), [12], 4))
+    profile(ours)
+    for name, variable in ours.named_variables().items():
+        np.testing.assert_array_equal(variable.numpy(), untouched.named_variables()[name].numpy())
+    assert (ours.state.epoch, ours.state.step) == (0, 0)
+    assert len(list(ours.run())) == len(list(untouched.run()))
+    left, right = weights_of(ours.model), weights_of(untouched.model)
+    assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_figures_fit_together() -> None:
+    found = profile(trainer(MLP((8, 8), [12], 4)))
+    assert min(found.step, found.forward, found.peak, found.bandwidth, found.data) > 0
+    assert found.traffic == 4 * 9 * (64 * 12 + 12 + 12 * 4 + 4)  # gradient, weight, two slots, average
+    assert found.limit == pytest.approx(1e6 * (found.operations / found.peak + found.traffic / found.bandwidth))
+    assert found.share == pytest.approx(found.limit / found.step)
+    assert Profile(**{key: value for key, value in found.to_dict().items() if key not in ("limit", "share")}) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "freeze", "multiply_adds"),
+    [
+        (MLP((8, 8), [12], 4), [], 2 * 64 * 12 + 3 * 12 * 4),  # the first layer needs no gradient of its input
+        (MLP((8, 8), [12], 4), ["dense_1"], 64 * 12 + 2 * 12 * 4),
+        (CNN((8, 8), ["conv 3 3x3", "max 2", "conv 5 3x3"], 4), [], 2 * 64 * 27 + 3 * 16 * 135 + 3 * 80 * 4),
+    ],
+)
+def test_operations_are_counted(model: Network, freeze: list[str], multiply_adds: int) -> None:
+    model.freeze(freeze)
+    assert module._multiply_adds(trainer(model)) == multiply_adds

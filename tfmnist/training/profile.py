@@ -1,0 +1,176 @@
+"""Where a step's time goes, and how near it is to what the machine can do.
+
+Each part is compiled and timed by itself, over blocks as in training: the forward pass; with the backward pass; with
+the update. What the parts leave of the time of a step in the loop is the host's: calls, and waiting for data.
+
+The roofline (Williams, Waterman and Patterson 2009) of a step is the time that its matrix products and convolutions
+take at the speed of the machine's best large product, and its update at the speed of its memory. Everything else, the
+elementwise operations among them, counts as 0.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import tensorflow as tf
+
+from tfmnist.data.pipeline import stream_blocks
+from tfmnist.training.loop import Trainer
+from tfmnist.training.step import differentiate, make_steps, measure_loss
+
+_SECONDS = 1.5  # for each measurement
+_TIMES = (3, 50)  # calls, at least and at most
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Microseconds of a step, medians, and the machine's limits."""
+
+    step: float  # in the loop, all included: forward + backward + update + host
+    forward: float  # cast, layers, loss
+    backward: float
+    update: float  # optimizer and averages
+    host: float
+    data: float  # gathering and augmenting its images, by itself: done in the background, beside the step before
+    operations: float  # floating-point operations in matrix products and convolutions, forward and backward
+    traffic: float  # bytes that the update must read and write
+    peak: float  # operations a second in a product of two matrices of 2048 x 2048
+    bandwidth: float  # bytes a second in adding arrays of the size of the parameters, of a megabyte at least
+    precision: str
+
+    @property
+    def limit(self) -> float:
+        """The roofline: µs that a step takes at the machine's limits."""
+        return 1e6 * (self.operations / self.peak + self.traffic / self.bandwidth)
+
+    @property
+    def share(self) -> float:
+        """Share of the limit that is reached, 0 to 1."""
+        return self.limit / self.step
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all figures, ready for JSON."""
+        return {**asdict(self), "limit": self.limit, "share": self.share}
+
+
+def profile(trainer: Trainer) -> Profile:
+    """Measures a trainer that is compiled; leaves its weights, slots and averages as they are. Takes 10 to 20 s."""
+    kept = {name: tf.identity(variable) for name, variable in trainer.named_variables().items()}
+    try:
+        return _profile(trainer)
+    finally:
+        for name, variable in trainer.named_variables().items():
+            variable.assign(kept[name])
+
+
+def _profile(trainer: Trainer) -> Profile:
+    model, settings, plan = trainer.model, trainer.settings, trainer.plan
+    steps = plan.shapes[0][0]
+    stream = partial(
+        stream_blocks, trainer.train, plan, seed=settings.seed, epochs=range(1_000_000), augment=trainer.augment
+    )
+    whole = next(stream())
+    images, labels = whole.images, whole.labels
+
+    options: dict[str, Any] = {"loss": trainer.loss, "precision": settings.precision, "step": trainer.optimizer.step}
+    held = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
+
+    def backward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        value, correct, gradients = differentiate(model, images, labels, **options)
+        for variable, gradient in zip(held, gradients):
+            variable.assign(gradient)  # or the compiler would leave it out
+        return value, correct
+
+    parts = {
+        "forward": make_steps(partial(measure_loss, model, **options), trainer.mode),
+        "backward": make_steps(backward, trainer.mode),
+        "update": trainer.do_steps,
+    }
+
+    def run(part: str) -> Callable[[], Any]:
+        return lambda: parts[part](images, labels, steps)[0].numpy()
+
+    waiting, looping = stream(), stream()
+
+    def loop() -> None:
+        done = 0
+        while done < steps:  # an epoch's last blocks may be shorter
+            block = next(looping)
+            trainer.do_steps(block.images, block.labels, block.end - block.first)[0].numpy()
+            done += block.end - block.first
+
+    # in turn, so that a machine whose speed drifts is the same for all
+    took = _time({"loop": loop, **{part: run(part) for part in parts}})
+    took |= _time({"data": lambda: next(waiting)})
+    micro = {name: 1e6 * seconds / steps for name, seconds in took.items()}
+    batch = plan.shapes[0][1]
+    slots = len(trainer.optimizer.slot_names)
+    streams = 3 + 2 * slots + (2 if trainer.averages else 0)
+    peak, bandwidth = _limits(settings.precision, max(1 << 18, sum(int(tf.size(p)) for p in model.parameters)))
+    return Profile(
+        step=micro["loop"],
+        forward=micro["forward"],
+        backward=max(0.0, micro["backward"] - micro["forward"]),
+        update=max(0.0, micro["update"] - micro["backward"]),
+        host=max(0.0, micro["loop"] - micro["update"]),
+        data=micro["data"],
+        operations=2.0 * batch * _multiply_adds(trainer),
+        traffic=4.0 * streams * sum(int(tf.size(p)) for p in model.parameters),
+        peak=peak,
+        bandwidth=bandwidth,
+        precision=settings.precision,
+    )
+
+
+def _multiply_adds(trainer: Trainer) -> int:
+    """Of one example in a step: forward, towards the weights where they are trained, and towards the input."""
+    total, below = 0, False
+    for layer in trainer.model.layers:
+        trained = layer.multiply_adds > 0 and not layer.frozen
+        total += layer.multiply_adds * (1 + trained + below)
+        below = below or (not layer.frozen and len(layer.trainable_variables) > 0)
+    return total
+
+
+def _limits(precision: str, count: int) -> tuple[float, float]:
+    """Returns the operations a second of a large matrix product, and the bytes a second of adding arrays."""
+    size = 2048
+    left = tf.cast(tf.random.stateless_normal([size, size], (0, 0)), precision)
+    first, second = tf.Variable(tf.ones([count])), tf.ones([count])
+    rounds = 20
+
+    @tf.function(jit_compile=True, autograph=False)
+    def add() -> tf.Tensor:
+        def once(index: tf.Tensor) -> list[tf.Tensor]:
+            first.assign_add(second)
+            return [index + 1]
+
+        return tf.while_loop(lambda index: index < rounds, once, [tf.constant(0)], parallel_iterations=1)[0]
+
+    product: Any = tf.function(lambda: tf.matmul(left, left), jit_compile=True, autograph=False)
+    ways = {
+        "eager": lambda: tf.matmul(left, left)[0, 0].numpy(),
+        "compiled": lambda: product()[0, 0].numpy(),
+        "add": lambda: add().numpy(),
+    }
+    took = _time(ways, best=True)
+    return 2.0 * size**3 / min(took["eager"], took["compiled"]), 3 * 4 * count * rounds / took["add"]
+
+
+def _time(works: dict[str, Callable[[], Any]], best: bool = False) -> dict[str, float]:
+    """Returns the median, or the least, seconds of a call of each, called in turn, after one call that is not timed."""
+    took: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    began = time.perf_counter()
+    for number in range(_TIMES[1]):
+        if number >= _TIMES[0] and time.perf_counter() - began > _SECONDS * len(works):
+            break
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            took[name].append(time.perf_counter() - start)
+    return {name: min(seconds) if best else median(seconds) for name, seconds in took.items()}
