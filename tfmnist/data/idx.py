@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfmnist.errors import InputError
+from tfmnist.files import FileMap
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -172,8 +173,7 @@ def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
     _check_length(path, shape, size - start)
     if 0 in shape:  # nothing cannot be mapped
         return np.empty(shape, np.uint8)
-    # As a plain array: np.memmap spends microseconds of Python on every slice.
-    return np.asarray(np.memmap(file, np.uint8, mode="r", offset=start, shape=shape))
+    return FileMap.of(file, start, shape)
 
 
 def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:

@@ -19,7 +19,7 @@ from tfmnist.data.idx import find_idx_files, read_images, read_labels
 from tfmnist.data.npz import MOST_CLASSES, NPZ_KEYS, Part, Source, read_npz
 from tfmnist.data.selection import choose_classes, keep_few, stratify
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.files import check_name
+from tfmnist.files import check_name, gather
 from tfmnist.recipe import Data
 from tfmnist.seeds import key
 
@@ -122,7 +122,7 @@ class Split:
         """
         images, rows = self._source
         chosen = positions if rows is None else rows[positions]
-        return np.take(images, chosen, axis=0), np.take(self._labels, positions)
+        return gather(images, chosen), np.take(self._labels, positions)
 
 
 @dataclass(frozen=True)
