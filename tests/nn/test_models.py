@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tfmnist.errors import InputError
 from tfmnist.nn.layers import ACTIVATIONS
-from tfmnist.nn.models import CNN, MLP, Network, make_model, to_unit
+from tfmnist.nn.models import CNN, MLP, Network, in_order, make_model, to_unit
 from tfmnist.recipe import Model, Recipe, shipped_recipes
 
 LIST = ["conv 4 3x3 /2 valid", "max 2", "conv 6 2x2", "flatten", "dense 7", "dropout 0.5"]
@@ -425,3 +425,22 @@ def test_make_model_makes_a_cnn_of_the_list() -> None:
     assert next(iter(model.named_variables())) == "conv_1/kernel"
     assert "conv_1/bias" not in model.named_variables()  # batch normalisation would subtract it again
     assert "logits/bias" in model.named_variables()
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu"])
+def test_the_largest_is_taken_first_and_nothing_changes(activation: str) -> None:
+    layers = ["conv 4 3x3", "max 2", "conv 6 3x3", "global max"]
+    model = CNN((8, 8), layers, 3, activation=activation, seed=1)
+    order = [layer.name for layer in in_order(model.layers)]
+    assert (order.index("max_1") < order.index(f"{activation}_1")) == (activation != "gelu")
+    images = tf.constant(np.random.default_rng(0).uniform(size=[5, 8, 8]).astype(np.float32))
+    results = []
+    for ordered in (in_order(model.layers), model.layers):
+        with tf.GradientTape() as tape:
+            x = images
+            for layer in ordered:
+                x = layer.forward(x, True, None)
+            loss = tf.reduce_sum(x * x)
+        results.append([x.numpy(), *(g.numpy() for g in tape.gradient(loss, model.parameters))])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)

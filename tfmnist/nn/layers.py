@@ -173,6 +173,7 @@ class Pool(Layer):
                 f"layer {name}: a {size}x{size} window does not fit {height}x{width}; remove a pooling layer."
             )
         super().__init__(name, (_slid(height, size, size, "VALID"), _slid(width, size, size, "VALID"), channels))
+        self.is_max = kind == "max"
         self.size, self.pool = size, {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[kind]
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
@@ -184,10 +185,13 @@ class GlobalPool(Layer):
 
     def __init__(self, input_shape: Shape, *, kind: str = "max", name: str = "global"):
         super().__init__(name, input_shape[-1:])
-        self.reduce = {"max": tf.reduce_max, "average": tf.reduce_mean}[kind]
+        self.window = input_shape[:2]
+        self.is_max = kind == "max"
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        return self.reduce(x, axis=[1, 2])
+        if self.is_max:  # as a window: the gradient of reduce_max compares all values again
+            return tf.nn.max_pool2d(x, self.window, 1, "VALID")[:, 0, 0, :]
+        return tf.reduce_mean(x, axis=[1, 2])
 
 
 class Flatten(Layer):
@@ -234,6 +238,7 @@ class Activation(Layer):
     def __init__(self, input_shape: Shape, kind: str, *, name: str = "activation"):
         super().__init__(name, input_shape)
         self.function = ACTIVATIONS[kind]
+        self.rises = kind != "gelu"  # everywhere, or at least falls nowhere
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         return self.function(x)
