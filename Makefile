@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint format reference-systems clean
+.PHONY: train test lint format reference-systems benchmark clean
 
 train: $(VENV)/installed
 	$(BIN)/tfmnist train
@@ -24,6 +24,9 @@ format: $(VENV)/installed-dev
 reference-systems: $(VENV)/installed
 	$(BIN)/python experiments/reference_systems.py
 
+benchmark: $(VENV)/installed-benchmark
+	$(BIN)/python experiments/benchmarks/run.py
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tfmnist needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +38,11 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+# the rivals have an environment of their own size: PyTorch and JAX are not for everyone
+$(VENV)/installed-benchmark: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[benchmark]'
 	@touch $@ $(VENV)/installed
 
 clean:

@@ -1,0 +1,346 @@
+"""What the turns amount to: medians, ratios, goals; as JSON, Markdown, text for a terminal, and a figure."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from turns import WORKLOADS, Goal, processors
+
+OWN = "tfmnist"
+PACKAGES = ("tfmnist", "tensorflow", "keras", "torch", "jax", "numpy", "onnxruntime", "pillow")
+COMMON = ("seconds", "cpu_seconds", "idle_cpu_seconds", "peak_rss_mb", "loss", "train_accuracy")  # of every turn
+Results = dict[str, Any]
+Contenders = Mapping[str, Mapping[str, Any]]
+
+
+def summarise(workload: ModuleType, found: Contenders) -> dict[str, Any]:
+    """Returns what is kept of a workload, given what its contenders did."""
+    contenders = {name: found[name] for name in workload.CONTENDERS}
+    gauges = {name: found[name] for name in getattr(workload, "GAUGES", {})}
+    goals = [measure_goal(goal, contenders) for goal in workload.GOALS]
+    if gauges:
+        goals.append(measure_share(workload.SHARE, workload.limit, contenders[OWN], list(gauges.values())))
+    return {
+        "work": workload.WORK,
+        "unit": workload.UNIT,
+        "steps": workload.STEPS,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "contenders": {name: row(values, contenders[OWN], workload.STEPS) for name, values in contenders.items()},
+        "goals": goals,
+        "gauges": gauges,
+    }
+
+
+def row(values: Mapping[str, Any], own: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+    """Returns the figures of one contender; those of the turns are medians over all but the first."""
+    seconds = [turn["seconds"] for turn in values["turns"]]
+    later = values["turns"][1:]
+    median = statistics.median(seconds[1:]) if later else None
+    names = [name for name in (later[0] if later else {}) if name not in COMMON]
+    return {
+        "precision": values.get("precision"),
+        "note": values.get("note"),
+        "error": values["error"],
+        "setup_seconds": values.get("setup_seconds"),
+        "first": seconds[0] if seconds else None,
+        "median": median,
+        "fastest": min(seconds[1:], default=None),
+        "slowest": max(seconds[1:], default=None),
+        "us_a_step": median / steps * 1e6 if median is not None and steps else None,
+        "ratio": median_ratio(values, own, "seconds", "later"),
+        "accuracy": values["accuracy"],
+        "peak_rss_mb": max((turn["peak_rss_mb"] for turn in values["turns"]), default=None),
+        "figures": {name: statistics.median(turn[name] for turn in later) for name in names},
+        "turns": values["turns"],
+    }
+
+
+def figures_of(values: Mapping[str, Any], measure: str, turns: str) -> list[float]:
+    """Returns a figure of the first turn, or of all later ones; none of a contender that failed."""
+    chosen = values["turns"][:1] if turns == "first" else values["turns"][1:]
+    return [] if values["error"] else [turn[measure] for turn in chosen if measure in turn]
+
+
+def median_ratio(rival: Mapping[str, Any], own: Mapping[str, Any], measure: str, turns: str) -> float | None:
+    """Returns the median of the ratios of rival to own, pair by pair of the same turn."""
+    pairs = zip(figures_of(rival, measure, turns), figures_of(own, measure, turns))
+    ratios = [theirs / mine for theirs, mine in pairs if mine]
+    return statistics.median(ratios) if ratios else None
+
+
+def measure_goal(goal: Goal, contenders: Contenders) -> dict[str, Any]:
+    """Returns the ratio that a goal asks for, beside the one measured; None where either side has no figure."""
+    medians = {
+        name: statistics.median(figures)
+        for name in goal.rival.split(" | ")
+        if (figures := figures_of(contenders[name], goal.measure, goal.turns))
+    }
+    best = min(medians, key=lambda name: medians[name], default=None)
+    found = median_ratio(contenders[best], contenders[goal.own], goal.measure, goal.turns) if best else None
+    return {
+        "own": goal.own,
+        "rival": best or goal.rival,
+        "among": goal.rival,
+        "measure": goal.measure,
+        "turns": goal.turns,
+        "goal": goal.ratio,
+        "measured": found,
+        "reached": found is not None and found >= goal.ratio,
+    }
+
+
+def measure_share(
+    goal: float,
+    limit: Callable[[list[dict[str, float]]], float],
+    own: Mapping[str, Any],
+    gauges: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Returns which share of the processor's speed we reach, turn by turn, beside the one wanted."""
+    alive = [gauge["turns"] for gauge in gauges if not gauge["error"]]
+    seconds = [] if own["error"] else [turn["seconds"] for turn in own["turns"]]
+    shares = [limit(list(found)) / mine for mine, *found in zip(seconds, *alive)][1:] if alive else []
+    found = statistics.median(shares) if shares else None
+    return {
+        "own": OWN,
+        "rival": "the processor's limit",
+        "among": "the processor's limit",
+        "measure": "share",
+        "turns": "later",
+        "goal": goal,
+        "measured": found,
+        "reached": found is not None and found >= goal,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the speed depends on: processor, memory, instruction sets."""
+    model, flags = platform.machine(), set()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key == "model name":
+            model = value
+        elif key == "flags":
+            flags |= set(value.split())
+    instructions = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16") if name in flags]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": model,
+        "processors": processors(),
+        "memory_gb": round(memory / 1e9),
+        "instructions": instructions,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of what is installed of the frameworks."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read(path: Path) -> Results:
+    """Reads results, or begins new ones."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"workloads": {}}
+
+
+def merge(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Puts the result of a workload in place of its last one, and keeps the others."""
+    results = read(path)
+    kept = {**results["workloads"], name: result}
+    order = [*(known for known in WORKLOADS if known in kept), *(other for other in kept if other not in WORKLOADS)]
+    results |= {"machine": result["machine"], "versions": result["versions"]}
+    results["workloads"] = {known: kept[known] for known in order}
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def markdown(results: Results) -> str:
+    """Returns all tables as Markdown."""
+    lines = ["# Benchmarks", "", machine_line(results), ""]
+    goals = [cells for name, result in results["workloads"].items() for cells in goal_rows(name, result)]
+    if goals:
+        lines += [*markdown_table(("workload", "tfmnist against", "goal", "measured", "reached"), goals), ""]
+    for name, result in results["workloads"].items():
+        lines += [f"## {name}", "", f"{result['work']}. Measured {result['date']}."]
+        if (result["machine"], result["versions"]) != (results["machine"], results["versions"]):
+            lines.append(f"Then: {machine_line(result)}")
+        lines += ["", *markdown_table(*contender_table(result, wide=True)), ""]
+        if (head_and_rows := figure_table(result))[1]:
+            lines += [*markdown_table(*head_and_rows), ""]
+        notes = {key: values["note"] for key, values in result["contenders"].items() if values["note"]}
+        lines += [*(f"- {key}: {note}" for key, note in notes.items()), ""] if notes else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def text(results: Results, names: Sequence[str]) -> str:
+    """Returns the tables of some workloads for a terminal of 80 columns."""
+    lines: list[str] = []
+    for name in names:
+        result = results["workloads"][name]
+        lines += ["", f"{name}: {result['work']}", "", *plain_table(*contender_table(result, wide=False))]
+        if (head_and_rows := figure_table(result))[1]:
+            lines += ["", *plain_table(*head_and_rows)]
+        lines += [f"{key} failed: {values['error']}" for key, values in result["contenders"].items() if values["error"]]
+    goals = [cells for name in names for cells in goal_rows(name, results["workloads"][name])]
+    if goals:
+        lines += ["", *plain_table(("workload", "tfmnist against", "goal", "measured", "reached"), goals)]
+    return "\n".join(lines)
+
+
+def machine_line(result: Mapping[str, Any]) -> str:
+    """Returns a sentence on the machine and the versions that a result was measured with."""
+    host = result["machine"]
+    instructions = f", {' '.join(host['instructions'])}" if host["instructions"] else ""
+    packages = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"{host['processor']}, {host['processors']} processors, {host['memory_gb']} GB{instructions}; {packages}. "
+        "Times are medians of the turns after the first; ratios medians over pairs of the same turn."
+    )
+
+
+def contender_table(result: Mapping[str, Any], wide: bool) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns head and rows: a contender a row, seconds, how many times tfmnist's time, accuracy, memory."""
+    head = ("contender", *(("precision", "set-up s") if wide else ()), "first s", "median s")
+    head += (*(("fastest", "slowest") if wide else ()), "µs a step", "ratio", "test", "MB")
+    rows: list[tuple[str, ...]] = []
+    for name, values in result["contenders"].items():
+        if values["error"]:
+            rows.append((name, f"failed: {values['error']}" if wide else "failed"))
+            continue
+        middle = (number(values["fastest"]), number(values["slowest"])) if wide else ()
+        rows.append(
+            (
+                name,
+                *((values["precision"], number(values["setup_seconds"])) if wide else ()),
+                number(values["first"]),
+                number(values["median"]),
+                *middle,
+                number(values["us_a_step"]),
+                number(values["ratio"]),
+                "" if values["accuracy"] is None else f"{values['accuracy']:.2%}",
+                number(values["peak_rss_mb"]),
+            )
+        )
+    return drop_empty(head, rows)
+
+
+def figure_table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns head and rows of the figures that contenders have of their own."""
+    rows = {name: values["figures"] for name, values in result["contenders"].items() if values["figures"]}
+    names = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+    cells = [(name, *(number(figures.get(key)) for key in names)) for name, figures in rows.items()]
+    return ("contender", *(name.replace("_", " ") for name in names)), cells
+
+
+def goal_rows(name: str, result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yields a row a goal: workload, against what, the ratio wanted, measured, and whether it is reached."""
+    for goal in result["goals"]:
+        about = [goal["measure"].replace("_", " ")] if goal["measure"] not in ("seconds", "share") else []
+        about += ["first turn"] if goal["turns"] == "first" else []
+        who = goal["own"].removeprefix(OWN).strip()
+        against = f"{who}: {goal['rival']}" if who else goal["rival"]
+        against += f" ({', '.join(about)})" if about else ""
+        measured = "none" if goal["measured"] is None else number(goal["measured"])
+        yield name, against, number(goal["goal"]), measured, "yes" if goal["reached"] else "no"
+
+
+def number(value: float | None) -> str:
+    """Returns a number with three digits, more only before the point; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def drop_empty(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns a table without the columns that no row fills; short rows are filled up."""
+    full = [(*cells, *[""] * (len(head) - len(cells))) for cells in rows]
+    kept = [index for index in range(len(head)) if any(cells[index] for cells in full)]
+    return tuple(head[i] for i in kept), [tuple(cells[i] for i in kept) for cells in full]
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields the lines of a table in Markdown."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for cells in rows:
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields the lines of a table for a terminal: names to the left, numbers to the right."""
+    widths = [max(len(cells[column]) for cells in (head, *rows)) for column in range(len(head))]
+    for cells in (head, *rows):
+        yield "  ".join(
+            cell.rjust(width) if is_number(column, rows) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths))
+        ).rstrip()
+
+
+def is_number(column: int, rows: Sequence[Sequence[str]]) -> bool:
+    """Says whether a column holds numbers."""
+    return any(cells[column][:1].isdigit() for cells in rows)
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draws the times of all contenders relative to tfmnist's, a line each, and writes the figure as PNG."""
+    from tfmnist.plots.style import BLUE, EDGE, INK, LIGHT, QUIET, VERMILION, make_figure, save
+
+    lines: list[tuple[str, float | None]] = []  # a workload's name has no figure
+    for name, result in results["workloads"].items():
+        ratios = {key: values["ratio"] for key, values in result["contenders"].items() if values["ratio"]}
+        if ratios:
+            lines += [(name, None), *sorted(ratios.items(), key=lambda item: item[1])]
+    if not lines:
+        return
+    figure = make_figure(6.8, 0.7 + 0.19 * len(lines))
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.axvline(1, color=INK, linewidth=0.8)
+    for place, (name, ratio) in enumerate(lines):
+        if ratio is None:
+            axes.text(0, place, name, transform=axes.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
+            continue
+        ours = name.startswith(OWN)
+        axes.plot([1, ratio], [place, place], color=EDGE, linewidth=1.2, zorder=1)
+        axes.plot(ratio, place, "s" if ours else "o", color=BLUE if ours else VERMILION, markersize=5)
+        left = ratio < 1
+        axes.annotate(
+            f"{name}  {number(ratio)}",
+            (ratio, place),
+            xytext=(-6 if left else 6, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+    largest = max(ratio or 1 for _, ratio in lines)
+    least = min(ratio or 1 for _, ratio in lines)
+    axes.set_xlim(least / 3.5, largest * 3.5)
+    axes.set_ylim(len(lines) - 0.3, -0.8)
+    axes.set_yticks([])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.tick_params(labelsize=8, colors=QUIET)
+    axes.set_xlabel("time, as a multiple of tfmnist's (less is faster)", fontsize=9, color=INK)
+    axes.grid(axis="x", color=LIGHT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, path)
