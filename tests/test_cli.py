@@ -214,7 +214,7 @@ def test_help_lists_every_recipe_key() -> None:
 )
 def test_lists_and_hyphens(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(cli, "_follow", lambda start, *arguments: seen.append(arguments[0]))
+    monkeypatch.setattr(cli, "_follow", lambda start, *arguments, **_: seen.append(arguments[0]))
     assert (
         cli.main(["train", *words, "--optimizer.learning-rate", "0.5", "--train.batch_size=7", "--model.bias=false"])
         == 0

@@ -9,6 +9,7 @@ of the same turn. Writes benchmarks.json, benchmarks.md and a figure; workloads 
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> None:
     for name in asked.workloads:
         if name not in turns.WORKLOADS and not (name.endswith(".py") and Path(name).is_file()):
             parser.error(f"workload {name!r} does not exist: expected {', '.join(turns.WORKLOADS)}, or a .py file")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no worker or scratch folder stays behind
     asked.out.mkdir(parents=True, exist_ok=True)
     for name in asked.workloads or turns.WORKLOADS:
         workload = turns.load_workload(name)
