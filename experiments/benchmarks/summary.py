@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -193,10 +194,12 @@ def text(results: Results, names: Sequence[str]) -> str:
     lines: list[str] = []
     for name in names:
         result = results["workloads"][name]
-        lines += ["", f"{name}: {result['work']}", "", *plain_table(*contender_table(result, wide=False))]
+        lines += ["", *textwrap.wrap(f"{name}: {result['work']}", 80), ""]
+        lines += plain_table(*contender_table(result, wide=False))
         if (head_and_rows := figure_table(result))[1]:
             lines += ["", *plain_table(*head_and_rows)]
-        lines += [f"{key} failed: {values['error']}" for key, values in result["contenders"].items() if values["error"]]
+        for key, values in result["contenders"].items():
+            lines += textwrap.wrap(f"{key} failed: {values['error']}", 80) if values["error"] else []
     goals = [cells for name in names for cells in goal_rows(name, results["workloads"][name])]
     if goals:
         lines += ["", *plain_table(("workload", "tfmnist against", "goal", "measured", "reached"), goals)]
