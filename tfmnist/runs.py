@@ -12,7 +12,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -225,7 +225,7 @@ def export(
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
         card = {"parameters": model.parameter_count, "versions": _versions()}
-        form = Form(*model.image_shape, centred=True, light_ground=False)
+        form = _form_in({}, model)
         return _export(_trace(model, loss, form), model, Path(destination), {**card, "loss": loss}, form, names)
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
@@ -240,8 +240,7 @@ def export(
     names, data = result["data"]["class_names"], result["data"]
     model = make_model(recipe.model, data["image_shape"], len(names), recipe.train.seed)
     set_weights(model, weights)
-    form = Form(*model.image_shape, centred=True, light_ground=False)
-    form = Form.from_dict(data["form"]) if "form" in data else form  # runs of version 0.1 have none
+    form = _form_in(data, model)
     signatures = _trace(model, recipe.loss.kind, form)
     return _export(signatures, model, Path(destination), _card(recipe, result), form, names)
 
@@ -350,6 +349,7 @@ def _train(
         clock.lap("compile")
         _write_history(path, trainer)
         if profiled:
+            wait([signatures] if signatures else [])  # nothing else shall compute while it is measured
             found = profile(trainer)
             write_whole(path / "profile.json", json.dumps(found.to_dict(), indent=2) + "\n")
             clock.lap("profile")
@@ -484,6 +484,13 @@ def _card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
         "data": result["data"],
         "versions": result["versions"],
     }
+
+
+def _form_in(data: dict[str, Any], model: Network) -> Form:
+    """Returns the form that a result's data has; MNIST's where it says none, as in runs of version 0.1."""
+    return (
+        Form.from_dict(data["form"]) if "form" in data else Form(*model.image_shape, centred=True, light_ground=False)
+    )
 
 
 def _form_of(split: Split) -> Form:
