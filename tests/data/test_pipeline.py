@@ -1,6 +1,10 @@
 """From arrays to blocks: every example once an epoch, in an order that depends on the seed and the epoch alone."""
 
 import gc
+import os
+import platform
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -188,6 +192,31 @@ def test_a_stream_that_is_over_lets_go_of_the_images(taken: int) -> None:
             break
         time.sleep(0.02)
     assert kept() is None
+
+
+FAULTS = """
+import resource
+import numpy as np
+from tfmnist import Split
+from tfmnist.data.pipeline import Plan, stream_blocks
+
+split = Split(np.zeros((23, 2, 2), np.uint8), np.zeros(23, np.int64))
+list(stream_blocks(split, Plan(23, 5, 2), seed=1, epochs=range(1)))
+for count in (10, 100):  # some to warm up
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        np.empty(1 << 20, np.uint8).fill(1)
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(found)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+def test_memory_that_is_freed_after_a_stream_is_used_again() -> None:
+    """TensorFlow's generator data set ends that for the process: every megabyte then costs 256 page faults."""
+    clean = {name: value for name, value in os.environ.items() if "MALLOC" not in name and name != "GLIBC_TUNABLES"}
+    found = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=clean)
+    assert int(found.stdout) < 2560
 
 
 def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1) -> list[Array]:
