@@ -19,6 +19,10 @@ class InputError(TfmnistError):
     exit_code = 2
 
 
+class BusyError(InputError):
+    """Another process is writing where this one wants to."""
+
+
 class DivergedError(TfmnistError):
     """A loss, or a weight, that is no longer finite. Exit code 1."""
 

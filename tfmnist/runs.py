@@ -4,7 +4,6 @@ A run folder is complete in itself: what was asked (`recipe.toml`), what happene
 what came out (`result.json`, `weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`, `report.html`, `figures/`).
 """
 
-import fcntl
 import json
 import math
 import os
@@ -13,9 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,22 +24,24 @@ import tfmnist
 from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
 from tfmnist.data.folders import Reading
 from tfmnist.data.normalize import Form, find_form, normalize
-from tfmnist.data.sources import Digits, Split, load_section, read_events
+from tfmnist.data.sources import Digits, Split, load_events, load_section
 from tfmnist.errors import DivergedError, InputError, Interrupted
 from tfmnist.files import check_new_folder, read_npz, write_npz, write_whole
+from tfmnist.machine import processors
 from tfmnist.nn.losses import probabilities
 from tfmnist.nn.models import Network, make_model
 from tfmnist.nn.optimizers import make_optimizer
 from tfmnist.nn.schedules import make_schedule
 from tfmnist.recipe import Recipe
 from tfmnist.reports import write_report
+from tfmnist.run_folder import locked, make_folder, read_result
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
 from tfmnist.training.evaluation import outputs, write_evaluation
 from tfmnist.training.gradient_check import Comparison, check_gradients
 from tfmnist.training.inspection import inspect
 from tfmnist.training.loop import Epoch, Progress, Trainer, set_weights
 from tfmnist.training.profile import Profile, profile
-from tfmnist.training.threads import choose_threads, processors, set_threads, threads_set
+from tfmnist.training.threads import choose_threads, set_threads, threads_set
 from tfmnist.training.transfer import start_from
 
 
@@ -71,7 +70,18 @@ class Run:
         return self.result["test_accuracy"]
 
 
-Event = Reading | Started | Profile | Progress | Epoch | Run
+@dataclass(frozen=True)
+class Trained:
+    """A run that is trained and not judged yet: the test set is not read. `resume` finishes it."""
+
+    path: Path
+    epochs: int
+    validation_accuracy: float | None
+    validation_loss: float | None
+    seconds: float  # of training
+
+
+Event = Reading | Started | Profile | Progress | Epoch | Trained | Run
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
@@ -128,6 +138,7 @@ def run_events(
     reporter: Reporter | None = None,
     alone: bool = False,
     profiled: bool = False,
+    judged: bool = True,
 ) -> Iterator[Event]:
     """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end;
     before them `Reading`, where pictures are decoded.
@@ -139,18 +150,20 @@ def run_events(
         reporter: draws the report; by default this process does, at the end.
         alone: the process is there for this run only, which then may choose the number of TensorFlow's threads.
         profiled: measure first where a step's time goes, and yield a `Profile`.
+        judged: False to end with `Trained`, before the test set is read, the model exported and the report drawn.
     """
     check_new_folder(run_dir)
     clock = Clock()
     recipe = _anchored(recipe)
-    yield from read_events(recipe.data)
-    digits, trainer, recipe = _prepare(recipe, clock, alone)
+    digits = yield from load_events(recipe.data, recipe.train.seed)
+    trainer, recipe = _prepare(recipe, digits, clock, alone)
     trainer.state.data_sha256 = digits.train.sha256
-    path = _make_folder(recipe, run_dir)
-    with _locked(path):
+    path = make_folder(recipe.name, run_dir)
+    with locked(path):
         check_new_folder(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield from _train(path, recipe, digits, trainer, clock, stop, reporter or _Here(), profiled)
+        under_way = _UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+        yield from under_way.go_on(stop, profiled, judged)
 
 
 def resume_events(
@@ -160,6 +173,7 @@ def resume_events(
     reporter: Reporter | None = None,
     alone: bool = False,
     profiled: bool = False,
+    judged: bool = True,
 ) -> Iterator[Event]:
     """Like `resume`, with the events of `run_events`."""
     path = Path(run_dir)
@@ -172,9 +186,9 @@ def resume_events(
                 "resume it without another number, or start a new run."
             )
         recipe = recipe.replace({"train.epochs": epochs})
-    yield from read_events(recipe.data)
-    digits, trainer, recipe = _prepare(recipe, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
-    with _locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
+    digits = yield from load_events(recipe.data, recipe.train.seed)
+    trainer, recipe = _prepare(recipe, digits, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
+    with locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
         notes: list[str] = []
         checkpoints = list_checkpoints(path / "checkpoints")
         for checkpoint in reversed(checkpoints):
@@ -195,7 +209,8 @@ def resume_events(
             )
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield from _train(path, recipe, digits, trainer, clock, stop, reporter or _Here(), profiled, notes)
+        under_way = _UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+        yield from under_way.go_on(stop, profiled, judged, notes)
 
 
 def export(
@@ -230,7 +245,7 @@ def export(
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
     unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
-    result = _result_of(path)
+    result = read_result(path)
     if result is None:
         raise unfinished
     try:
@@ -294,10 +309,9 @@ def _anchored(recipe: Recipe) -> Recipe:
     return recipe.replace(changes) if changes else recipe
 
 
-def _prepare(recipe: Recipe, clock: Clock, alone: bool, begun: bool = False) -> tuple[Digits, Trainer, Recipe]:
+def _prepare(recipe: Recipe, digits: Digits, clock: Clock, alone: bool, begun: bool = False) -> tuple[Trainer, Recipe]:
     """Makes the objects that a recipe describes; weights to start from are not needed where a run has begun."""
     settings = recipe.train
-    digits = load_section(recipe.data, settings.seed)
     clock.lap("load")
     if alone or settings.threads != "auto":  # before TensorFlow computes
         set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
@@ -317,43 +331,58 @@ def _prepare(recipe: Recipe, clock: Clock, alone: bool, begun: bool = False) -> 
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
     )
-    return digits, trainer, recipe
+    return trainer, recipe
 
 
-def _train(
-    path: Path,
-    recipe: Recipe,
-    digits: Digits,
-    trainer: Trainer,
-    clock: Clock,
-    stop: threading.Event | None,
-    reporter: Reporter,
-    profiled: bool,
-    notes: list[str] | None = None,
-) -> Iterator[Event]:
-    if trainer.finished and (done := _result_of(path)) and done["epochs"] == trainer.state.epoch:
-        if recipe.export.report and not (path / "report.html").exists():
-            reporter.write(path)
-        yield Run(path, done)
-        return
-    text = recipe.to_toml()
-    first = trainer.state.epoch + 1
-    yield Started(path, recipe, digits, trainer.model, (*(notes or []), *_choices(recipe, trainer, digits)), first)
-    clock.lap("compile")
-    form = _form_of(digits.train)
-    with ThreadPoolExecutor(1) as beside:
-        # beside compiling and training: neither waits for the other, and each leaves a core idle now and then
-        signatures = beside.submit(_trace, trainer.model, recipe.loss.kind, form) if recipe.export.model else None
-        if not trainer.finished:
-            trainer.compile()
+@dataclass(frozen=True)
+class _UnderWay:
+    """A run whose folder is made and locked: the objects that it consists of, and who draws its report."""
+
+    path: Path
+    recipe: Recipe
+    digits: Digits
+    trainer: Trainer
+    clock: Clock
+    reporter: Reporter
+
+    def go_on(
+        self, stop: threading.Event | None, profiled: bool, judged: bool, notes: Sequence[str] = ()
+    ) -> Iterator[Event]:
+        """Trains from where the trainer stands to the end, and yields the events of `run_events`."""
+        path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
+        if trainer.finished and (done := read_result(path)) and done["epochs"] == trainer.state.epoch:
+            if recipe.export.report and not (path / "report.html").exists():
+                self.reporter.write(path)
+            yield Run(path, done)
+            return
+        choices = _choices(recipe, trainer, self.digits)
+        yield Started(path, recipe, self.digits, trainer.model, (*notes, *choices), trainer.state.epoch + 1)
         clock.lap("compile")
-        _write_history(path, trainer)
-        if profiled:
-            wait([signatures] if signatures else [])  # nothing else shall compute while it is measured
-            found = profile(trainer)
-            write_whole(path / "profile.json", json.dumps(found.to_dict(), indent=2) + "\n")
-            clock.lap("profile")
-            yield found
+        form = _form_of(self.digits.train)
+        with ThreadPoolExecutor(1) as beside:
+            # beside compiling and training: neither waits for the other, and each leaves a core idle now and then
+            exported = recipe.export.model and judged
+            signatures = beside.submit(_trace, trainer.model, recipe.loss.kind, form) if exported else None
+            if not trainer.finished:
+                trainer.compile()
+            clock.lap("compile")
+            _write_history(path, trainer)
+            if profiled:
+                wait([signatures] if signatures else [])  # nothing else shall compute while it is measured
+                found = profile(trainer)
+                write_whole(path / "profile.json", json.dumps(found.to_dict(), indent=2) + "\n")
+                clock.lap("profile")
+                yield found
+            yield from self._train(stop)
+            clock.lap("train")
+            if not judged:
+                yield self._trained()
+                return
+            set_weights(trainer.model, trainer.final_weights())
+            yield self._finish(form, signatures)
+
+    def _train(self, stop: threading.Event | None) -> Iterator[Event]:
+        path, trainer, text = self.path, self.trainer, self.recipe.to_toml()
         try:
             for event in trainer.run():
                 if isinstance(event, Epoch):
@@ -366,91 +395,64 @@ def _train(
         except DivergedError as error:
             kept = list_checkpoints(path / "checkpoints")
             raise DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.") from None
-        clock.lap("train")
-        set_weights(trainer.model, trainer.final_weights())
-        yield _finish(path, recipe, digits, trainer, clock, form, signatures, reporter)
 
+    def _trained(self) -> Trained:
+        state = self.trainer.state
+        epochs = state.history[state.best_epoch - 1 if self.recipe.train.patience else -1]
+        seconds = sum(row["seconds"] for row in state.history)
+        return Trained(self.path, state.epoch, epochs["validation_accuracy"], epochs["validation_loss"], seconds)
 
-def _finish(
-    path: Path,
-    recipe: Recipe,
-    digits: Digits,
-    trainer: Trainer,
-    clock: Clock,
-    form: Form,
-    signatures: "Future[tf.Module] | None",
-    reporter: Reporter,
-) -> Run:
-    model, loss = trainer.model, recipe.loss.kind
-    validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
-    metrics, shares = outputs(model, digits.test, loss)  # the one time that the test set is read
-    if not math.isfinite(metrics.loss):
-        raise DivergedError(f"diverged: the test loss is {metrics.loss}; lower optimizer.learning_rate.")
-    clock.lap("evaluate")
-    result = {
-        "name": recipe.name,
-        "test_accuracy": metrics.accuracy,
-        "test_accuracy_ci95": list(metrics.accuracy_ci95),
-        "test_loss": metrics.loss,
-        "validation_accuracy": validation,
-        "epochs": trainer.state.epoch,
-        "steps": int(trainer.optimizer.step.numpy()),
-        "parameters": model.parameter_count,
-        "seed": recipe.train.seed,
-        "weights_sha256": model.sha256(),
-        "data": {
-            "source": digits.source,
-            "sha256": digits.sha256,
-            "train": len(digits.train),
-            "validation": len(digits.validation),
-            "test": len(digits.test),
-            "classes": digits.classes,
-            "class_names": list(digits.class_names),
-            "image_shape": list(digits.image_shape),
-            "form": form.to_dict(),
-        },
-        "compile": {"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set()},
-        "versions": _versions(),
-        "processors": os.cpu_count(),
-    }
-    if recipe.train.patience:
-        result["best_epoch"] = trainer.state.best_epoch
-    write_evaluation(path / "evaluation.npz", digits.test, shares, metrics.loss, digits.class_names)
-    write_npz(path / "weights.npz", {name: v.numpy() for name, v in model.named_variables().items()})
-    write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
-    if recipe.export.report:
-        reporter.draw(path)
-    if signatures:
-        card = _card(recipe, result)
-        version = _export(signatures.result(), model, path / "model", card, form, digits.class_names)
-        result["model"] = version.relative_to(path).as_posix()
-    clock.lap("export")
-    result["seconds"] = clock.all()
-    write_whole(path / "result.json", json.dumps(result, indent=2) + "\n")
-    if recipe.export.report:
-        reporter.write(path)
-    return Run(path, result)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a run's folder for this process alone; the lock goes with the process, however it ends."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{path}: another process is training there; wait for it, or choose another.") from None
-        yield
-    finally:
-        os.close(folder)
-
-
-def _result_of(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((path / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    def _finish(self, form: Form, signatures: "Future[tf.Module] | None") -> Run:
+        path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
+        model, loss = trainer.model, recipe.loss.kind
+        validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
+        metrics, shares = outputs(model, digits.test, loss)  # the one time that the test set is read
+        if not math.isfinite(metrics.loss):
+            raise DivergedError(f"diverged: the test loss is {metrics.loss}; lower optimizer.learning_rate.")
+        self.clock.lap("evaluate")
+        result = {
+            "name": recipe.name,
+            "test_accuracy": metrics.accuracy,
+            "test_accuracy_ci95": list(metrics.accuracy_ci95),
+            "test_loss": metrics.loss,
+            "validation_accuracy": validation,
+            "epochs": trainer.state.epoch,
+            "steps": int(trainer.optimizer.step.numpy()),
+            "parameters": model.parameter_count,
+            "seed": recipe.train.seed,
+            "weights_sha256": model.sha256(),
+            "data": {
+                "source": digits.source,
+                "sha256": digits.sha256,
+                "train": len(digits.train),
+                "validation": len(digits.validation),
+                "test": len(digits.test),
+                "classes": digits.classes,
+                "class_names": list(digits.class_names),
+                "image_shape": list(digits.image_shape),
+                "form": form.to_dict(),
+            },
+            "compile": {"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set()},
+            "versions": _versions(),
+            "processors": os.cpu_count(),
+        }
+        if recipe.train.patience:
+            result["best_epoch"] = trainer.state.best_epoch
+        write_evaluation(path / "evaluation.npz", digits.test, shares, metrics.loss, digits.class_names)
+        write_npz(path / "weights.npz", {name: v.numpy() for name, v in model.named_variables().items()})
+        write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
+        if recipe.export.report:
+            self.reporter.draw(path)
+        if signatures:
+            card = _card(recipe, result)
+            version = _export(signatures.result(), model, path / "model", card, form, digits.class_names)
+            result["model"] = version.relative_to(path).as_posix()
+        self.clock.lap("export")
+        result["seconds"] = self.clock.all()
+        write_whole(path / "result.json", json.dumps(result, indent=2) + "\n")
+        if recipe.export.report:
+            self.reporter.write(path)
+        return Run(path, result)
 
 
 def _trace(model: Network, loss: str, form: Form) -> tf.Module:
@@ -530,34 +532,6 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _make_folder(recipe: Recipe, run_dir: str | Path | None) -> Path:
-    try:
-        if run_dir is not None:
-            path = Path(run_dir)
-            path.mkdir(parents=True, exist_ok=True)
-            return path
-        stem = f"runs/{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        path, number = Path(stem), 1
-        while True:
-            try:
-                path.mkdir(parents=True)
-                break
-            except FileExistsError:
-                number += 1
-                path = Path(f"{stem}-{number}")
-        link = path.parent / f".latest-{os.getpid()}"
-        try:
-            link.symlink_to(path.name)
-            link.replace(path.parent / "latest")
-        except OSError:  # a folder of that name is in the way, or the disk knows no links: it is only a convenience
-            link.unlink(missing_ok=True)
-        return path
-    except OSError as error:
-        raise InputError(
-            f"{error.filename}: cannot make the run folder: {error.strerror}; choose another with --run-dir."
-        ) from None
 
 
 def _last(events: Iterator[Event]) -> Run:

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tfmnist.machine import processors
+
 HERE = Path(__file__).parent
 WORKLOADS = (
     "mlp",
@@ -81,11 +83,6 @@ def load_workload(name: str) -> ModuleType:
     if unknown := named - set(module.CONTENDERS):
         raise ValueError(f"the goals of {name} name {', '.join(sorted(unknown))}, which it has no contender for")
     return module
-
-
-def processors() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment(scratch: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from PIL import Image
 from tfmnist.data.folders import Reading
 from tfmnist.data.idx import read_images, write_idx
 from tfmnist.data.selection import stratify
-from tfmnist.data.sources import Digits, Split, load, load_labelled, load_section, read_events
+from tfmnist.data.sources import Digits, Split, load, load_events, load_labelled, load_section
 from tfmnist.errors import InputError
 from tfmnist.recipe import Data
 
@@ -745,16 +745,24 @@ def test_broken_pictures_are_left_out_where_asked_for(untested: Path, tmp_path: 
 
 @pytest.mark.usefixtures("cache")
 def test_events_come_where_pictures_are_decoded(untested: Path, tmp_path: Path) -> None:
-    section = Data(source=str(untested))
-    events = list(read_events(section))
+    def follow(source: Path | str) -> tuple[list[Any], Digits]:
+        events, loading = [], load_events(Data(source=str(source), validation=3), 1)
+        try:
+            while True:
+                events.append(next(loading))
+        except StopIteration as end:
+            return events, end.value
+
+    events, digits = follow(untested)
     assert events and all(isinstance(event, Reading) for event in events)
     assert events[-1].done == events[-1].total == 67
-    assert list(read_events(section)) == []  # the cache has them
-    path = save_npz(tmp_path / "a.npz", make())
-    for source in ("mnist", str(path), str(save_idx(tmp_path / "idx", make()))):
-        assert list(read_events(Data(source=source))) == []
+    assert follow(untested)[0] == []  # the cache has them
+    assert digits.sha256 == follow(untested)[1].sha256 == load(untested, validation=3, seed=1).sha256
+    for source in ("mnist", save_npz(tmp_path / "a.npz", make()), save_idx(tmp_path / "idx", make())):
+        events, digits = follow(source)
+        assert events == [] and digits.sha256 == load(source, validation=3, seed=1).sha256
     with pytest.raises(InputError, match="does not exist"):
-        list(read_events(Data(source=str(tmp_path / "nothing"))))
+        follow(tmp_path / "nothing")
 
 
 # Data for a model

@@ -11,7 +11,7 @@ import pytest
 
 import tfmnist.training.loop as loop
 from tfmnist import runs, seeds
-from tfmnist.data.sources import Digits, Split, load, load_section
+from tfmnist.data.sources import Digits, Split, load, load_events
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum
@@ -190,12 +190,12 @@ def test_validation_does_not_change_the_weights() -> None:
 def test_the_test_set_is_not_read_before_the_training_is_over(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load_with_locked_test(*arguments: Any, **options: Any) -> Digits:
-        digits = load_section(*arguments, **options)
+    def load_with_locked_test(*arguments: Any) -> Iterator[Any]:
+        digits = yield from load_events(*arguments)
         test = Untouchable(np.zeros([5, 28, 28], np.uint8), np.zeros([5], np.int64))
         return Digits(digits.train, digits.validation, test, digits.class_names, digits.source)
 
-    monkeypatch.setattr(runs, "load_section", load_with_locked_test)
+    monkeypatch.setattr(runs, "load_events", load_with_locked_test)
     changes = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.epochs": 2}
     recipe = Recipe().replace({**changes, "train.compile": "graph"})
     events: Iterator[Any] = runs.run_events(recipe, tmp_path / "run")

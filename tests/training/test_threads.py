@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
-from tfmnist.training.threads import choose_threads, processors, threads_set
+from tfmnist.training.threads import choose_threads, threads_set
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def read_folder_events(
     store = PictureCache(cache or find_cache())
     found = store.find(listing.fingerprint)
     if not found and store.has(_start_key(listing)):
-        key = _make_key(listing, chain.from_iterable(_work(listing, partial(_digest_files, listing))))
+        key = _make_key(listing, chain.from_iterable(_work(listing, _digest_files)))
         found = store.open(key)
         if lasting:
             store.remember(key, listing.fingerprint)
@@ -381,21 +381,34 @@ def _make_key(listing: _Listing, digests: Iterable[bytes]) -> str:
 # Reading them
 
 
-def _work(listing: _Listing, task: Callable[[range], list[T]]) -> Iterator[list[T]]:
-    """Does a task on all pictures, given by their places, a stretch at a time; yields its results, in order."""
+def _work(listing: _Listing, task: Callable[[range, list[bytes]], list[T]]) -> Iterator[list[T]]:
+    """Does a task on all pictures, given by their places and contents, a stretch at a time; yields its results."""
     total, small = len(listing.names), listing.are_small
     stretch = max(-(-total // _EVENTS), _STRETCH if small else _STRETCH // 64)
+    stretches = [range(start, min(start + stretch, total)) for start in range(0, total, stretch)]
+    read = partial(_read_files, listing)
+
+    def one(place: int) -> list[T]:
+        alone = range(place, place + 1)
+        return task(alone, read(alone))
+
     with ThreadPoolExecutor() as pool:
-        for start in range(0, total, stretch):
-            places = range(start, min(start + stretch, total))
+        ahead = pool.submit(read, stretches[0]) if small else None  # beside the task on those before
+        for number, places in enumerate(stretches):
             # Filters of warnings belong to the whole process, so they change while nothing else of ours runs.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                if small:
-                    results = task(places)
+                if ahead:
+                    files = ahead.result()
+                    ahead = pool.submit(read, stretches[number + 1]) if number + 1 < len(stretches) else None
+                    results = task(places, files)
                 else:
-                    results = list(chain.from_iterable(pool.map(task, (range(place, place + 1) for place in places))))
+                    results = list(chain.from_iterable(pool.map(one, places)))
             yield results
+
+
+def _read_files(listing: _Listing, places: range) -> list[bytes]:
+    return [_read_file(os.path.join(listing.root, listing.names[place])) for place in places]
 
 
 def _read_file(path: str) -> bytes:
@@ -409,9 +422,8 @@ def _read_file(path: str) -> bytes:
         ) from None
 
 
-def _digest_files(listing: _Listing, places: range) -> list[bytes]:
-    paths = (os.path.join(listing.root, listing.names[place]) for place in places)
-    return [hashlib.sha256(_read_file(path)).digest() for path in paths]
+def _digest_files(places: range, files: list[bytes]) -> list[bytes]:
+    return [hashlib.sha256(data).digest() for data in files]
 
 
 def _find_model(listing: _Listing, skip_broken: bool) -> tuple[str, tuple[int, ...]]:
@@ -434,11 +446,10 @@ def _find_model(listing: _Listing, skip_broken: bool) -> tuple[str, tuple[int, .
 
 
 def _decode_files(
-    listing: _Listing, images: Images, model: str, skip_broken: bool, places: range
+    listing: _Listing, images: Images, model: str, skip_broken: bool, places: range, files: list[bytes]
 ) -> list[tuple[bytes, str]]:
     """Decodes pictures into `images[places]`; returns the digest of each file, and why it is broken, else ""."""
     paths = [os.path.join(listing.root, listing.names[place]) for place in places]
-    files = [_read_file(path) for path in paths]
     some = images[places.start : places.stop]
     many = listing.are_small and len(images) >= _MANY
     done = _decode_grey(files, some) if many else set[int]()

@@ -5,7 +5,7 @@ A source is one function that returns its training and test arrays; all checks, 
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -207,7 +207,30 @@ def load(
         raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
     if per_class < 0:
         raise InputError(f"recipe key 'data.per_class' is {per_class}: expected 0 or more.")
-    data = _read(source, skip_broken)
+    return _divide(
+        _read(source, skip_broken),
+        str(source),
+        validation=validation,
+        seed=seed,
+        classes=classes,
+        only=only,
+        per_class=per_class,
+        test_share=test_share,
+    )
+
+
+def _divide(
+    data: Source,
+    source: str,
+    *,
+    validation: int,
+    seed: int,
+    classes: int,
+    only: Sequence[str],
+    per_class: int,
+    test_share: float,
+) -> Digits:
+    """Checks what was read and divides it, as `load` says."""
     train, test, notes = data.train, data.test, data.notes
     parts = (train,) if test is None else (train, test)
     for part in parts:
@@ -259,7 +282,7 @@ def load(
         Split(train.images, labels, held) if validation else Split(train.images[:0], labels[:0]),
         tested,
         names,
-        str(source),
+        source,
         notes,
     )
 
@@ -269,12 +292,14 @@ def load_section(section: Data, seed: int) -> Digits:
     return load(seed=seed, **section.model_dump())
 
 
-def read_events(section: Data) -> Iterator[Reading]:
-    """Decodes the pictures of a source that is a folder of them, into the cache that `load` then finds them in."""
+def load_events(section: Data, seed: int) -> Generator[Reading, None, Digits]:
+    """Like `load_section`; yields how far it is where pictures are decoded, and returns the data set."""
     check_source(section.source)
     path = Path(section.source).expanduser()
-    if section.source != "mnist" and path.is_dir() and is_picture_folder(path):
-        yield from read_folder_events(path, skip_broken=section.skip_broken)
+    if section.source == "mnist" or not path.is_dir() or not is_picture_folder(path):
+        return load_section(section, seed)
+    data = yield from read_folder_events(path, skip_broken=section.skip_broken)
+    return _divide(data, seed=seed, **section.model_dump(exclude={"skip_broken"}))
 
 
 def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:

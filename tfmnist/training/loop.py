@@ -102,7 +102,10 @@ class Trainer:
             clip_norm=clip_norm,
             averages=self.averages,
         )
-        self.do_steps = make_steps(step, self.mode)
+        self._do_full = self._do_short = make_steps(step, self.mode)
+        if self.mode == "xla" and self.plan.full:
+            # one smaller batch an epoch: XLA would compile a second program for it, for a second or more
+            self._do_short = make_steps(step, "graph")
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by the name it has in a checkpoint."""
@@ -119,6 +122,13 @@ class Trainer:
             images = tf.zeros([steps, batch, height, width], tf.uint8)
             self.do_steps(images, tf.zeros([steps, batch], tf.int64), 0)
         return time.perf_counter() - began
+
+    def do_steps(
+        self, images: tf.Tensor, labels: tf.Tensor, count: int
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Does the first `count` steps of a block and returns what `make_steps` says."""
+        do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
+        return do(images, labels, count)
 
     def run(self) -> Iterator[Progress | Epoch]:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.

@@ -2,12 +2,12 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 
 import tensorflow as tf
 
+from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
 
 # Multiply-adds of a forward pass below which a second thread costs more than it saves.
@@ -30,11 +30,6 @@ def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> 
     widths = [math.prod(image_shape), *recipe.model.hidden, classes]
     work = recipe.train.batch_size * sum(inputs * units for inputs, units in pairwise(widths))
     return 1 if recipe.model.kind == "mlp" and work < SMALL_STEP else processors()
-
-
-def processors() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(count: int) -> None:

@@ -1,0 +1,13 @@
+"""What this process may use of the machine."""
+
+import os
+
+
+def processors() -> int:
+    """Returns how many processors this process may use.
+
+    Example:
+        >>> processors() >= 1
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
