@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tfmnist"
 FLOORS = {
     "errors": 1,
     "files": 1,
+    "machine": 1,
     "recipe": 1,
     "seeds": 1,
     "backprop": 2,
@@ -23,12 +24,15 @@ FLOORS = {
     "plots": 5,
     "report_process": 5,
     "reports": 5,
+    "run_folder": 2,
     "runs": 5,
-    "cli": 6,
-    "options": 6,
     "reading": 5,
+    "options": 6,
     "screen": 6,
-    "__main__": 7,
+    "sweeps": 6,
+    "sweep_screen": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 ALLOWED = {
     ("files", "errors"),
@@ -37,8 +41,6 @@ ALLOWED = {
     ("report_process", "reports"),
     ("reports", "plots"),
     ("runs", "reports"),
-    ("cli", "options"),
-    ("cli", "screen"),
 }
 WITHOUT_TENSORFLOW = [
     "tfmnist",
@@ -51,7 +53,12 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.plots",
     "tfmnist.recipe",
     "tfmnist.report_process",
+    "tfmnist.machine",
     "tfmnist.reports",
+    "tfmnist.sweep_screen",
+    "tfmnist.sweeps.executors",
+    "tfmnist.sweeps.search",
+    "tfmnist.sweeps.space",
     "tfmnist.training.compiled_code",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}

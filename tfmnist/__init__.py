@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfmnist.plots import plot_images
     from tfmnist.recipe import Recipe
     from tfmnist.runs import Run, export, resume, run
+    from tfmnist.sweeps.search import SweepResult, sweep
     from tfmnist.training.evaluation import evaluate
     from tfmnist.training.loop import fit
 
@@ -29,6 +30,7 @@ _HOMES = {
     "tfmnist.plots": ("plot_images",),
     "tfmnist.recipe": ("Recipe",),
     "tfmnist.runs": ("Run", "export", "resume", "run"),
+    "tfmnist.sweeps.search": ("SweepResult", "sweep"),
     "tfmnist.training.evaluation": ("evaluate",),
     "tfmnist.training.loop": ("fit",),
 }
@@ -50,6 +52,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Split",
+    "SweepResult",
     "TfmnistError",
     "evaluate",
     "export",
@@ -59,6 +62,7 @@ __all__ = [
     "plot_images",
     "resume",
     "run",
+    "sweep",
 ]
 
 

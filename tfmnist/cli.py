@@ -20,6 +20,7 @@ import tyro
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.options import DEFAULT_RECIPE, as_in_toml, parse_train, recipe_of
 from tfmnist.recipe import Data, Recipe, shipped_recipes
+from tfmnist.run_folder import make_folder_at
 
 ModelPath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_MODEL")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
@@ -154,16 +155,8 @@ def train(words: list[str]) -> None:
 
 
 def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None:
-    """Draws a run's events until it ends. SIGTERM or SIGINT makes it save and stop; a second one ends it at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    """Draws a run's events until it ends."""
+    with _stoppable() as stop:
         from tfmnist.report_process import ReportProcess
         from tfmnist.training.compiled_code import compiled_code
 
@@ -177,6 +170,21 @@ def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None
             with Screen() as screen, contextlib.closing(started) as events:
                 for event in events:
                     screen.show(event)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Gives what SIGTERM or SIGINT sets, so that what runs can save and stop; a second one ends it at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -359,6 +367,73 @@ def pictures(
     print(f"\r{dest}\x1b[K" if sys.stdout.isatty() else dest)
 
 
+def sweep(
+    sweep: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SWEEP.toml")],
+    run_dir: str = "",
+    workers: int = 0,
+    threads: int = 1,
+    storage: str = "",
+) -> None:
+    """Searches recipes: trains many, and says which is best. The same command goes on with a sweep that was stopped.
+
+    Args:
+        sweep: The sweep's file: which keys of a recipe to search, in which ranges, how, and for how long.
+        run_dir: Folder of the sweep and its trials; by default sweeps/<name of the file>.
+        workers: Number of processes that train; 0 for one a processor, -1 to train in this one.
+        threads: TensorFlow's threads in each.
+        storage: URL of a database for the search, which several machines may share; by default a file in the folder.
+    """
+    from tfmnist.sweeps.space import Sweep
+
+    asked = Sweep.load(sweep)
+    from tfmnist.sweep_screen import SweepScreen
+    from tfmnist.sweeps.executors import make_executor
+    from tfmnist.sweeps.search import search_events
+
+    folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
+    executor = make_executor(workers, threads, folder)
+    if workers == -1:
+        with _tensorflow_quietly():
+            from tfmnist import runs  # noqa: F401
+    with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
+        for event in search_events(asked, folder, executor, storage=storage, stop=stop):
+            screen.show(event)
+
+
+def study(
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = DEFAULT_RECIPE,
+    seeds: int = 5,
+    run_dir: str = "",
+    workers: int = 0,
+    threads: int = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Trains one recipe with several seeds and says what it reaches: mean and standard deviation on the test set.
+
+    Args:
+        recipe: A shipped recipe or the path of a .toml file.
+        seeds: How many; they are 0, 1, 2 and so on.
+        run_dir: Folder of the study and its runs; by default studies/<recipe>. The same command goes on with it.
+        workers: Number of processes that train; 0 for one a processor, -1 to train in this one.
+        threads: TensorFlow's threads in each.
+        as_json: Print JSON.
+    """
+    loaded = Recipe.load(recipe)
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds}: expected 1 or more.")
+    from tfmnist.sweep_screen import show_seed, show_study
+    from tfmnist.sweeps.executors import make_executor
+    from tfmnist.sweeps.study import StudyResult, study_events
+
+    folder = make_folder_at(Path(run_dir or f"studies/{loaded.name}"))
+    with _stoppable() as stop, contextlib.closing(make_executor(workers, threads, folder)) as executor:
+        for event in study_events(loaded, range(seeds), folder, executor, stop=stop):
+            if isinstance(event, StudyResult):
+                print(json.dumps(event.to_dict()) if as_json else f"\n{show_study(event)}\n{event.path / 'study.json'}")
+            elif not as_json:
+                print(show_seed(event), flush=True)
+
+
 def recipes() -> None:
     """Lists the shipped recipes with their expected accuracy and time."""
     found = [Recipe.load(name) for name in shipped_recipes()]
@@ -376,5 +451,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "gradients": gradients,
     "pictures": pictures,
+    "sweep": sweep,
+    "study": study,
     "recipes": recipes,
 }

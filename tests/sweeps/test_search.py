@@ -1,0 +1,227 @@
+"""Searching, with trainings that are made up: what is tried, told, retried, resumed and found."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from tfmnist.errors import InputError, Interrupted
+from tfmnist.recipe import Recipe
+from tfmnist.sweeps.executors import Job, Report
+from tfmnist.sweeps.search import SweepResult, Trial, search_events, values_in_short
+from tfmnist.sweeps.space import Sweep
+
+GRID = """
+[fixed]
+"train.epochs" = 3
+[space]
+"optimizer.learning_rate" = {low = 0.001, high = 1, log = true, points = 4}
+"model.hidden" = [[8], [16, 8], []]
+[search]
+confirm = 0
+sampler = "grid"
+"""
+
+
+def quality(recipe: Recipe, epoch: int) -> float:
+    """Best at a learning rate of 0.01 and with many units."""
+    return (1 - abs(math.log10(recipe.optimizer.learning_rate) + 2) / 10 + sum(recipe.model.hidden) / 100) * epoch / 3
+
+
+class MadeUp:
+    """Two workers that need no time; `happens` may say that a job ends in another way."""
+
+    workers = 2
+
+    def __init__(self, happens: Callable[[Job, int], str] = lambda job, tries: "done") -> None:
+        self.jobs: list[tuple[Job, int]] = []  # and the epochs done
+        self.seen: Counter[str] = Counter()
+        self.stopped: set[str] = set()
+        self.happens = happens
+        self.closed = False
+
+    @property
+    def free(self) -> int:
+        return self.workers - len(self.jobs)
+
+    def submit(self, job: Job) -> None:
+        self.seen[job.name] += 1
+        self.jobs.append((job, 0))
+
+    def stop(self, name: str) -> None:
+        self.stopped.add(name)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def reports(self, seconds: float) -> Iterator[Report]:
+        (job, done), *self.jobs = self.jobs
+        recipe = Recipe.model_validate(job.recipe)
+        how = self.happens(job, self.seen[job.name])
+        figures = {"validation_accuracy": quality(recipe, done + 1), "validation_loss": -quality(recipe, done + 1)}
+        if job.name in self.stopped:
+            yield Report(job.name, "stopped", {})
+        elif how != "done":
+            yield Report(job.name, how, {"reason": f"made up: {how}"})  # type: ignore[arg-type]
+        elif done < recipe.train.epochs:
+            self.jobs.append((job, done + 1))
+            yield Report(job.name, "epoch", {"epoch": done + 1, **figures})
+        else:
+            last = quality(recipe, done) + recipe.train.seed
+            result: dict[str, Any] = {"validation_accuracy": last, "validation_loss": -last, "seconds": 2.0}
+            if job.judged:
+                result |= {"test_accuracy": last - 0.01, "seconds": {"train": 2.0}}
+            yield Report(job.name, "done", result)
+
+
+def found(text: str, folder: Path, executor: Any = None) -> SweepResult:
+    folder.mkdir(exist_ok=True)
+    *_, last = search_events(Sweep.parse(text, "some"), folder, executor or MadeUp())
+    assert isinstance(last, SweepResult)
+    return last
+
+
+def rows(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [trial.to_dict() for trial in trials]
+
+
+def test_a_grid_is_tried_whole_and_its_best_is_a_recipe(tmp_path: Path) -> None:
+    executor = MadeUp()
+    end = found(GRID, tmp_path, executor)
+    assert [trial.number for trial in end.trials] == list(range(12))
+    assert set(executor.seen.values()) == {1} and len(executor.seen) == 12
+    assert end.best and end.best.values == {"optimizer.learning_rate": pytest.approx(0.01), "model.hidden": [16, 8]}
+    assert end.best.result == pytest.approx(1.24) and end.best.seconds == 2.0 and end.best.epochs == 3
+    best = Recipe.load(tmp_path / "best.toml")
+    assert best.model.hidden == (16, 8) and best.train.epochs == 3
+    table = json.loads((tmp_path / "sweep.json").read_text())
+    assert table["best"] == end.best.number and table["trials"] == rows(end.trials)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20, 45])
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_what_was_killed_goes_on_to_the_same_table(tmp_path: Path, steps: int, sampler: str) -> None:
+    text = GRID.replace('"grid"', f'"{sampler}"\ntrials = 12')
+    whole = found(text, tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    killed = search_events(Sweep.parse(text, "some"), tmp_path / "killed", MadeUp())
+    for _ in range(steps):
+        next(killed)
+    del killed  # nothing is told, as when the process is killed
+    executor = MadeUp()
+    end = found(text, tmp_path / "killed", executor)
+    assert rows(end.trials) == rows(whole.trials)
+    assert set(executor.seen.values()) == {1}  # what had ended is not trained again
+    assert steps < 20 or len(executor.seen) < 12
+
+
+def test_a_finished_sweep_trains_nothing_more(tmp_path: Path) -> None:
+    before = found(GRID, tmp_path)
+    executor = MadeUp()
+    assert rows(found(GRID, tmp_path, executor).trials) == rows(before.trials)
+    assert not executor.seen
+
+
+def test_another_sweep_does_not_go_on_in_its_folder(tmp_path: Path) -> None:
+    found(GRID, tmp_path)
+    with pytest.raises(InputError, match="holds another sweep"):
+        found(GRID.replace("0.001", "0.002"), tmp_path)
+
+
+def test_a_worker_that_ends_is_tried_twice_and_the_rest_goes_on(tmp_path: Path) -> None:
+    def happens(job: Job, tries: int) -> str:
+        return "crashed" if job.name == "0003" or (job.name == "0005" and tries == 1) else "done"
+
+    executor = MadeUp(happens)
+    trials = found(GRID, tmp_path, executor).trials
+    assert [trial.number for trial in trials if trial.state != "done"] == [3]
+    assert (trials[3].state, trials[3].reason, trials[3].result) == ("failed", "made up: crashed", None)
+    assert executor.seen["0003"] == executor.seen["0005"] == 2 and executor.seen["0004"] == 1
+
+
+def test_what_diverges_is_marked_and_not_tried_again(tmp_path: Path) -> None:
+    def happens(job: Job, tries: int) -> str:
+        return "diverged" if job.recipe["optimizer"]["learning_rate"] > 0.05 else "done"
+
+    executor = MadeUp(happens)
+    end = found(GRID, tmp_path, executor)
+    assert Counter(trial.state for trial in end.trials) == {"done": 6, "diverged": 6}
+    assert set(executor.seen.values()) == {1} and end.best and end.best.state == "done"
+
+
+def test_where_everything_fails_the_first_reason_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="every trial failed; the first: made up: refused"):
+        found(GRID, tmp_path, MadeUp(lambda job, tries: "refused"))
+
+
+def test_where_everything_diverges_there_is_no_best(tmp_path: Path) -> None:
+    end = found(GRID, tmp_path, MadeUp(lambda job, tries: "diverged"))
+    assert end.best is None and not (tmp_path / "best.toml").exists()
+
+
+def test_a_trial_with_several_seeds_has_their_mean(tmp_path: Path) -> None:
+    executor = MadeUp()
+    end = found(GRID + "seeds = [3, 5]\n", tmp_path, executor)
+    assert len(executor.seen) == 24 and "0000-seed-3" in executor.seen and "0011-seed-5" in executor.seen
+    assert end.best and len(end.best.results) == 2
+    assert end.best.result == pytest.approx(1.24 + 4) and end.best.seconds == 4.0
+
+
+def test_the_loss_is_searched_downwards(tmp_path: Path) -> None:
+    end = found(GRID + 'objective = "loss"\n', tmp_path)
+    assert end.best and end.best.result == pytest.approx(-1.24)
+
+
+def test_a_pruner_ends_what_is_worse(tmp_path: Path) -> None:
+    executor = MadeUp()
+    end = found(GRID.replace('"grid"', '"random"\npruner = "median"\ntrials = 20'), tmp_path, executor)
+    states = Counter(trial.state for trial in end.trials)
+    assert states["pruned"] >= 3 and states["done"] >= 6 and sum(states.values()) == 20
+    pruned = next(trial for trial in end.trials if trial.state == "pruned")
+    assert pruned.reason.startswith("worse than others after") and pruned.result is None
+
+
+def test_samplers_find_what_is_good(tmp_path: Path) -> None:
+    space = '[space]\n"optimizer.learning_rate" = {low = 1e-5, high = 1, log = true}\n'
+    text = space + '[search]\nconfirm = 0\nsampler = "%s"\ntrials = 40\n'
+    for sampler in ("tpe", "cmaes"):
+        best = found(text % sampler, tmp_path / sampler).best
+        assert best and 0.005 < best.values["optimizer.learning_rate"] < 0.02, sampler
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
+    stop, executor = Event(), MadeUp()
+    events = search_events(Sweep.parse(GRID, "some"), tmp_path, executor, stop=stop)
+    for _ in range(12):
+        next(events)
+    stop.set()
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        list(events)
+    assert executor.closed
+
+
+def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
+    end = found(GRID + "minutes = 1e-9\n", tmp_path)
+    assert end.trials == [] and end.best is None
+
+
+def test_values_in_short() -> None:
+    assert values_in_short({"a.b": 0.123456, "c.d": [1, 2], "e.d": "x"}) == "b 0.1235, c.d [1, 2], e.d x"
+
+
+def test_the_best_is_trained_again_beside_what_was_there_before(tmp_path: Path) -> None:
+    executor = MadeUp()
+    end = found(GRID.replace("confirm = 0", "confirm = 3\nseeds = [4]"), tmp_path, executor)
+    assert end.confirmed
+    best, unswept = end.confirmed
+    assert [row.seed for row in best.seeds] == [row.seed for row in unswept.seeds] == [5, 6, 7]
+    assert best.test_accuracy == (pytest.approx(1.24 - 0.01 + 6), 1.0)
+    table = json.loads((tmp_path / "sweep.json").read_text())
+    assert table["confirmed"]["best"]["test_accuracy_mean"] == best.test_accuracy[0]
+    assert table["confirmed"]["unswept"]["seeds"][0]["seed"] == 5
+    assert [name for name in executor.seen if name.startswith("unswept")] == [f"unswept/seed-{n}" for n in (5, 6, 7)]

@@ -1,0 +1,113 @@
+"""What a sweep looks like in a terminal of 80 columns; a line a trial where the output is none. No TensorFlow."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tfmnist.sweeps.search import Standing, SweepResult, Trial, values_in_short
+from tfmnist.sweeps.space import Sweep
+from tfmnist.sweeps.study import SeedResult, StudyResult
+
+_ROWS = 10  # trials shown of the best, while it runs
+
+
+class SweepScreen:
+    """Draws how a sweep stands: the best trials, those under way, the time left; and its table at the end."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def show(self, event: Standing | SeedResult | SweepResult) -> None:
+        """Draws how it stands now, or what was found."""
+        if isinstance(event, SweepResult):
+            self.live.update(Text())
+            self.live.stop()
+            self._found(event)
+        elif isinstance(event, SeedResult):
+            line = f"with fresh seeds: {show_seed(event)}"
+            if self.console.is_terminal:
+                self.live.update(Text(line), refresh=True)
+            else:
+                self.console.print(line)
+        elif self.console.is_terminal:
+            ended = [trial for trial in event.trials if trial.state != "running"]
+            running = [trial for trial in event.trials if trial.state == "running"]
+            rows = [*self._ranked(ended)[:_ROWS], *running]
+            self.live.update(Group(self._table(rows), Text(self._line(event))), refresh=True)
+        elif event.ended:
+            trial = event.ended
+            done = sum(other.state != "running" for other in event.trials)
+            line = f"{done}/{event.total}  trial {trial.number}  {trial.state}  {self._result(trial)}"
+            reason = f"  ({trial.reason})" if trial.reason else ""
+            self.console.print(f"{line}  {values_in_short(trial.values)}{reason}", soft_wrap=True)
+
+    def _found(self, found: SweepResult) -> None:
+        self.console.print(self._table(self._ranked(found.trials)))
+        if found.best is None:
+            self.console.print("no trial was trained to its end: there is no best")
+            return
+        lines = [
+            "",
+            f"best     trial {found.best.number}: {self._result(found.best)} on validation",
+            f"         {values_in_short(found.best.values)}",
+            *(f"{result.path.name:<8} {show_study(result)}" for result in found.confirmed or ()),
+            f"recipe   {found.path / 'best.toml'}",
+            f"table    {found.path / 'sweep.json'}",
+        ]
+        self.console.print("\n".join(lines), soft_wrap=True)
+
+    def _ranked(self, trials: list[Trial]) -> list[Trial]:
+        sign = -1 if self.sweep.search.objective == "accuracy" else 1
+        return sorted(trials, key=lambda trial: (trial.result is None, sign * (trial.result or 0.0), trial.number))
+
+    def _table(self, trials: list[Trial]) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("trial", "result", "epochs", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("values", overflow="fold")
+        for trial in trials:
+            what = f"{values_in_short(trial.values)}" + (f" ({trial.reason})" if trial.reason else "")
+            table.add_row(str(trial.number), self._result(trial), str(trial.epochs), f"{trial.seconds:.1f}", what)
+        return table
+
+    def _result(self, trial: Trial) -> str:
+        if trial.result is None:
+            return trial.state
+        return f"{trial.result:.2%}" if self.sweep.search.objective == "accuracy" else f"{trial.result:.4f}"
+
+    def _line(self, event: Standing) -> str:
+        done = sum(trial.state != "running" for trial in event.trials)
+        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {event.workers} workers"
+        took = [trial.seconds for trial in event.trials if trial.state == "done"]
+        if took and done < event.total:
+            left = (event.total - done) * sum(took) / len(took) / event.workers
+            line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
+        return line
+
+
+def show_seed(row: SeedResult) -> str:
+    """Returns a line of what one seed reached."""
+    validation = "-" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}"
+    return f"seed {row.seed}: test {row.test_accuracy:.2%}, validation {validation}, {row.seconds:.1f} s"
+
+
+def show_study(result: StudyResult) -> str:
+    """Returns a line of what all seeds reached."""
+    mean, deviation = result.test_accuracy
+    return f"test accuracy {mean:.2%} ± {100 * deviation:.2f} (mean ± sd of {len(result.seeds)} seeds)"

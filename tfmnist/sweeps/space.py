@@ -1,0 +1,283 @@
+"""Sweep files: which keys of a recipe to search, in which ranges, how, and for how long.
+
+    recipe = "mlp"
+
+    [fixed]
+    "train.epochs" = 3
+
+    [space]
+    "optimizer.kind" = ["adam", "momentum"]
+    "optimizer.learning_rate" = {low = 1e-4, high = 0.1, log = true}
+    "optimizer.momentum" = {low = 0.5, high = 0.99, when = {"optimizer.kind" = "momentum"}}
+
+    [search]
+    sampler = "tpe"
+    trials = 40
+
+Everything is checked before the first trial: every key, and every end of every range, against the recipe's own checks.
+Nothing here imports TensorFlow or Optuna.
+"""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tfmnist.errors import InputError, did_you_mean
+from tfmnist.recipe import Recipe
+
+Value = Any  # what a recipe's key may hold
+
+
+class Table(BaseModel):
+    """A table of a sweep file: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Range(Table):
+    """The values of one key: a list to choose from, or numbers from `low` to `high`."""
+
+    choice: tuple[Value, ...] = ()
+    """The values, where it is a list."""
+    low: float | None = None
+    """The smallest value."""
+    high: float | None = None
+    """The largest value; it may be taken."""
+    log: bool = False
+    """Whether to search by factors instead of by differences."""
+    points: int = Field(default=0, ge=0)
+    """Number of values that a grid takes of it, 2 or more, both ends included."""
+    when: dict[str, Value] = {}
+    """Values of other keys under which this one is searched at all; elsewhere it is as the recipe has it."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if bool(self.choice) == (self.low is not None or self.high is not None):
+            raise ValueError("expected a list of values, or low and high")
+        if self.low is None or self.high is None:
+            if not self.choice:
+                raise ValueError("expected both low and high")
+            return self
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}: with log it must be above 0")
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """`low` and `high`, where it is no list."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    def grid(self, whole: bool) -> list[Value]:
+        """Returns the values that a grid takes; whole numbers where `whole`, each once."""
+        if self.choice:
+            return list(self.choice)
+        low, high = self.ends
+        shares = [index / (self.points - 1) for index in range(self.points)]
+        values = [low * (high / low) ** share if self.log else low + (high - low) * share for share in shares]
+        values[-1] = high  # not a rounding error beyond it
+        return list(dict.fromkeys(round(value) for value in values)) if whole else values
+
+
+class Search(Table):
+    """How to search, and for how long."""
+
+    sampler: Literal["grid", "random", "tpe", "cmaes"] = "tpe"
+    """grid: all combinations; random; tpe, cmaes: near what was good so far."""
+    pruner: Literal["none", "median", "halving", "hyperband"] = "none"
+    """Which trials to end early, by what they reach after each epoch."""
+    objective: Literal["accuracy", "loss"] = "accuracy"
+    """Which validation result is to be best."""
+    trials: int = Field(default=0, ge=0)
+    """Number of trials; 0: a grid's number of points, else 30."""
+    minutes: float = Field(default=0, ge=0)
+    """No trial begins after so many minutes; 0 for no limit."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    """Seeds that each trial is trained with; its result is their mean."""
+    seed: int = Field(default=0, ge=0)
+    """Decides what the sampler draws."""
+    confirm: int = Field(default=5, ge=0)
+    """Fresh seeds with which the best recipe, and the one nothing was searched of, are trained again and tested."""
+
+
+class _File(Table):
+    recipe: str = "mlp"
+    fixed: dict[str, Value] = {}
+    space: dict[str, Range] = Field(min_length=1)
+    search: Search = Search()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_choices(cls, data: Any) -> Any:
+        space = data.get("space")
+        if not isinstance(space, dict):
+            return data
+        return {**data, "space": {k: {"choice": v} if isinstance(v, list) else v for k, v in space.items()}}
+
+
+class Sweep:
+    """A sweep file, checked.
+
+    Attributes:
+        name: the file's, without its ending.
+        recipe: what all trials begin with, the fixed keys set.
+        space: the keys to search.
+        search: how.
+
+    Example:
+        >>> sweep = Sweep.parse('''
+        ...     [space]
+        ...     "model.hidden" = [[16], [32, 16]]
+        ...     "train.batch_size" = {low = 10, high = 1000, log = true, points = 3}
+        ...     [search]
+        ...     sampler = "grid"
+        ... ''', "widths")
+        >>> [point["train.batch_size"] for point in sweep.grid()], sweep.trials
+        ([10, 100, 1000, 10, 100, 1000], 6)
+    """
+
+    def __init__(self, name: str, recipe: Recipe, space: Mapping[str, Range], search: Search, text: str):
+        self.name, self.recipe, self.space, self.search, self.text = name, recipe, dict(space), search, text
+        self._check()
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Sweep":
+        """Reads a sweep file.
+
+        Raises:
+            InputError: no such file, no valid TOML, a key that no recipe has, or a range that the recipe refuses.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8"
+            raise InputError(f"{path}: cannot read the sweep: {reason}; give a .toml file.") from None
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "sweep"
+        try:
+            return cls.parse(text, name, path.parent)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str, name: str, folder: Path = Path()) -> "Sweep":
+        """Reads a sweep from TOML; a recipe that is a file is looked for in `folder`."""
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"not valid TOML: {error}.") from None
+        try:
+            file = _File.model_validate(values)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+        is_file = file.recipe.endswith(".toml")
+        recipe = Recipe.load(folder / file.recipe if is_file else file.recipe)
+        return cls(name, recipe.replace(file.fixed), file.space, file.search, text)
+
+    @property
+    def trials(self) -> int:
+        """Number of trials in all."""
+        if self.search.sampler == "grid":
+            points = len(self.grid())
+            return min(self.search.trials, points) if self.search.trials else points
+        return self.search.trials or 30
+
+    def is_whole(self, key: str) -> bool:
+        """Whether a key holds whole numbers."""
+        section, _, name = key.partition(".")
+        return Recipe.model_fields[section].annotation.model_fields[name].annotation is int  # type: ignore[union-attr]
+
+    def is_searched(self, key: str, values: Mapping[str, Value]) -> bool:
+        """Whether a key is searched, given the values of those before it."""
+        held = {**{name: self._value(name) for name in self.space[key].when}, **values}
+        return all(held[name] == wanted for name, wanted in self.space[key].when.items())
+
+    def grid(self) -> list[dict[str, Value]]:
+        """Returns all points of the grid, each once, the last key changing fastest."""
+        return list(self._points({}, list(self.space)))
+
+    def recipe_of(self, values: Mapping[str, Value], seed: int) -> Recipe:
+        """Returns the recipe of a trial."""
+        return self.recipe.replace({**values, "train.seed": seed})
+
+    def _points(self, begun: dict[str, Value], keys: list[str]) -> Iterator[dict[str, Value]]:
+        if not keys:
+            yield begun
+            return
+        key, *rest = keys
+        if not self.is_searched(key, begun):
+            yield from self._points(begun, rest)
+            return
+        for value in self.space[key].grid(self.is_whole(key)):
+            yield from self._points({**begun, key: value}, rest)
+
+    def _value(self, key: str) -> Value:
+        section, _, name = key.partition(".")
+        return self.recipe.model_dump(mode="json")[section][name]
+
+    def _check(self) -> None:
+        known = [f"{s}.{n}" for s in Recipe.sections() for n in type(getattr(self.recipe, s)).model_fields]
+        before: list[str] = []
+        for key, values in self.space.items():
+            if key not in known:
+                raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}.")
+            if key == "train.seed":
+                raise InputError("space: 'train.seed' is not searched; give search.seeds, the seeds of each trial.")
+            for other in values.when:
+                if other not in known:
+                    raise InputError(f"space: {key!r} has when {other!r}: no recipe key{did_you_mean(other, known)}.")
+                if other in self.space and other not in before:
+                    raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; put that before.")
+            before.append(key)
+            self._check_values(key, values)
+        if not self.recipe.data.validation:
+            raise InputError(
+                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 say."
+            )
+        if self.search.pruner != "none" and self.recipe.train.epochs < 2:
+            raise InputError(
+                f"search.pruner is {self.search.pruner!r} but 'train.epochs' is {self.recipe.train.epochs}: trials are "
+                "ended between epochs; train more, or set it to none."
+            )
+
+    def _check_values(self, key: str, values: Range) -> None:
+        if self.search.sampler == "grid" and not values.choice and values.points < 2:
+            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points = 5, say.")
+        for value in values.choice or values.ends:
+            if self.is_whole(key) and isinstance(value, float):
+                if value != round(value):
+                    raise InputError(f"space: {key!r} reaches {value:g}: expected whole numbers.")
+                value = round(value)
+            try:
+                self.recipe.replace({**values.when, key: value})
+            except InputError as error:
+                raise InputError(f"space: {error}") from None
+
+
+def encode(value: Value) -> str | int | float | bool:
+    """Returns a value as the search library can hold it: lists as JSON."""
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+def _sentence(error: ValidationError) -> str:
+    """Puts the first complaint into one line."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        *tables, name = first["loc"]
+        table: Any = {"search": Search, "space": Range}.get(str(tables[0]) if tables else "", _File)
+        return f"key {where!r} does not exist{did_you_mean(str(name), table.model_fields)}."
+    if first["type"] == "missing" and where == "space":
+        return "there is no [space]: expected at least one recipe key to search."
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return (
+        f"{where!r} is {first['input']!r}: {message}." if first["type"] != "value_error" else f"{where!r}: {message}."
+    )

@@ -1,0 +1,64 @@
+"""A worker process of a sweep: `python -m tfmnist.sweeps.worker THREADS`.
+
+Orders come as lines of JSON on standard input, `{"job": ...}` and `{"stop": name}`; reports go out as lines of JSON.
+When the input ends, the sweep has ended or wants to: the training under way is saved, and the process ends.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from typing import Any
+
+_PATIENCE = 20.0  # seconds for a training to be saved after the input ended
+
+
+def main() -> None:
+    """Trains what is ordered until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
+    out, sys.stdout = sys.stdout, sys.stderr  # nothing but reports goes to standard output
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    running: dict[str, threading.Event] = {}
+    closing = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if "stop" in order:
+                if event := running.get(order["stop"]):
+                    event.set()
+            else:
+                running[order["job"]["name"]] = threading.Event()
+                orders.put(order["job"])
+        closing.set()
+        orders.put(None)
+        for event in list(running.values()):
+            event.set()
+        timer = threading.Timer(_PATIENCE, os._exit, [1])  # a long compilation is not waited for
+        timer.daemon = True
+        timer.start()
+
+    threading.Thread(target=listen, daemon=True).start()
+    from tfmnist.sweeps.executors import Job, train_job
+    from tfmnist.training.threads import set_threads
+
+    set_threads(int(sys.argv[1]))
+    while (order := orders.get()) is not None:
+        if closing.is_set():
+            break
+        job = Job(**order)
+        for report in train_job(job, running[job.name]):
+            try:
+                print(json.dumps(asdict(report)), file=out, flush=True)
+            except BrokenPipeError:  # the sweep was killed: save, and end
+                running[job.name].set()
+        del running[job.name]
+
+
+if __name__ == "__main__":
+    main()
