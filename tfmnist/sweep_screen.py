@@ -40,7 +40,7 @@ class SweepScreen:
             self.live.stop()
             self._found(event)
         elif isinstance(event, SeedResult):
-            line = f"with fresh seeds: {show_seed(event)}"
+            line = f"{event.study:<8} {show_seed(event)}"
             if self.console.is_terminal:
                 self.live.update(Text(line), refresh=True)
             else:

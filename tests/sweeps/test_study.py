@@ -95,12 +95,12 @@ def recipe_file(small: Path, folder: Path, epochs: int) -> Path:
 
 def test_a_study_from_the_shell(small: Path, tmp_path: Path) -> None:
     recipe_file(small, tmp_path, 2)
-    done = command(tmp_path, "study", "little.toml", "--seeds", "2", "--json")
+    done = command(tmp_path, "study", "little.toml", "--seeds", "2", "--run-dir", "studied", "--json")
     out, errors = done.communicate()
     assert done.returncode == 0, errors
     rows = json.loads(out)["seeds"]
     for row in rows:
-        run = tmp_path / "studies" / "little" / f"seed-{row['seed']}"
+        run = tmp_path / "studied" / f"seed-{row['seed']}"
         assert json.loads((run / "result.json").read_text())["test_accuracy"] == row["test_accuracy"]
     assert len(rows) == 2 and rows[0]["test_accuracy"] != rows[1]["test_accuracy"]
 

@@ -20,6 +20,7 @@ TRIES = 2  # of a training whose worker process ends
 class SeedResult:
     """What a recipe reached with one seed."""
 
+    study: str  # the name of its folder
     seed: int
     test_accuracy: float
     validation_accuracy: float | None
@@ -90,6 +91,7 @@ def study_events(
             else:
                 figures = report.figures
                 row = SeedResult(
+                    folder.name,
                     seed_of[job.name],
                     figures["test_accuracy"],
                     figures["validation_accuracy"],

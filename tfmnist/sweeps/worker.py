@@ -5,6 +5,7 @@ When the input ends, the sweep has ended or wants to: the training under way is 
 """
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -20,9 +21,10 @@ def main() -> None:
     """Trains what is ordered until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many compilations, which are meant
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
     out, sys.stdout = sys.stdout, sys.stderr  # nothing but reports goes to standard output
-    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    orders: queue.Queue[tuple[dict[str, Any], threading.Event] | None] = queue.Queue()
     running: dict[str, threading.Event] = {}
     closing = threading.Event()
 
@@ -33,8 +35,8 @@ def main() -> None:
                 if event := running.get(order["stop"]):
                     event.set()
             else:
-                running[order["job"]["name"]] = threading.Event()
-                orders.put(order["job"])
+                event = running[order["job"]["name"]] = threading.Event()
+                orders.put((order["job"], event))
         closing.set()
         orders.put(None)
         for event in list(running.values()):
@@ -51,13 +53,14 @@ def main() -> None:
     while (order := orders.get()) is not None:
         if closing.is_set():
             break
-        job = Job(**order)
-        for report in train_job(job, running[job.name]):
+        job, stop = Job(**order[0]), order[1]
+        for report in train_job(job, stop):
             try:
                 print(json.dumps(asdict(report)), file=out, flush=True)
             except BrokenPipeError:  # the sweep was killed: save, and end
-                running[job.name].set()
-        del running[job.name]
+                stop.set()
+        if running.get(job.name) is stop:  # it may have been ordered again already
+            del running[job.name]
 
 
 if __name__ == "__main__":
