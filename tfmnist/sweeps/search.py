@@ -300,8 +300,22 @@ def sweep(
         InputError: the file is wrong, the folder holds another sweep, or every trial is refused.
 
     Example:
-        >>> sweep("learning-rates.toml").best.values  # doctest: +SKIP
-        {'optimizer.learning_rate': 0.0021}
+        >>> import tempfile
+        >>> little = '''
+        ...     [fixed]
+        ...     "data.per_class" = 5
+        ...     "train.epochs" = 1
+        ...     "train.compile" = "graph"
+        ...     "model.hidden" = [8]
+        ...     [space]
+        ...     "optimizer.learning_rate" = [0.001, 0.01]
+        ...     [search]
+        ...     sampler = "grid"
+        ...     confirm = 0
+        ... '''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [trial.state for trial in sweep(Sweep.parse(little, "rates"), folder, workers=-1).trials]
+        ['done', 'done']
     """
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
