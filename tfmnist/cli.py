@@ -387,17 +387,23 @@ def sweep(
 
     asked = Sweep.load(sweep)
     from tfmnist.sweep_screen import SweepScreen
-    from tfmnist.sweeps.executors import make_executor
     from tfmnist.sweeps.search import search_events
 
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    executor = make_executor(workers, threads, folder)
-    if workers == -1:
-        with _tensorflow_quietly():
-            from tfmnist import runs  # noqa: F401
+    executor = _make_executor(workers, threads, folder)
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):
             screen.show(event)
+
+
+def _make_executor(workers: int, threads: int, folder: Path) -> Any:
+    from tfmnist.sweeps.executors import make_executor
+
+    executor = make_executor(workers, threads, folder)
+    if workers == -1:  # this process will train
+        with _tensorflow_quietly():
+            from tfmnist import runs  # noqa: F401
+    return executor
 
 
 def study(
@@ -422,11 +428,10 @@ def study(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}: expected 1 or more.")
     from tfmnist.sweep_screen import show_seed, show_study
-    from tfmnist.sweeps.executors import make_executor
     from tfmnist.sweeps.study import StudyResult, study_events
 
     folder = make_folder_at(Path(run_dir or f"studies/{loaded.name}"))
-    with _stoppable() as stop, contextlib.closing(make_executor(workers, threads, folder)) as executor:
+    with _stoppable() as stop, contextlib.closing(_make_executor(workers, threads, folder)) as executor:
         for event in study_events(loaded, range(seeds), folder, executor, stop=stop):
             if isinstance(event, StudyResult):
                 print(json.dumps(event.to_dict()) if as_json else f"\n{show_study(event)}\n{event.path / 'study.json'}")

@@ -21,6 +21,8 @@ from typing import IO, Any, Literal, Protocol
 from tfmnist.errors import BusyError, DivergedError, InputError, Interrupted
 from tfmnist.machine import processors
 
+TRIES = 2  # of a job whose worker process ends, for those who submit jobs
+WAIT = 0.5  # seconds for which they wait for reports, between two looks at whether to stop
 _PATIENCE = 60.0  # seconds that another process may keep a run's folder
 
 

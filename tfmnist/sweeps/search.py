@@ -22,9 +22,9 @@ from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.recipe import Recipe
 from tfmnist.run_folder import locked, make_folder_at
-from tfmnist.sweeps.executors import Executor, Job, Report, make_executor
+from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Job, Report, make_executor
 from tfmnist.sweeps.space import Sweep, encode
-from tfmnist.sweeps.study import TRIES, SeedResult, StudyResult, study_events
+from tfmnist.sweeps.study import SeedResult, StudyResult, study_events
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -35,8 +35,6 @@ with warnings.catch_warnings():
         raise InputError(
             "sweeps need Optuna, which is not installed; install it with: pip install 'tfmnist[sweep]'"
         ) from None
-
-_WAIT = 0.5  # seconds between two looks at whether to stop
 
 
 @dataclass
@@ -67,7 +65,6 @@ class Standing:
     trials: list[Trial]
     total: int
     workers: int
-    seconds: float  # since this process began
     ended: Trial | None = None
     """The trial that has just ended."""
 
@@ -239,7 +236,7 @@ def search_events(
 
         def standing(of: Trial | None = None) -> Standing:
             rows = sorted([*ended, *(state.trial for state in running.values())], key=lambda trial: trial.number)
-            return Standing(rows, sweep.trials, executor.workers, time.monotonic() - began, of)
+            return Standing(rows, sweep.trials, executor.workers, of)
 
         yield standing()
         while True:
@@ -251,7 +248,7 @@ def search_events(
                 submit(_Running(trial, asked))
             if not running:
                 break
-            for report in executor.reports(_WAIT):
+            for report in executor.reports(WAIT):
                 state = running[report.name]
                 over = _take(sweep, state, report, executor)
                 if report.kind != "epoch":
@@ -407,7 +404,6 @@ def _sampler(sweep: Sweep, number: int) -> Any:
 
 
 def _pruner(sweep: Sweep) -> Any:
-    epochs = sweep.recipe.train.epochs
     match sweep.search.pruner:
         case "none":
             return optuna.pruners.NopPruner()
@@ -416,7 +412,7 @@ def _pruner(sweep: Sweep) -> Any:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner()
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(max_resource=epochs)
+            return optuna.pruners.HyperbandPruner(max_resource=sweep.recipe.train.epochs)
 
 
 def values_in_short(values: Mapping[str, Any]) -> str:

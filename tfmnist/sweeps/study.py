@@ -10,10 +10,7 @@ from threading import Event as Flag
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.executors import Executor, Job
-
-_WAIT = 0.5  # seconds between two looks at whether to stop
-TRIES = 2  # of a training whose worker process ends
+from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Job
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def study_events(
             running[job.name] = job
             tried[job.name] = tried.get(job.name, 0) + 1
             executor.submit(job)
-        for report in executor.reports(_WAIT):
+        for report in executor.reports(WAIT):
             if report.kind == "epoch":
                 continue
             job = running.pop(report.name)
