@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tfmnist.plots import plot_images
     from tfmnist.recipe import Recipe
     from tfmnist.runs import Run, export, resume, run
-    from tfmnist.sweeps.search import SweepResult, sweep
+    from tfmnist.sweeps.search import sweep
+    from tfmnist.sweeps.table import SweepResult
     from tfmnist.training.evaluation import evaluate
     from tfmnist.training.loop import fit
 
@@ -30,7 +31,8 @@ _HOMES = {
     "tfmnist.plots": ("plot_images",),
     "tfmnist.recipe": ("Recipe",),
     "tfmnist.runs": ("Run", "export", "resume", "run"),
-    "tfmnist.sweeps.search": ("SweepResult", "sweep"),
+    "tfmnist.sweeps.search": ("sweep",),
+    "tfmnist.sweeps.table": ("SweepResult",),
     "tfmnist.training.evaluation": ("evaluate",),
     "tfmnist.training.loop": ("fit",),
 }

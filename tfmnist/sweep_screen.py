@@ -8,9 +8,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tfmnist.sweeps.search import Standing, SweepResult, Trial, values_in_short
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult
+from tfmnist.sweeps.table import Standing, SweepResult, Trial, ranked, values_in_short
 
 _ROWS = 10  # trials shown of the best, while it runs
 
@@ -48,7 +48,7 @@ class SweepScreen:
         elif self.console.is_terminal:
             ended = [trial for trial in event.trials if trial.state != "running"]
             running = [trial for trial in event.trials if trial.state == "running"]
-            rows = [*self._ranked(ended)[:_ROWS], *running]
+            rows = [*ranked(self.sweep.search, ended)[:_ROWS], *running]
             self.live.update(Group(self._table(rows), Text(self._line(event))), refresh=True)
         elif event.ended:
             trial = event.ended
@@ -58,7 +58,7 @@ class SweepScreen:
             self.console.print(f"{line}  {values_in_short(trial.values)}{reason}", soft_wrap=True)
 
     def _found(self, found: SweepResult) -> None:
-        self.console.print(self._table(self._ranked(found.trials)))
+        self.console.print(self._table(ranked(self.sweep.search, found.trials)))
         if found.best is None:
             self.console.print("no trial was trained to its end: there is no best")
             return
@@ -66,15 +66,17 @@ class SweepScreen:
             "",
             f"best     trial {found.best.number}: {self._result(found.best)} on validation",
             f"         {values_in_short(found.best.values)}",
+            *(self._front(found.front) if found.front else ()),
             *(f"{result.path.name:<8} {show_study(result)}" for result in found.confirmed or ()),
             f"recipe   {found.path / 'best.toml'}",
             f"table    {found.path / 'sweep.json'}",
         ]
         self.console.print("\n".join(lines), soft_wrap=True)
 
-    def _ranked(self, trials: list[Trial]) -> list[Trial]:
-        sign = -1 if self.sweep.search.objective == "accuracy" else 1
-        return sorted(trials, key=lambda trial: (trial.result is None, sign * (trial.result or 0.0), trial.number))
+    def _front(self, trials: list[Trial]) -> list[str]:
+        heading = "front    none is both as accurate and as fast as one of these:"
+        rows = (f"{trial.number:>5}  {self._result(trial):>7}  {trial.seconds:>6.1f} s" for trial in trials)
+        return [heading, *(f"{row}  {values_in_short(trial.values)}" for row, trial in zip(rows, trials))]
 
     def _table(self, trials: list[Trial]) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -89,7 +91,7 @@ class SweepScreen:
     def _result(self, trial: Trial) -> str:
         if trial.result is None:
             return trial.state
-        return f"{trial.result:.2%}" if self.sweep.search.objective == "accuracy" else f"{trial.result:.4f}"
+        return f"{trial.result:.4f}" if self.sweep.search.objective == "loss" else f"{trial.result:.2%}"
 
     def _line(self, event: Standing) -> str:
         done = sum(trial.state != "running" for trial in event.trials)

@@ -13,7 +13,8 @@ import pytest
 from tfmnist.files import read_npz
 from tfmnist.recipe import Recipe
 from tfmnist.runs import resume
-from tfmnist.sweeps.executors import Executor, InProcess, Job, LocalWorkers, Report
+from tfmnist.sweeps.executors import Executor, InProcess, LocalWorkers, Report
+from tfmnist.sweeps.packing import Job
 
 
 @pytest.fixture(params=["in process", "workers"])
@@ -41,14 +42,14 @@ def follow(executor: Executor, count: int = 1, seconds: float = 120) -> list[Rep
 
 def test_a_job_is_trained_and_not_judged(executor: Executor, small: Path, tmp_path: Path) -> None:
     assert executor.free == executor.workers
-    executor.submit(job(small, tmp_path / "one"))
+    executor.submit([job(small, tmp_path / "one")])
     assert executor.free == executor.workers - 1
     reports = follow(executor)
     assert [report.kind for report in reports] == ["epoch", "epoch", "done"]
     last, end = reports[-2].figures, reports[-1].figures
     assert end["validation_accuracy"] == last["validation_accuracy"] and end["epochs"] == 2
     assert not (tmp_path / "one" / "result.json").exists() and not (tmp_path / "one" / "model").exists()
-    executor.submit(job(small, tmp_path / "one"))  # again: it is trained already
+    executor.submit([job(small, tmp_path / "one")])  # again: it is trained already
     assert [report.kind for report in follow(executor)] == ["done"]
     done = resume(tmp_path / "one")
     assert done.result["validation_accuracy"] == end["validation_accuracy"] and done.result["model"] == "model/1"
@@ -57,18 +58,18 @@ def test_a_job_is_trained_and_not_judged(executor: Executor, small: Path, tmp_pa
 def test_what_goes_wrong_is_a_report_and_the_next_job_is_trained(
     executor: Executor, small: Path, tmp_path: Path
 ) -> None:
-    executor.submit(job(small, tmp_path / "diverges", optimizer__kind="sgd", optimizer__learning_rate=1e30))
+    executor.submit([job(small, tmp_path / "diverges", optimizer__kind="sgd", optimizer__learning_rate=1e30)])
     assert "diverged: the loss is" in follow(executor)[-1].figures["reason"]
-    executor.submit(job(tmp_path / "nothing.npz", tmp_path / "refused"))
+    executor.submit([job(tmp_path / "nothing.npz", tmp_path / "refused")])
     report = follow(executor)[-1]
     assert report.kind == "refused" and "does not exist" in report.figures["reason"]
-    executor.submit(job(small, tmp_path / "good"))
+    executor.submit([job(small, tmp_path / "good")])
     assert follow(executor)[-1].kind == "done"
 
 
 def test_a_job_is_stopped_and_goes_on_to_the_same_weights(executor: Executor, small: Path, tmp_path: Path) -> None:
     for name, epochs in (("stopped", 400), ("whole", 4)):
-        executor.submit(job(small, tmp_path / name, train__epochs=epochs))
+        executor.submit([job(small, tmp_path / name, train__epochs=epochs)])
         if name == "stopped":
             while not list(executor.reports(0.2)):  # its first epoch
                 pass
@@ -84,7 +85,7 @@ def test_a_worker_that_is_killed_is_a_report_and_its_job_goes_on(small: Path, tm
     executor = LocalWorkers(1, tmp_path / "log")
     try:
         task = job(small, tmp_path / "killed", train__epochs=30)
-        executor.submit(task)
+        executor.submit([task])
         while not list(executor.reports(0.2)):
             pass
         (worker,) = executor._alive
@@ -92,9 +93,9 @@ def test_a_worker_that_is_killed_is_a_report_and_its_job_goes_on(small: Path, tm
         report = follow(executor)[-1]
         assert report.kind == "crashed" and "SIGKILL" in report.figures["reason"]
         assert executor.free == 1
-        executor.submit(task)
+        executor.submit([task])
         assert follow(executor)[-1].kind == "done"
-        executor.submit(job(small, tmp_path / "whole", train__epochs=30))
+        executor.submit([job(small, tmp_path / "whole", train__epochs=30)])
         assert follow(executor)[-1].kind == "done"
     finally:
         executor.close()
@@ -107,7 +108,7 @@ def test_a_worker_that_is_killed_is_a_report_and_its_job_goes_on(small: Path, tm
 def test_closing_saves_what_is_trained_and_leaves_no_process(small: Path, tmp_path: Path) -> None:
     executor = LocalWorkers(2, tmp_path / "log")
     for name in ("a", "b"):
-        executor.submit(job(small, tmp_path / name, train__epochs=100_000))
+        executor.submit([job(small, tmp_path / name, train__epochs=100_000)])
     seen: set[str] = set()
     while len(seen) < 2:
         seen |= {report.name for report in executor.reports(0.2)}
@@ -121,5 +122,5 @@ def test_a_folder_that_was_hardly_begun_is_begun_again(small: Path, tmp_path: Pa
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / ".recipe.toml-x3f").write_text("half a rec")
     executor = InProcess()
-    executor.submit(job(small, tmp_path / "one"))
+    executor.submit([job(small, tmp_path / "one")])
     assert follow(executor)[-1].kind == "done"

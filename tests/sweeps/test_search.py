@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,9 +12,11 @@ import pytest
 
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.executors import Job, Report
-from tfmnist.sweeps.search import SweepResult, Trial, search_events, values_in_short
+from tfmnist.sweeps.executors import Report
+from tfmnist.sweeps.packing import Job
+from tfmnist.sweeps.search import search_events
 from tfmnist.sweeps.space import Sweep
+from tfmnist.sweeps.table import SweepResult, Trial, values_in_short
 
 GRID = """
 [fixed]
@@ -49,9 +51,10 @@ class MadeUp:
     def free(self) -> int:
         return self.workers - len(self.jobs)
 
-    def submit(self, job: Job) -> None:
-        self.seen[job.name] += 1
-        self.jobs.append((job, 0))
+    def submit(self, jobs: Sequence[Job]) -> None:
+        assert len(jobs) <= self.free
+        self.seen.update(job.name for job in jobs)
+        self.jobs += [(job, 0) for job in jobs]
 
     def stop(self, name: str) -> None:
         self.stopped.add(name)

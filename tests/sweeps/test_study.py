@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.executors import Job, Report
+from tfmnist.sweeps.executors import Report
+from tfmnist.sweeps.packing import Job
 from tfmnist.sweeps.study import StudyResult, spread, study_events
 
 
@@ -32,9 +33,9 @@ class MadeUp:
     def free(self) -> int:
         return 0 if self.job else 1
 
-    def submit(self, job: Job) -> None:
-        self.job = job
-        self.seen.append(job.name)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        (self.job,) = jobs
+        self.seen.append(self.job.name)
 
     def stop(self, name: str) -> None: ...
 

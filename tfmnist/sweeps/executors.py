@@ -13,28 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 from tfmnist.errors import BusyError, DivergedError, InputError, Interrupted
 from tfmnist.machine import processors
+from tfmnist.recipe import Recipe
+from tfmnist.sweeps.packing import Job, packs, shares
 
 TRIES = 2  # of a job whose worker process ends, for those who submit jobs
 WAIT = 0.5  # seconds for which they wait for reports, between two looks at whether to stop
 _PATIENCE = 60.0  # seconds that another process may keep a run's folder
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: a recipe and the folder it goes to, where it may have begun already."""
-
-    name: str
-    folder: str
-    recipe: dict[str, Any]
-    judged: bool = False
-    """Whether to read the test set at the end, export and report; else it stops when it is trained."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,8 @@ class Executor(Protocol):
         """How many jobs it could begin now."""
         ...
 
-    def submit(self, job: Job) -> None:
-        """Begins a job; goes on with it where its folder has a checkpoint."""
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Begins jobs, `free` at most; goes on with those whose folder has a checkpoint."""
         ...
 
     def reports(self, seconds: float) -> Iterator[Report]:
@@ -74,83 +65,139 @@ class Executor(Protocol):
         ...
 
 
-def train_job(job: Job, stop: threading.Event) -> Iterator[Report]:
-    """Trains a job in this process and yields its reports; the last is of another kind than `epoch`."""
+def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> Iterator[Report]:
+    """Trains jobs in this process, those together that can be, and yields their reports.
+
+    The last report of each job is of another kind than `epoch`.
+
+    Args:
+        jobs: in any order.
+        stops: for the name of each, what ends it after the steps under way, saved.
+    """
+    for pack in packs(jobs):
+        if all(stops[job.name].is_set() for job in pack):
+            yield from (Report(job.name, "stopped", {}) for job in pack)
+        elif len(pack) > 1:
+            yield from _train_pack(pack, stops)
+        else:
+            yield from _train_job(pack[0], stops[pack[0].name])
+
+
+def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> Iterator[Report]:
+    from tfmnist.packed_runs import pack_events
+    from tfmnist.runs import Trained
+    from tfmnist.training.loop import Epoch
+
+    lanes = [(Path(job.folder), Recipe.model_validate(job.recipe), stops[job.name]) for job in jobs]
+    for job in jobs:
+        _clear(Path(job.folder))
+    for lane, event in _patiently(lambda: pack_events(lanes), stops[jobs[0].name]):
+        job = jobs[lane]
+        if isinstance(event, Epoch):
+            yield Report(job.name, "epoch", asdict(event))
+        elif isinstance(event, Trained) and job.judged:
+            yield from _train_job(job, stops[job.name])
+        elif isinstance(event, Trained):
+            yield _trained(job, event)
+        else:
+            yield _ended(job, event)
+
+
+def _train_job(job: Job, stop: threading.Event) -> Iterator[Report]:
     from tfmnist.runs import Run, Trained
     from tfmnist.training.loop import Epoch
 
-    began = time.monotonic()
     try:
-        while True:
-            try:
-                for event in _events_of(job, stop):
-                    if isinstance(event, Epoch):
-                        yield Report(job.name, "epoch", asdict(event))
-                    elif isinstance(event, Trained):
-                        yield Report(job.name, "done", {**asdict(event), "path": str(event.path)})
-                    elif isinstance(event, Run):
-                        yield Report(job.name, "done", event.result)
-                return
-            except BusyError:  # a worker of the sweep before, which was killed, is still saving
-                if stop.is_set() or time.monotonic() - began > _PATIENCE:
-                    raise
-                time.sleep(0.2)
-    except Interrupted:
-        yield Report(job.name, "stopped", {})
-    except DivergedError as error:
-        yield Report(job.name, "diverged", {"reason": str(error)})
-    except (InputError, OSError) as error:
-        yield Report(job.name, "refused", {"reason": str(error)})
+        for event in _patiently(lambda: _events_of(job, stop), stop):
+            if isinstance(event, Epoch):
+                yield Report(job.name, "epoch", asdict(event))
+            elif isinstance(event, Trained):
+                yield _trained(job, event)
+            elif isinstance(event, Run):
+                yield Report(job.name, "done", event.result)
+    except (Interrupted, DivergedError, InputError, OSError) as error:
+        yield _ended(job, error)
+
+
+def _trained(job: Job, event: Any) -> Report:
+    return Report(job.name, "done", {**asdict(event), "path": str(event.path)})
+
+
+def _ended(job: Job, error: Exception) -> Report:
+    kinds: dict[type, Any] = {Interrupted: "stopped", DivergedError: "diverged"}
+    return Report(job.name, kinds.get(type(error), "refused"), {"reason": str(error)})
+
+
+def _patiently(begin: Callable[[], Iterator[Any]], stop: threading.Event) -> Iterator[Any]:
+    """Yields what `begin` gives; begins again while a worker of the sweep before, which was killed, is still saving."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            yield from begin()
+            return
+        except BusyError:
+            if stop.is_set() or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def _events_of(job: Job, stop: threading.Event) -> Iterator[Any]:
     from tfmnist import runs
-    from tfmnist.recipe import Recipe
 
     folder = Path(job.folder)
-    if (folder / "recipe.toml").exists():
-        return runs.resume_events(folder, stop=stop, judged=job.judged)
+    _clear(folder)
     if folder.exists():
-        shutil.rmtree(folder)  # ended before it had begun: half a recipe at most
+        return runs.resume_events(folder, stop=stop, judged=job.judged)
     return runs.run_events(Recipe.model_validate(job.recipe), folder, stop, judged=job.judged)
 
 
+def _clear(folder: Path) -> None:
+    """Deletes a run's folder that ended before it had begun: half a recipe at most."""
+    if folder.exists() and not (folder / "recipe.toml").exists():
+        shutil.rmtree(folder)
+
+
 class InProcess:
-    """Trains one job at a time in this process: for debugging, and where no process can be started."""
+    """Trains in this process, a job, or a pack of them, at a time: for debugging, and where no process can be started.
+
+    Args:
+        pack: how many jobs may train together.
+    """
 
     workers = 1
 
-    def __init__(self) -> None:
-        self._running: tuple[str, Iterator[Report], threading.Event] | None = None
+    def __init__(self, pack: int = 1) -> None:
+        self._pack = pack
+        self._stops: dict[str, threading.Event] = {}
+        self._reports: Iterator[Report] = iter(())
 
     @property
     def free(self) -> int:
-        return 0 if self._running else 1
+        return 0 if self._stops else self._pack
 
-    def submit(self, job: Job) -> None:
-        stop = threading.Event()
-        self._running = job.name, train_job(job, stop), stop
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self._stops = {job.name: threading.Event() for job in jobs}
+        self._reports = train_jobs(jobs, dict(self._stops))
 
     def reports(self, seconds: float) -> Iterator[Report]:
-        if self._running is None:
+        if not self._stops:
             time.sleep(seconds)
             return
-        report = next(self._running[1])
+        report = next(self._reports)
         if report.kind != "epoch":
-            self._running = None
+            del self._stops[report.name]
         yield report
 
     def stop(self, name: str) -> None:
-        if self._running and self._running[0] == name:
-            self._running[2].set()
+        if name in self._stops:
+            self._stops[name].set()
 
     def close(self) -> None:
-        if self._running:
-            _, reports, stop = self._running
+        for stop in self._stops.values():
             stop.set()
-            for _ in reports:
-                pass
-            self._running = None
+        for _ in self._reports:
+            pass
+        self._stops = {}
 
 
 class LocalWorkers:
@@ -158,38 +205,40 @@ class LocalWorkers:
 
     Args:
         workers: how many processes, each with `threads` of TensorFlow's.
-        threads: by default one.
         log: file for what the processes write to standard error.
+        threads: by default one.
+        pack: how many jobs may train together in each.
     """
 
-    def __init__(self, workers: int, log: Path, threads: int = 1) -> None:
-        self.workers, self._threads, self._log = workers, threads, log
+    def __init__(self, workers: int, log: Path, threads: int = 1, pack: int = 1) -> None:
+        self.workers, self._threads, self._log, self._pack = workers, threads, log, pack
         self._reports: queue.Queue[tuple[_Worker, str | None]] = queue.Queue()
         self._alive: list[_Worker] = []
 
     @property
     def free(self) -> int:
-        return self.workers - sum(worker.job is not None for worker in self._alive)
+        return (self.workers - sum(bool(worker.jobs) for worker in self._alive)) * self._pack
 
-    def submit(self, job: Job) -> None:
-        worker = next((worker for worker in self._alive if worker.job is None), None)
-        if worker is None:
-            worker = _Worker(self._threads, self._log, self._reports)
-            self._alive.append(worker)
-        worker.job = job
-        worker.say({"job": asdict(job)})
+    def submit(self, jobs: Sequence[Job]) -> None:
+        idle: list[_Worker | None] = [worker for worker in self._alive if not worker.jobs]
+        idle += [None] * (self.workers - len(self._alive))
+        for worker, share in zip(idle, shares(jobs, len(idle))):
+            if worker is None:
+                worker = _Worker(self._threads, self._log, self._reports)
+                self._alive.append(worker)
+            worker.jobs = {job.name for job in share}
+            worker.say({"jobs": [asdict(job) for job in share]})
 
     def reports(self, seconds: float) -> Iterator[Report]:
         with contextlib.suppress(queue.Empty):
             worker, line = self._reports.get(timeout=seconds)
             while True:
-                if report := self._read(worker, line):
-                    yield report
+                yield from self._read(worker, line)
                 worker, line = self._reports.get_nowait()
 
     def stop(self, name: str) -> None:
         for worker in self._alive:
-            if worker.job and worker.job.name == name:
+            if name in worker.jobs:
                 worker.say({"stop": name})
 
     def close(self) -> None:
@@ -197,23 +246,23 @@ class LocalWorkers:
             worker.end()
         self._alive.clear()
 
-    def _read(self, worker: "_Worker", line: str | None) -> Report | None:
+    def _read(self, worker: "_Worker", line: str | None) -> list[Report]:
         if line is not None:
             report = Report(**json.loads(line))
             if report.kind != "epoch":
-                worker.job = None
-            return report
-        job, worker.job = worker.job, None
+                worker.jobs.discard(report.name)
+            return [report]
+        jobs, worker.jobs = sorted(worker.jobs), set()
         if worker in self._alive:
             self._alive.remove(worker)
-        return Report(job.name, "crashed", {"reason": worker.why()}) if job else None
+        return [Report(name, "crashed", {"reason": worker.why()}) for name in jobs]
 
 
 class _Worker:
     """A worker process, seen from here."""
 
     def __init__(self, threads: int, log: Path, reports: "queue.Queue[tuple[_Worker, str | None]]") -> None:
-        self.job: Job | None = None
+        self.jobs: set[str] = set()  # that it has not ended yet, by name
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tfmnist.sweeps.worker", str(threads)],
@@ -259,8 +308,10 @@ class _Worker:
         return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def make_executor(workers: int, threads: int, folder: Path) -> Executor:
+def make_executor(workers: int, threads: int, folder: Path, pack: int = 1) -> Executor:
     """Returns who trains: worker processes, one a processor for 0, or this process for -1."""
     if workers < -1 or threads < 1:
         raise InputError(f"workers {workers}, threads {threads}: expected -1 or more, and 1 or more.")
-    return InProcess() if workers == -1 else LocalWorkers(workers or processors(), folder / "log", threads)
+    if workers == -1:
+        return InProcess(pack)
+    return LocalWorkers(workers or processors(), folder / "log", threads, pack)

@@ -94,8 +94,8 @@ class Search(Table):
     """grid: all combinations; random; tpe, cmaes: near what was good so far."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "none"
     """Which trials to end early, by what they reach after each epoch."""
-    objective: Literal["accuracy", "loss"] = "accuracy"
-    """Which validation result is to be best."""
+    objective: Literal["accuracy", "loss", "accuracy and time"] = "accuracy"
+    """Which validation result is to be best; with time, the seconds of training count as much."""
     trials: int = Field(default=0, ge=0)
     """Number of trials; 0: a grid's number of points, else 30."""
     minutes: float = Field(default=0, ge=0)
@@ -106,6 +106,33 @@ class Search(Table):
     """Decides what the sampler draws."""
     confirm: int = Field(default=5, ge=0)
     """Fresh seeds with which the best recipe, and the one nothing was searched of, are trained again and tested."""
+    keep: str = "all"
+    """Whose run folders stay: all, or 'best 5', those of the five best trials so far."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not re.fullmatch(r"all|best [1-9]\d{0,5}", self.keep):
+            raise ValueError(f"keep is {self.keep!r}: expected 'all', or 'best 5', say")
+        if self.times and self.pruner != "none":
+            raise ValueError("a pruner compares one result, not accuracy and time; set pruner to none")
+        if self.times and self.sampler == "cmaes":
+            raise ValueError("cmaes searches one result, not accuracy and time; take tpe")
+        return self
+
+    @property
+    def times(self) -> bool:
+        """Whether the time of training is an objective too."""
+        return self.objective == "accuracy and time"
+
+    @property
+    def metric(self) -> str:
+        """The validation result that is compared, as a line of `metrics.jsonl` names it."""
+        return "validation_loss" if self.objective == "loss" else "validation_accuracy"
+
+    @property
+    def best_kept(self) -> int:
+        """Number of trials whose run folders stay, where not all do."""
+        return int(self.keep.partition(" ")[2])
 
 
 class _File(Table):

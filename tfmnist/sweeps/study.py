@@ -72,11 +72,12 @@ def study_events(
         if stop is not None and stop.is_set():
             executor.close()
             raise Interrupted(f"stopped and saved; {len(found)} of {len(seeds)} seeds done; the same command goes on.")
-        while waiting and executor.free:
-            job = waiting.pop(0)
-            running[job.name] = job
-            tried[job.name] = tried.get(job.name, 0) + 1
-            executor.submit(job)
+        if waiting and (free := executor.free):
+            beginning, waiting = waiting[:free], waiting[free:]
+            for job in beginning:
+                running[job.name] = job
+                tried[job.name] = tried.get(job.name, 0) + 1
+            executor.submit(beginning)
         for report in executor.reports(WAIT):
             if report.kind == "epoch":
                 continue

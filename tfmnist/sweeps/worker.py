@@ -1,6 +1,6 @@
 """A worker process of a sweep: `python -m tfmnist.sweeps.worker THREADS`.
 
-Orders come as lines of JSON on standard input, `{"job": ...}` and `{"stop": name}`; reports go out as lines of JSON.
+Orders come as lines of JSON on standard input, `{"jobs": [...]}` and `{"stop": name}`; reports go out as lines of JSON.
 When the input ends, the sweep has ended or wants to: the training under way is saved, and the process ends.
 """
 
@@ -24,7 +24,7 @@ def main() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many compilations, which are meant
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
     out, sys.stdout = sys.stdout, sys.stderr  # nothing but reports goes to standard output
-    orders: queue.Queue[tuple[dict[str, Any], threading.Event] | None] = queue.Queue()
+    orders: queue.Queue[tuple[list[dict[str, Any]], dict[str, threading.Event]] | None] = queue.Queue()
     running: dict[str, threading.Event] = {}
     closing = threading.Event()
 
@@ -35,8 +35,9 @@ def main() -> None:
                 if event := running.get(order["stop"]):
                     event.set()
             else:
-                event = running[order["job"]["name"]] = threading.Event()
-                orders.put((order["job"], event))
+                stops = {job["name"]: threading.Event() for job in order["jobs"]}
+                running.update(stops)
+                orders.put((order["jobs"], stops))
         closing.set()
         orders.put(None)
         for event in list(running.values()):
@@ -46,21 +47,22 @@ def main() -> None:
         timer.start()
 
     threading.Thread(target=listen, daemon=True).start()
-    from tfmnist.sweeps.executors import Job, train_job
+    from tfmnist.sweeps.executors import Job, train_jobs
     from tfmnist.training.threads import set_threads
 
     set_threads(int(sys.argv[1]))
     while (order := orders.get()) is not None:
         if closing.is_set():
             break
-        job, stop = Job(**order[0]), order[1]
-        for report in train_job(job, stop):
+        jobs, stops = [Job(**job) for job in order[0]], order[1]
+        for report in train_jobs(jobs, stops):
             try:
                 print(json.dumps(asdict(report)), file=out, flush=True)
             except BrokenPipeError:  # the sweep was killed: save, and end
-                stop.set()
-        if running.get(job.name) is stop:  # it may have been ordered again already
-            del running[job.name]
+                for stop in stops.values():
+                    stop.set()
+            if report.kind != "epoch" and running.get(report.name) is stops[report.name]:
+                del running[report.name]  # else it has been ordered again already
 
 
 if __name__ == "__main__":

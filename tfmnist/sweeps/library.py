@@ -1,0 +1,161 @@
+"""The search library, Optuna, and nothing of it elsewhere: asked what to try, told what came of it."""
+
+import json
+import math
+import os
+import platform
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tfmnist import seeds
+from tfmnist.errors import InputError
+from tfmnist.sweeps.space import Sweep, encode
+from tfmnist.sweeps.table import Trial
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        import optuna
+        from optuna.storages import JournalStorage, journal
+    except ImportError:
+        raise InputError(
+            "sweeps need Optuna, which is not installed; install it with: pip install 'tfmnist[sweep]'"
+        ) from None
+
+
+class Study:
+    """The searching of one sweep, as it stands in its storage."""
+
+    def __init__(self, sweep: Sweep, folder: Path, storage: str = "") -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.sweep = sweep
+        self._owner = f"{platform.node()}:{folder.resolve()}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if storage:
+                place: Any = storage
+            else:
+                held: Any = _Held()
+                place = JournalStorage(journal.JournalFileBackend(str(_mend(folder / "journal.log")), held))
+            try:
+                self._study = optuna.create_study(
+                    study_name=sweep.name,
+                    storage=place,
+                    directions=["minimize" if sweep.search.objective == "loss" else "maximize"]
+                    + ["minimize"] * sweep.search.times,
+                    pruner=_pruner(sweep),
+                    load_if_exists=True,
+                )
+            except Exception as error:
+                if not storage:
+                    raise
+                reason = str(error).splitlines()[0]
+                raise InputError(
+                    f"--storage {storage}: {reason}; expected a database's URL, or leave it out."
+                ) from None
+        if sweep.search.sampler == "grid":
+            known = len(self._study.get_trials(deepcopy=False))
+            for point in sweep.grid()[known : sweep.trials]:
+                self._study.enqueue_trial({key: encode(value) for key, value in point.items()})
+
+    def ended(self) -> list[Trial]:
+        """Returns the trials that have ended, in order."""
+        found: list[Trial] = []
+        for frozen in self._study.get_trials(deepcopy=False):
+            if frozen.state.is_finished():
+                row = json.loads(frozen.user_attrs.get("row", '{"values": {}, "state": "failed"}'))
+                found.append(Trial(frozen.number, **row))
+        return found
+
+    def begun(self) -> list[tuple[Trial, Any]]:
+        """Returns the trials of this folder that had begun when the sweep ended, with the library's own."""
+        running = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        ours = [frozen for frozen in running if frozen.user_attrs.get("owner", self._owner) == self._owner]
+        return [self._suggest(optuna.trial.Trial(self._study, frozen._trial_id)) for frozen in ours]
+
+    def count(self) -> int:
+        """Returns how many trials have begun, here or elsewhere."""
+        waiting = optuna.trial.TrialState.WAITING
+        return sum(frozen.state != waiting for frozen in self._study.get_trials(deepcopy=False))
+
+    def ask(self) -> tuple[Trial, Any]:
+        """Returns the next trial."""
+        self._study.sampler = _sampler(self.sweep, len(self._study.get_trials(deepcopy=False)))
+        asked = self._study.ask()
+        asked.set_user_attr("owner", self._owner)
+        return self._suggest(asked)
+
+    def tell(self, trial: Trial, asked: Any) -> None:
+        """Records how a trial ended. What diverged counts as worst, so that the sampler keeps away from there."""
+        row = {name: value for name, value in trial.to_dict().items() if name != "number"}
+        asked.set_user_attr("row", json.dumps(row))
+        states, values = optuna.trial.TrialState, None
+        state = {"done": states.COMPLETE, "diverged": states.COMPLETE, "pruned": states.PRUNED}.get(trial.state)
+        if trial.state == "done":
+            values = [trial.result, trial.seconds]
+        elif trial.state == "diverged":
+            values = [math.inf if self.sweep.search.objective == "loss" else 0.0, math.inf]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            number = 2 if self.sweep.search.times else 1
+            self._study.tell(asked.number, values and values[:number], state or states.FAIL)
+
+    def _suggest(self, asked: Any) -> tuple[Trial, Any]:
+        values: dict[str, Any] = {}
+        for key, within in self.sweep.space.items():
+            if not self.sweep.is_searched(key, values):
+                continue
+            if within.choice:
+                coded = {encode(value): value for value in within.choice}
+                values[key] = coded[asked.suggest_categorical(key, list(coded))]
+            elif self.sweep.is_whole(key):
+                low, high = (round(end) for end in within.ends)
+                values[key] = asked.suggest_int(key, low, high, log=within.log)
+            else:
+                values[key] = asked.suggest_float(key, *within.ends, log=within.log)
+        return Trial(asked.number, values), asked
+
+
+class _Held:
+    """The journal's lock, for the library: the folder's own is held already, and goes with this process."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def _mend(path: Path) -> Path:
+    """Cuts off half a line at the end of a journal, which would spoil the next one, and returns its path."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+    return path
+
+
+def _sampler(sweep: Sweep, number: int) -> Any:
+    """Returns a sampler for one trial: what it draws depends on the sweep's seed and the trial's number alone."""
+    seed = seeds.key(sweep.search.seed, f"trial {number}") % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        match sweep.search.sampler:
+            case "grid" | "random":
+                return optuna.samplers.RandomSampler(seed)
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed)
+
+
+def _pruner(sweep: Sweep) -> Any:
+    match sweep.search.pruner:
+        case "none":
+            return optuna.pruners.NopPruner()
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=5)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner()
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(max_resource=sweep.recipe.train.epochs)

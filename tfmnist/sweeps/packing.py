@@ -1,0 +1,95 @@
+"""Which trainings can share one compiled graph, and who gets which. No TensorFlow."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from tfmnist.recipe import Recipe
+
+# what may differ between trainings of one pack: numbers that the graph takes as tensors, with a value a training
+_NUMBERS = {
+    "model": ("initializer", "init_scale", "dropout"),
+    "loss": ("label_smoothing", "l1", "l2"),
+    "optimizer": (
+        "learning_rate",
+        "momentum",
+        "rho",
+        "beta1",
+        "beta2",
+        "epsilon",
+        "weight_decay",
+        "clip_norm",
+    ),
+    "schedule": ("warmup", "factor", "every", "start", "peak", "end"),
+    "train": ("seed", "average"),
+}
+# of these, whether it is 0 decides what the graph computes
+_SWITCHES = (("model", "dropout"), ("train", "average"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a recipe and the folder it goes to, where it may have begun already."""
+
+    name: str
+    folder: str
+    recipe: dict[str, Any]
+    judged: bool = False
+    """Whether to read the test set at the end, export and report; else it stops when it is trained."""
+
+
+def pack_key(recipe: Recipe) -> str | None:
+    """Returns what is alike in recipes that can train together; None where a recipe trains by itself only.
+
+    Together train dense networks of the same shapes on the same data, which differ in numbers: learning rate and other
+    numbers of the optimizer, of the schedule and the loss, initial weights, dropout, seed.
+
+    Example:
+        >>> slow, fast = (Recipe().replace({"optimizer.learning_rate": rate}) for rate in (0.001, 0.01))
+        >>> pack_key(slow) == pack_key(fast) != pack_key(Recipe().replace({"model.hidden": [8]}))
+        True
+    """
+    alone = (
+        recipe.model.kind != "mlp"
+        or recipe.model.init_from
+        or recipe.model.freeze
+        or recipe.train.patience
+        or recipe.train.compile == "eager"
+    )
+    if alone:
+        return None
+    alike = recipe.model_dump(mode="json", exclude={"name", "about", "export"})
+    for section, key in _SWITCHES:
+        alike[section][f"has {key}"] = bool(alike[section][key])
+    for section, keys in _NUMBERS.items():
+        for key in keys:
+            del alike[section][key]
+    return json.dumps(alike)
+
+
+def packs(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Returns the jobs in groups that can train together; the others by themselves."""
+    found: list[list[Job]] = []
+    for key, alike in groupby(sorted(jobs, key=_order), key=lambda job: _order(job)[0]):
+        found.extend([list(alike)] if key else [[job] for job in alike])
+    return found
+
+
+def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
+    """Returns the jobs in as many shares as there are workers, or fewer; those that can train together stay together.
+
+    Example:
+        >>> [len(share) for share in shares([Job(str(n), "", Recipe().model_dump(mode="json")) for n in range(5)], 2)]
+        [3, 2]
+    """
+    rows = sorted(jobs, key=_order)
+    number = min(workers, len(rows))
+    cuts = [-(-len(rows) * place // number) for place in range(number + 1)]
+    return [rows[first:end] for first, end in zip(cuts, cuts[1:])]
+
+
+def _order(job: Job) -> tuple[str, int]:
+    recipe = Recipe.model_validate(job.recipe)
+    return pack_key(recipe) or "", recipe.train.seed
