@@ -372,6 +372,7 @@ def sweep(
     run_dir: str = "",
     workers: int = 0,
     threads: int = 1,
+    pack: Literal["auto"] | int = "auto",
     storage: str = "",
 ) -> None:
     """Searches recipes: trains many, and says which is best. The same command goes on with a sweep that was stopped.
@@ -381,25 +382,27 @@ def sweep(
         run_dir: Folder of the sweep and its trials; by default sweeps/<name of the file>.
         workers: Number of processes that train; 0 for one a processor, -1 to train in this one.
         threads: TensorFlow's threads in each.
+        pack: How many trials that differ only in numbers may train together in each, in one graph; auto, or 1 for none.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
     """
     from tfmnist.sweeps.space import Sweep
 
     asked = Sweep.load(sweep)
     from tfmnist.sweep_screen import SweepScreen
+    from tfmnist.sweeps.packing import choose_pack
     from tfmnist.sweeps.search import search_events
 
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    executor = _make_executor(workers, threads, folder)
+    executor = _make_executor(workers, threads, folder, choose_pack(pack, asked.recipe, asked.search))
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):
             screen.show(event)
 
 
-def _make_executor(workers: int, threads: int, folder: Path) -> Any:
+def _make_executor(workers: int, threads: int, folder: Path, pack: int) -> Any:
     from tfmnist.sweeps.executors import make_executor
 
-    executor = make_executor(workers, threads, folder)
+    executor = make_executor(workers, threads, folder, pack)
     if workers == -1:  # this process will train
         with _tensorflow_quietly():
             from tfmnist import runs  # noqa: F401
@@ -412,6 +415,7 @@ def study(
     run_dir: str = "",
     workers: int = 0,
     threads: int = 1,
+    pack: Literal["auto"] | int = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Trains one recipe with several seeds and says what it reaches: mean and standard deviation on the test set.
@@ -422,16 +426,19 @@ def study(
         run_dir: Folder of the study and its runs; by default studies/<recipe>. The same command goes on with it.
         workers: Number of processes that train; 0 for one a processor, -1 to train in this one.
         threads: TensorFlow's threads in each.
+        pack: How many seeds may train together in each, in one graph; auto, or 1 for none.
         as_json: Print JSON.
     """
     loaded = Recipe.load(recipe)
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}: expected 1 or more.")
     from tfmnist.sweep_screen import show_seed, show_study
+    from tfmnist.sweeps.packing import choose_pack
     from tfmnist.sweeps.study import StudyResult, study_events
 
     folder = make_folder_at(Path(run_dir or f"studies/{loaded.name}"))
-    with _stoppable() as stop, contextlib.closing(_make_executor(workers, threads, folder)) as executor:
+    executor = _make_executor(workers, threads, folder, choose_pack(pack, loaded))
+    with _stoppable() as stop, contextlib.closing(executor):
         for event in study_events(loaded, range(seeds), folder, executor, stop=stop):
             if isinstance(event, StudyResult):
                 print(json.dumps(event.to_dict()) if as_json else f"\n{show_study(event)}\n{event.path / 'study.json'}")

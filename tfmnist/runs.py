@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -156,13 +157,7 @@ def run_events(
     clock = Clock()
     recipe = _anchored(recipe)
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    trainer, recipe = _prepare(recipe, digits, clock, alone)
-    trainer.state.data_sha256 = digits.train.sha256
-    path = make_folder(recipe.name, run_dir)
-    with locked(path):
-        check_new_folder(path)
-        write_whole(path / "recipe.toml", recipe.to_toml())
-        under_way = _UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+    with begun(recipe, digits, run_dir, clock=clock, reporter=reporter, alone=alone) as under_way:
         yield from under_way.go_on(stop, profiled, judged)
 
 
@@ -187,30 +182,8 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    trainer, recipe = _prepare(recipe, digits, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
-    with locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
-        notes: list[str] = []
-        checkpoints = list_checkpoints(path / "checkpoints")
-        for checkpoint in reversed(checkpoints):
-            try:
-                restore_checkpoint(checkpoint, trainer)
-                break
-            except InputError as error:
-                if checkpoint == checkpoints[0]:
-                    raise
-                notes.append(f"passed over: {error}")
-        state = trainer.state
-        begun = state.epoch + bool(state.step)
-        if epochs is not None and begun > epochs:
-            raise InputError(f"{path}: has begun {begun} epochs, train.epochs {epochs} is fewer; ask for more.")
-        if state.data_sha256 not in ("", digits.train.sha256):
-            raise InputError(
-                f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
-            )
-        state.data_sha256 = digits.train.sha256
-        write_whole(path / "recipe.toml", recipe.to_toml())
-        under_way = _UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
-        yield from under_way.go_on(stop, profiled, judged, notes)
+    with begun_before(path, recipe, digits, epochs, clock=clock, reporter=reporter, alone=alone) as under_way:
+        yield from under_way.go_on(stop, profiled, judged)
 
 
 def export(
@@ -334,8 +307,67 @@ def _prepare(recipe: Recipe, digits: Digits, clock: Clock, alone: bool, begun: b
     return trainer, recipe
 
 
+@contextmanager
+def begun(
+    recipe: Recipe,
+    digits: Digits,
+    run_dir: str | Path | None,
+    *,
+    clock: "Clock | None" = None,
+    reporter: Reporter | None = None,
+    alone: bool = False,
+) -> Iterator["UnderWay"]:
+    """Gives a new run, ready to train; its folder is made, and locked while it is given."""
+    clock = clock or Clock()
+    trainer, recipe = _prepare(_anchored(recipe), digits, clock, alone)
+    trainer.state.data_sha256 = digits.train.sha256
+    path = make_folder(recipe.name, run_dir)
+    with locked(path):
+        check_new_folder(path)
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        yield UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+
+
+@contextmanager
+def begun_before(
+    path: Path,
+    recipe: Recipe,
+    digits: Digits,
+    epochs: int | None = None,
+    *,
+    clock: "Clock | None" = None,
+    reporter: Reporter | None = None,
+    alone: bool = False,
+) -> Iterator["UnderWay"]:
+    """Gives a run as it stood at its last checkpoint; its folder is locked while it is given."""
+    clock = clock or Clock()
+    trainer, recipe = _prepare(recipe, digits, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
+    with locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
+        notes: list[str] = []
+        checkpoints = list_checkpoints(path / "checkpoints")
+        for checkpoint in reversed(checkpoints):
+            try:
+                restore_checkpoint(checkpoint, trainer)
+                break
+            except InputError as error:
+                if checkpoint == checkpoints[0]:
+                    raise
+                notes.append(f"passed over: {error}")
+        state = trainer.state
+        done = state.epoch + bool(state.step)
+        if epochs is not None and done > epochs:
+            raise InputError(f"{path}: has begun {done} epochs, train.epochs {epochs} is fewer; ask for more.")
+        if state.data_sha256 not in ("", digits.train.sha256):
+            raise InputError(
+                f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
+            )
+        state.data_sha256 = digits.train.sha256
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        yield UnderWay(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
+
+
 @dataclass(frozen=True)
-class _UnderWay:
+class UnderWay:
     """A run whose folder is made and locked: the objects that it consists of, and who draws its report."""
 
     path: Path
@@ -344,10 +376,9 @@ class _UnderWay:
     trainer: Trainer
     clock: Clock
     reporter: Reporter
+    notes: tuple[str, ...] = ()
 
-    def go_on(
-        self, stop: threading.Event | None, profiled: bool, judged: bool, notes: Sequence[str] = ()
-    ) -> Iterator[Event]:
+    def go_on(self, stop: threading.Event | None, profiled: bool, judged: bool) -> Iterator[Event]:
         """Trains from where the trainer stands to the end, and yields the events of `run_events`."""
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
         if trainer.finished and (done := read_result(path)) and done["epochs"] == trainer.state.epoch:
@@ -356,7 +387,7 @@ class _UnderWay:
             yield Run(path, done)
             return
         choices = _choices(recipe, trainer, self.digits)
-        yield Started(path, recipe, self.digits, trainer.model, (*notes, *choices), trainer.state.epoch + 1)
+        yield Started(path, recipe, self.digits, trainer.model, (*self.notes, *choices), trainer.state.epoch + 1)
         clock.lap("compile")
         form = _form_of(self.digits.train)
         with ThreadPoolExecutor(1) as beside:
@@ -366,7 +397,7 @@ class _UnderWay:
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
-            _write_history(path, trainer)
+            self._write_history()
             if profiled:
                 wait([signatures] if signatures else [])  # nothing else shall compute while it is measured
                 found = profile(trainer)
@@ -376,31 +407,47 @@ class _UnderWay:
             yield from self._train(stop)
             clock.lap("train")
             if not judged:
-                yield self._trained()
+                yield self.trained()
                 return
             set_weights(trainer.model, trainer.final_weights())
             yield self._finish(form, signatures)
 
-    def _train(self, stop: threading.Event | None) -> Iterator[Event]:
-        path, trainer, text = self.path, self.trainer, self.recipe.to_toml()
-        try:
-            for event in trainer.run():
-                if isinstance(event, Epoch):
-                    save_checkpoint(path / "checkpoints", trainer, text)
-                    _write_history(path, trainer)
-                yield event
-                if stop is not None and stop.is_set() and not trainer.finished:
-                    save_checkpoint(path / "checkpoints", trainer, text)
-                    raise Interrupted(f"stopped and saved; go on with: tfmnist train --resume {path}")
-        except DivergedError as error:
-            kept = list_checkpoints(path / "checkpoints")
-            raise DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.") from None
+    def save(self) -> None:
+        """Writes a checkpoint, and the history as it stands."""
+        save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
+        self._write_history()
 
-    def _trained(self) -> Trained:
+    def interrupted(self) -> Interrupted:
+        """Saves, and returns what says so."""
+        self.save()
+        return Interrupted(f"stopped and saved; go on with: tfmnist train --resume {self.path}")
+
+    def diverged(self, error: DivergedError) -> DivergedError:
+        """Returns the error with what is left."""
+        kept = list_checkpoints(self.path / "checkpoints")
+        return DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.")
+
+    def trained(self) -> Trained:
+        """Returns what is known of a trained run before it is judged."""
         state = self.trainer.state
         epochs = state.history[state.best_epoch - 1 if self.recipe.train.patience else -1]
         seconds = sum(row["seconds"] for row in state.history)
         return Trained(self.path, state.epoch, epochs["validation_accuracy"], epochs["validation_loss"], seconds)
+
+    def _write_history(self) -> None:
+        lines = (json.dumps(row) + "\n" for row in self.trainer.state.history)
+        write_whole(self.path / "metrics.jsonl", "".join(lines))
+
+    def _train(self, stop: threading.Event | None) -> Iterator[Event]:
+        try:
+            for event in self.trainer.run():
+                if isinstance(event, Epoch):
+                    self.save()
+                yield event
+                if stop is not None and stop.is_set() and not self.trainer.finished:
+                    raise self.interrupted()
+        except DivergedError as error:
+            raise self.diverged(error) from None
 
     def _finish(self, form: Form, signatures: "Future[tf.Module] | None") -> Run:
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
@@ -519,10 +566,6 @@ def _choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[str]:
     if frozen := [layer.name for layer in trainer.model.layers if layer.frozen]:
         lines.append(f"frozen {', '.join(frozen)}")
     return lines
-
-
-def _write_history(path: Path, trainer: Trainer) -> None:
-    write_whole(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in trainer.state.history))
 
 
 def _versions() -> dict[str, str]:

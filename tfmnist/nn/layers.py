@@ -6,7 +6,7 @@ which is all that mixed precision takes. `output_shape` is the shape of one exam
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -156,11 +156,18 @@ class Dropout(Layer):
             return x
         if step is None:
             raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
-        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
-        # whole numbers, because XLA makes other floats of the same bits
-        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
-        kept = bits >= tf.constant(int(self.rate * 2**32), tf.uint32)
+        kept = self.bits(tf.shape(x), step) >= tf.constant(self.least_kept, tf.uint32)
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
+
+    @property
+    def least_kept(self) -> int:
+        """Where the bits are less, x is dropped."""
+        return int(self.rate * 2**32)
+
+    def bits(self, shape: Any, step: tf.Tensor) -> tf.Tensor:
+        """Returns what decides over each value: uint32 `shape`; whole numbers, XLA makes other floats of their bits."""
+        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
+        return tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
 
 
 class Pool(Layer):

@@ -20,7 +20,7 @@ Number = float | tf.Tensor
 
 
 def momentum_update(
-    g: tf.Tensor, u: tf.Tensor, learning_rate: Number, momentum: float, nesterov: bool
+    g: tf.Tensor, u: tf.Tensor, learning_rate: Number, momentum: Number, nesterov: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """u ← μ u + g;  Δ = -η u, or with Nesterov -η (g + μ u) (Sutskever et al. 2013). Returns Δ, u."""
     u = momentum * u + g
@@ -28,7 +28,7 @@ def momentum_update(
 
 
 def rmsprop_update(
-    g: tf.Tensor, s: tf.Tensor, learning_rate: Number, rho: float, epsilon: float
+    g: tf.Tensor, s: tf.Tensor, learning_rate: Number, rho: Number, epsilon: Number
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """s ← ρ s + (1 - ρ) g²;  Δ = -η g / sqrt(s + ε) (Tieleman and Hinton 2012, lecture 6.5). Returns Δ, s."""
     s = rho * s + (1.0 - rho) * g * g
@@ -41,9 +41,9 @@ def adam_update(
     v: tf.Tensor,
     t: tf.Tensor,
     learning_rate: Number,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
+    beta1: Number,
+    beta2: Number,
+    epsilon: Number,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Algorithm 1 of Kingma and Ba 2015. t: float32 scalar, 1 at the first step. Returns Δ, m, v.
 
@@ -57,16 +57,16 @@ def adam_update(
 
 
 def adam_scalars(
-    t: tf.Tensor, learning_rate: Number, beta1: float, beta2: float, epsilon: float
+    t: tf.Tensor, learning_rate: Number, beta1: Number, beta2: Number, epsilon: Number
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns η sqrt(1 - β2ᵗ) / (1 - β1ᵗ) and ε sqrt(1 - β2ᵗ)."""
     root = tf.sqrt(one_minus_power(beta2, t))
     return learning_rate * root / one_minus_power(beta1, t), epsilon * root
 
 
-def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
+def one_minus_power(base: Number, t: tf.Tensor) -> tf.Tensor:
     """1 - baseᵗ without cancellation where base is near 1, for base in [0, 1)."""
-    return -tf.math.expm1(t * tf.math.log(tf.constant(base, tf.float32)))
+    return -tf.math.expm1(t * tf.math.log(tf.convert_to_tensor(base, tf.float32)))
 
 
 def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
@@ -293,9 +293,10 @@ class AdamW(Adam):
         if not weight_decay >= 0:
             raise InputError(f"weight_decay must not be negative, got {weight_decay}.")
         self.weight_decay = weight_decay
+        self.decaying = {p.ref() for p in self.parameters if p.shape.rank >= 2}
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        if p.shape.rank >= 2:
+        if p.ref() in self.decaying:
             p.assign_sub(learning_rate * self.weight_decay * p)
         super()._update(p, g, slots, learning_rate, t)
 

@@ -186,6 +186,8 @@ class InProcess:
         report = next(self._reports)
         if report.kind != "epoch":
             del self._stops[report.name]
+        if not self._stops:
+            self._finish()
         yield report
 
     def stop(self, name: str) -> None:
@@ -195,7 +197,10 @@ class InProcess:
     def close(self) -> None:
         for stop in self._stops.values():
             stop.set()
-        for _ in self._reports:
+        self._finish()
+
+    def _finish(self) -> None:
+        for _ in self._reports:  # what it holds, a folder's lock say, is let go at its end
             pass
         self._stops = {}
 

@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfmnist import seeds
 from tfmnist.errors import InputError
@@ -31,6 +31,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep = sweep
         self._owner = f"{platform.node()}:{folder.resolve()}"
+        best: Literal["minimize", "maximize"] = "minimize" if sweep.search.objective == "loss" else "maximize"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if storage:
@@ -42,8 +43,7 @@ class Study:
                 self._study = optuna.create_study(
                     study_name=sweep.name,
                     storage=place,
-                    directions=["minimize" if sweep.search.objective == "loss" else "maximize"]
-                    + ["minimize"] * sweep.search.times,
+                    directions=[best, "minimize"] if sweep.search.times else [best],
                     pruner=_pruner(sweep),
                     load_if_exists=True,
                 )

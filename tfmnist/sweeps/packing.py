@@ -1,12 +1,18 @@
 """Which trainings can share one compiled graph, and who gets which. No TensorFlow."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
+from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
+from tfmnist.sweeps.space import Search
+
+_PACK = 16
+_MOST_UNITS = 128  # hidden units of a network for which packing pays
 
 # what may differ between trainings of one pack: numbers that the graph takes as tensors, with a value a training
 _NUMBERS = {
@@ -69,12 +75,40 @@ def pack_key(recipe: Recipe) -> str | None:
     return json.dumps(alike)
 
 
+def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | None = None) -> int:
+    """Returns how many trainings may share a graph.
+
+    Args:
+        asked: a number, or `auto`: 16 where it pays, else 1.
+        recipe: what the trainings are like.
+        search: how they are searched; None for the seeds of one recipe.
+
+    Raises:
+        InputError: less than 1, or packed trials whose time is to be compared.
+
+    Example:
+        >>> choose_pack("auto", Recipe()), choose_pack("auto", Recipe().replace({"model.hidden": [30]}))
+        (1, 16)
+    """
+    if asked == "auto":
+        if search and (search.times or search.pruner != "none" or search.sampler in ("tpe", "cmaes")):
+            return 1  # what is compared by time trains alone; the others learn from trials that have ended
+        small = sum(recipe.model.hidden) <= _MOST_UNITS and pack_key(recipe) is not None
+        return _PACK if small else 1
+    if asked < 1:
+        raise InputError(f"pack is {asked}: expected 1 or more, or auto.")
+    if asked > 1 and search and search.times:
+        raise InputError(f"pack is {asked}: trials whose time is compared train alone; leave it out.")
+    return asked
+
+
 def packs(jobs: Sequence[Job]) -> list[list[Job]]:
     """Returns the jobs in groups that can train together; the others by themselves."""
-    found: list[list[Job]] = []
-    for key, alike in groupby(sorted(jobs, key=_order), key=lambda job: _order(job)[0]):
-        found.extend([list(alike)] if key else [[job] for job in alike])
-    return found
+    alike: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in sorted(jobs, key=_order):
+        alike[_order(job)[0]].append(job)
+    alone = alike.pop("", [])
+    return [*alike.values(), *([job] for job in alone)]
 
 
 def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
@@ -87,7 +121,7 @@ def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
     rows = sorted(jobs, key=_order)
     number = min(workers, len(rows))
     cuts = [-(-len(rows) * place // number) for place in range(number + 1)]
-    return [rows[first:end] for first, end in zip(cuts, cuts[1:])]
+    return [rows[first:end] for first, end in pairwise(cuts)]
 
 
 def _order(job: Job) -> tuple[str, int]:

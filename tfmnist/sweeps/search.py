@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from threading import Event as Flag
-from typing import Any
+from typing import Any, Literal
 
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.run_folder import locked, make_folder_at
-from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Job, Report, make_executor
+from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report, make_executor
 from tfmnist.sweeps.library import Study
+from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult, study_events
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, read_curve, run_names, tidy, write_table
@@ -121,6 +122,7 @@ def sweep(
     *,
     workers: int = 0,
     threads: int = 1,
+    pack: Literal["auto"] | int = "auto",
     storage: str = "",
 ) -> SweepResult:
     """Runs a sweep, or goes on with one, and returns its table.
@@ -130,6 +132,7 @@ def sweep(
         run_dir: its folder; by default `sweeps/<name of the file>`.
         workers: number of processes that train; 0 for one a processor, -1 to train in this one.
         threads: TensorFlow's threads in each.
+        pack: how many trials that differ only in numbers may train together in each; 1 for none.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
 
     Raises:
@@ -154,8 +157,9 @@ def sweep(
         ['done', 'done']
     """
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
+    packed = choose_pack(pack, asked.recipe, asked.search)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    with closing(make_executor(workers, threads, folder)) as executor:
+    with closing(make_executor(workers, threads, folder, packed)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)
     assert isinstance(last, SweepResult)
     return last

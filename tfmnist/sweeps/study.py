@@ -10,7 +10,8 @@ from threading import Event as Flag
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Job
+from tfmnist.sweeps.executors import TRIES, WAIT, Executor
+from tfmnist.sweeps.packing import Job
 
 
 @dataclass(frozen=True)

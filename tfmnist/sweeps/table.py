@@ -30,7 +30,7 @@ class Trial:
     """Of training, all seeds."""
     epochs: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
-    """Of the first seed, after each epoch: `epoch`, `validation_accuracy`, `validation_loss`, `seconds` of that epoch."""
+    """Of the first seed, a row an epoch: `epoch`, `validation_accuracy`, `validation_loss`, `seconds` of that epoch."""
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +68,8 @@ def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
     """Returns the trials, the best first, the earlier of equals; those without a result come last.
 
     Example:
-        >>> [trial.number for trial in ranked(Search(), [Trial(0, {}), Trial(1, {}, result=0.9), Trial(2, {}, result=1)])]
+        >>> trials = [Trial(0, {}), Trial(1, {}, result=0.9), Trial(2, {}, result=1.0)]
+        >>> [trial.number for trial in ranked(Search(), trials)]
         [2, 1, 0]
     """
     sign = 1 if search.objective == "loss" else -1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,14 @@ from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import evaluate
 from tfmnist.training.step import Averages, CompileMode, make_steps, train_step
+
+
+class Weights(Protocol):
+    """What owns variables: a network, several as one, averages."""
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Returns them by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Trainer:
         check_fit(model, train, validation, settings)
         self.model, self.optimizer, self.settings = model, optimizer, settings
         self.train, self.validation = train, validation if validation is not None and len(validation) else None
-        self.loss, self.augment = loss, augment
+        self.loss, self.augment, self.clip_norm = loss, augment, clip_norm
         self.mode: CompileMode = choose_mode(settings.compile, model)
         optimizer.fused = self.mode != "xla"
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
@@ -151,7 +159,7 @@ class Trainer:
                 x.numpy() for x in self.do_steps(block.images, block.labels, block.end - block.first)
             )
             if not math.isfinite(last):
-                raise self._diverged(f"the loss is {last}", block.first + int(done))
+                raise self.diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
             state.step = block.end
             state.loss += float(total)
@@ -168,18 +176,22 @@ class Trainer:
                     seen / state.seconds,
                 )
             else:
-                yield self._close_epoch()
+                yield self.close_epoch(*self._validate())
                 if self.finished:
                     return
             began = time.perf_counter()
 
-    def _close_epoch(self) -> Epoch:
+    def close_epoch(self, loss: float | None, accuracy: float | None) -> Epoch:
+        """Ends the epoch whose steps are done, with its validation results, and returns its numbers.
+
+        Raises:
+            DivergedError: a weight or the validation loss is not finite.
+        """
         state, plan = self.state, self.plan
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
-            raise self._diverged("a weight is not finite", plan.steps)
-        loss, accuracy = self._validate()
+            raise self.diverged("a weight is not finite", plan.steps)
         if loss is not None and not math.isfinite(loss):
-            raise self._diverged(f"the validation loss is {loss}", plan.steps)
+            raise self.diverged(f"the validation loss is {loss}", plan.steps)
         learning_rate = self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0))
         epoch = Epoch(
             epoch=state.epoch + 1,
@@ -232,7 +244,8 @@ class Trainer:
         finally:
             set_weights(self.model, kept)
 
-    def _diverged(self, what: str, step: int) -> DivergedError:
+    def diverged(self, what: str, step: int) -> DivergedError:
+        """Returns the error that says where training stood when something was no longer finite, and likely causes."""
         learning_rate = float(self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0)))
         naive = self.loss.kind == "naive_cross_entropy"
         return DivergedError(
@@ -329,12 +342,12 @@ def check_fit(model: Network, train: Split, validation: Split | None, settings: 
         )
 
 
-def weights_of(owner: Network | Averages) -> dict[str, np.ndarray]:
+def weights_of(owner: Weights) -> dict[str, np.ndarray]:
     """Returns a copy of the weights by name."""
     return {name: np.array(variable.numpy()) for name, variable in owner.named_variables().items()}
 
 
-def set_weights(model: Network, weights: dict[str, np.ndarray]) -> None:
+def set_weights(model: Weights, weights: dict[str, np.ndarray]) -> None:
     """Gives a network other weights; names and shapes must be its own."""
     for name, variable in model.named_variables().items():
         variable.assign(weights[name])

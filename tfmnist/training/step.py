@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfmnist.nn.losses import LOSSES, penalty
 from tfmnist.nn.models import Network, to_unit
 from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
+from tfmnist.nn.packed import PackedNetwork
 from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
@@ -21,7 +22,7 @@ class Averages(tf.Module):
     normalisation are averaged along: those of the last weights would not fit the averaged ones.
     """
 
-    def __init__(self, model: Network, decay: float):
+    def __init__(self, model: Network | PackedNetwork, decay: float | tf.Tensor):
         super().__init__()
         self.decay = decay
         self.source = list(model.named_variables().items())
