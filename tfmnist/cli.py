@@ -20,7 +20,7 @@ import tyro
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.options import DEFAULT_RECIPE, as_in_toml, parse_train, recipe_of
 from tfmnist.recipe import Data, Recipe, shipped_recipes
-from tfmnist.run_folder import make_folder_at
+from tfmnist.run_folder import is_trained, make_folder_at
 
 ModelPath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_MODEL")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
@@ -190,6 +190,15 @@ def _stoppable() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _judge(path: str) -> None:
+    """Finishes a run that a sweep has trained: only one that is asked for reads the test set, and is exported."""
+    if is_trained(Path(path)):
+        print(f"{path}: trained in a sweep; judging it on the test set and exporting it", file=sys.stderr)
+        with _tensorflow_quietly():
+            from tfmnist.runs import resume
+        resume(path)
+
+
 def evaluate(
     model: ModelPath,
     data: str = "",
@@ -207,6 +216,7 @@ def evaluate(
     from tfmnist.artifacts.folders import find_version, read_card
     from tfmnist.data.sources import check_source, load_labelled
 
+    _judge(model)
     version = find_version(model)
     card = read_card(version)
     if "recipe" not in card and not data:
@@ -267,7 +277,9 @@ def predict(
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
     if show and (len(images) > 1 or not show.lower().endswith(".png")):
         raise InputError(f"--show {show}: expected one .png file, for one picture; {len(images)} are given.")
-    version, contents = find_version(model), [read_bytes(path) for path in images]
+    contents = [read_bytes(path) for path in images]
+    _judge(model)
+    version = find_version(model)
     with _tensorflow_quietly():
         from tfmnist.artifacts.saved_model import Exported
         from tfmnist.reading import read_pictures
@@ -305,6 +317,7 @@ def export(
         format: What to write.
     """
     Recipe.load_run(run)
+    _judge(run)
     with _tensorflow_quietly():
         from tfmnist.runs import export as write
 
@@ -319,6 +332,7 @@ def report(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN"
     """
     from tfmnist.reports import write_report
 
+    _judge(run)
     print(write_report(Path(run)))
 
 

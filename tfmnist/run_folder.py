@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmnist.errors import BusyError, InputError
+from tfmnist.recipe import Recipe
 
 
 def make_folder(name: str, run_dir: str | Path | None) -> Path:
@@ -62,6 +64,23 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def is_trained(path: Path) -> bool:
+    """Whether this is a run whose training is over and which is not judged yet, as a sweep leaves its trials."""
+    import numpy as np  # not for the help of a command
+
+    checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))
+    if not checkpoints or (path / "result.json").exists() or not (path / "recipe.toml").is_file():
+        return False
+    settings = Recipe.load_run(path).train
+    try:
+        with np.load(checkpoints[-1], allow_pickle=False) as arrays:
+            state = json.loads(str(arrays["state"]))
+        waited = state["epoch"] - state["best_epoch"]
+        return state["epoch"] >= settings.epochs or bool(settings.patience and waited >= settings.patience)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False  # going on with the run says what is wrong with it
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
