@@ -21,6 +21,7 @@ FLOORS = {
     "nn": 3,
     "artifacts": 4,
     "training": 4,
+    "packed_runs": 5,
     "plots": 5,
     "report_process": 5,
     "reports": 5,
@@ -37,6 +38,7 @@ FLOORS = {
 ALLOWED = {
     ("files", "errors"),
     ("recipe", "errors"),
+    ("packed_runs", "runs"),
     ("report_process", "plots"),
     ("report_process", "reports"),
     ("reports", "plots"),
@@ -57,8 +59,10 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.reports",
     "tfmnist.sweep_screen",
     "tfmnist.sweeps.executors",
+    "tfmnist.sweeps.packing",
     "tfmnist.sweeps.search",
     "tfmnist.sweeps.space",
+    "tfmnist.sweeps.table",
     "tfmnist.training.compiled_code",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}

@@ -83,8 +83,9 @@ class Pack:
                 for place, lane in list(self.lanes.items()):
                     state = lane.state
                     if not math.isfinite(last[place]):
-                        lane.optimizer.step.assign(self.optimizer.step)
-                        error = lane.diverged(f"the loss is {last[place]}", block.first + int(done[place]))
+                        step = block.first + int(done[place])
+                        lane.optimizer.step.assign(self.optimizer.step - block.end + step)
+                        error = lane.diverged(f"the loss is {last[place]}", step)
                         found.append((place, error))
                         del self.lanes[place]
                         continue
