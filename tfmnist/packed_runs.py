@@ -16,7 +16,9 @@ from tfmnist.training.pack import Pack
 Outcome = Epoch | Trained | Interrupted | DivergedError | InputError | OSError
 
 
-def pack_events(runs: Sequence[tuple[Path, Recipe, threading.Event]]) -> Iterator[tuple[int, Outcome]]:
+def pack_events(
+    runs: Sequence[tuple[Path, Recipe, threading.Event]], least: int = 1, mixed: bool = True
+) -> Iterator[tuple[int, Outcome]]:
     """Trains runs together up to where the test set would be read; yields what happens to each, by its place.
 
     `resume_events` finishes a run, alone. Runs that stopped at different steps go on together only with those that
@@ -25,6 +27,7 @@ def pack_events(runs: Sequence[tuple[Path, Recipe, threading.Event]]) -> Iterato
     Args:
         runs: folder, recipe, and what ends the run after the block under way, saved. A folder that is there is gone on
             with. The recipes differ in numbers only, as `tfmnist.sweeps.packing.pack_key` has it.
+        least, mixed: as for `Pack`; without `mixed`, seeds are equal.
 
     Raises:
         BusyError: another process is writing in one of the folders; nothing was yielded.
@@ -48,7 +51,8 @@ def pack_events(runs: Sequence[tuple[Path, Recipe, threading.Event]]) -> Iterato
             else:
                 standing[run.trainer.state.epoch, run.trainer.state.step][place] = run
         for alike in standing.values():
-            yield from _train(alike, {place: runs[place][2] for place in alike})
+            pack = Pack([run.trainer for run in alike.values()], least, mixed)
+            yield from _train(pack, alike, {place: runs[place][2] for place in alike})
 
 
 def _open(path: Path, recipe: Recipe, loaded: dict[tuple[str, int], Digits]) -> AbstractContextManager[UnderWay]:
@@ -60,9 +64,8 @@ def _open(path: Path, recipe: Recipe, loaded: dict[tuple[str, int], Digits]) -> 
     return begun_before(path, recipe, loaded[key]) if there else begun(recipe, loaded[key], path)
 
 
-def _train(runs: dict[int, UnderWay], stops: dict[int, threading.Event]) -> Iterator[tuple[int, Outcome]]:
+def _train(pack: Pack, runs: dict[int, UnderWay], stops: dict[int, threading.Event]) -> Iterator[tuple[int, Outcome]]:
     places = list(runs)
-    pack = Pack([run.trainer for run in runs.values()])
     for events in pack.run():
         for lane, event in events:
             place = places[lane]

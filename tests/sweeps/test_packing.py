@@ -48,7 +48,7 @@ def test_some_train_alone(keys: dict[str, Any]) -> None:
 def test_jobs_are_grouped() -> None:
     alike = [job(str(n), optimizer__learning_rate=n) for n in (1, 2)]
     others = [job("small", model__hidden=[8]), job("early", train__patience=1), job("early too", train__patience=1)]
-    found = [[member.name for member in pack] for pack in packs([others[0], alike[0], *others[1:], alike[1]])]
+    found = [[member.name for member in pack] for pack in packs([others[0], alike[0], *others[1:], alike[1]], 16)]
     assert sorted(found) == [["1", "2"], ["early"], ["early too"], ["small"]]
     assert [len(share) for share in shares([*alike, *others], 2)] == [3, 2]
     assert [len(share) for share in shares(alike, 8)] == [1, 1]

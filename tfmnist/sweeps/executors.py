@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, Protocol
 from tfmnist.errors import BusyError, DivergedError, InputError, Interrupted
 from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.packing import Job, packs, shares
+from tfmnist.sweeps.packing import Job, is_packed, least_lanes, packs, shares
 
 TRIES = 2  # of a job whose worker process ends, for those who submit jobs
 WAIT = 0.5  # seconds for which they wait for reports, between two looks at whether to stop
@@ -65,7 +65,7 @@ class Executor(Protocol):
         ...
 
 
-def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> Iterator[Report]:
+def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int) -> Iterator[Report]:
     """Trains jobs in this process, those together that can be, and yields their reports.
 
     The last report of each job is of another kind than `epoch`.
@@ -73,17 +73,18 @@ def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> Ite
     Args:
         jobs: in any order.
         stops: for the name of each, what ends it after the steps under way, saved.
+        pack: how many at most train together.
     """
-    for pack in packs(jobs):
-        if all(stops[job.name].is_set() for job in pack):
-            yield from (Report(job.name, "stopped", {}) for job in pack)
-        elif len(pack) > 1:
-            yield from _train_pack(pack, stops)
+    for together in packs(jobs, pack):
+        if all(stops[job.name].is_set() for job in together):
+            yield from (Report(job.name, "stopped", {}) for job in together)
+        elif is_packed(together[0], pack):
+            yield from _train_pack(together, stops, least_lanes(pack))
         else:
-            yield from _train_job(pack[0], stops[pack[0].name])
+            yield from _train_job(together[0], stops[together[0].name])
 
 
-def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> Iterator[Report]:
+def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event], least: int) -> Iterator[Report]:
     from tfmnist.packed_runs import pack_events
     from tfmnist.runs import Trained
     from tfmnist.training.loop import Epoch
@@ -91,7 +92,7 @@ def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event]) -> It
     lanes = [(Path(job.folder), Recipe.model_validate(job.recipe), stops[job.name]) for job in jobs]
     for job in jobs:
         _clear(Path(job.folder))
-    for lane, event in _patiently(lambda: pack_events(lanes), stops[jobs[0].name]):
+    for lane, event in _patiently(lambda: pack_events(lanes, least, jobs[0].mixed), stops[jobs[0].name]):
         job = jobs[lane]
         if isinstance(event, Epoch):
             yield Report(job.name, "epoch", asdict(event))
@@ -177,7 +178,7 @@ class InProcess:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._stops = {job.name: threading.Event() for job in jobs}
-        self._reports = train_jobs(jobs, dict(self._stops))
+        self._reports = train_jobs(jobs, dict(self._stops), self._pack)
 
     def reports(self, seconds: float) -> Iterator[Report]:
         if not self._stops:
@@ -229,7 +230,7 @@ class LocalWorkers:
         idle += [None] * (self.workers - len(self._alive))
         for worker, share in zip(idle, shares(jobs, len(idle))):
             if worker is None:
-                worker = _Worker(self._threads, self._log, self._reports)
+                worker = _Worker((self._threads, self._pack), self._log, self._reports)
                 self._alive.append(worker)
             worker.jobs = {job.name for job in share}
             worker.say({"jobs": [asdict(job) for job in share]})
@@ -266,11 +267,13 @@ class LocalWorkers:
 class _Worker:
     """A worker process, seen from here."""
 
-    def __init__(self, threads: int, log: Path, reports: "queue.Queue[tuple[_Worker, str | None]]") -> None:
+    def __init__(
+        self, settings: tuple[int, int], log: Path, reports: "queue.Queue[tuple[_Worker, str | None]]"
+    ) -> None:
         self.jobs: set[str] = set()  # that it has not ended yet, by name
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfmnist.sweeps.worker", str(threads)],
+                [sys.executable, "-m", "tfmnist.sweeps.worker", *map(str, settings)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

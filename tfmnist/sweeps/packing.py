@@ -44,6 +44,8 @@ class Job:
     recipe: dict[str, Any]
     judged: bool = False
     """Whether to read the test set at the end, export and report; else it stops when it is trained."""
+    mixed: bool = False
+    """Whether it may train together with other seeds, where others would be alone in that."""
 
 
 def pack_key(recipe: Recipe) -> str | None:
@@ -102,13 +104,24 @@ def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | N
     return asked
 
 
-def packs(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Returns the jobs in groups that can train together; the others by themselves."""
+def packs(jobs: Sequence[Job], pack: int) -> list[list[Job]]:
+    """Returns the jobs in packs that train together, of at most so many; each by itself that cannot, or for 1."""
     alike: defaultdict[str, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=_order):
-        alike[_order(job)[0]].append(job)
+        alike[_order(job) if pack > 1 else ""].append(job)
     alone = alike.pop("", [])
-    return [*alike.values(), *([job] for job in alone)]
+    cut = [group[first : first + pack] for group in alike.values() for first in range(0, len(group), pack)]
+    return [*cut, *([job] for job in alone)]
+
+
+def is_packed(job: Job, pack: int) -> bool:
+    """Whether a job trains in a pack, be it the only one there: so its numbers do not depend on the others."""
+    return pack > 1 and bool(_order(job))
+
+
+def least_lanes(pack: int) -> int:
+    """Returns how many networks a pack has at least: from about this number on, numbers do not depend on it."""
+    return min(pack, 8)
 
 
 def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
@@ -124,6 +137,7 @@ def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
     return [rows[first:end] for first, end in pairwise(cuts)]
 
 
-def _order(job: Job) -> tuple[str, int]:
+def _order(job: Job) -> str:
     recipe = Recipe.model_validate(job.recipe)
-    return pack_key(recipe) or "", recipe.train.seed
+    key = pack_key(recipe)
+    return f"{key} {'mixed' if job.mixed else recipe.train.seed}" if key else ""

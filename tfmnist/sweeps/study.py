@@ -106,7 +106,7 @@ def study_events(
 def _job(recipe: Recipe, seed: int, folder: Path) -> Job:
     path = folder / f"seed-{seed}"
     own = recipe.replace({"train.seed": seed})
-    return Job(f"{folder.name}/seed-{seed}", str(path), own.model_dump(mode="json"), judged=True)
+    return Job(f"{folder.name}/seed-{seed}", str(path), own.model_dump(mode="json"), judged=True, mixed=True)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

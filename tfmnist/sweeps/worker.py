@@ -1,4 +1,4 @@
-"""A worker process of a sweep: `python -m tfmnist.sweeps.worker THREADS`.
+"""A worker process of a sweep: `python -m tfmnist.sweeps.worker THREADS PACK`.
 
 Orders come as lines of JSON on standard input, `{"jobs": [...]}` and `{"stop": name}`; reports go out as lines of JSON.
 When the input ends, the sweep has ended or wants to: the training under way is saved, and the process ends.
@@ -55,7 +55,7 @@ def main() -> None:
         if closing.is_set():
             break
         jobs, stops = [Job(**job) for job in order[0]], order[1]
-        for report in train_jobs(jobs, stops):
+        for report in train_jobs(jobs, stops, int(sys.argv[2])):
             try:
                 print(json.dumps(asdict(report)), file=out, flush=True)
             except BrokenPipeError:  # the sweep was killed: save, and end

@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfmnist.data.pipeline import Block, make_plan, stream_blocks
-from tfmnist.data.sources import Split
 from tfmnist.errors import DivergedError
 from tfmnist.nn.losses import LOSSES
 from tfmnist.nn.models import to_unit
@@ -30,31 +29,38 @@ _VALIDATION_BATCH = 1000
 class Pack:
     """Trainers that are alike but for numbers, trained together.
 
+    What comes out of a lane does not depend on which others are there, nor on its place: each number of a product is
+    summed in the same order. But it depends on the size of the products, for small ones.
+
     Args:
         lanes: trainers of `tfmnist.MLP`s, which stand at the same epoch and step; what their sections of the recipe
             may differ in is what `tfmnist.sweeps.packing.pack_key` says.
+        least: with fewer lanes, the last one is repeated until there are so many, and nothing is heard of the repeats.
+        mixed: whether each network gets batches of its own, as it must where seeds differ.
 
     Attributes:
         lanes: those that still train, by their places; taking one out leaves the others as they are.
     """
 
-    def __init__(self, lanes: Sequence[Trainer]):
-        first = lanes[0]
+    def __init__(self, lanes: Sequence[Trainer], least: int = 1, mixed: bool = True):
+        first, number = lanes[0], max(len(lanes), least)
         assert all(lane.state.epoch == first.state.epoch and lane.state.step == first.state.step for lane in lanes)
         self.lanes = dict(enumerate(lanes))
-        self._first, self._all = first, list(lanes)
-        self.model = PackedNetwork([lane.model for lane in lanes])
+        self._first, self._mixed = first, mixed
+        self._all = [*lanes, *[lanes[-1]] * (number - len(lanes))]
+        self.model = PackedNetwork([lane.model for lane in self._all])
         self.optimizer = self._pack_optimizer()
         self.averages = None
         if first.averages is not None:
-            self.averages = Averages(self.model, _column([lane.settings.average for lane in lanes]))
+            self.averages = Averages(self.model, _column([lane.settings.average for lane in self._all]))
         for name, variable in self._variables().items():
             if name != "optimizer/step":
-                own = [lane.named_variables()[name].numpy() for lane in lanes]
+                own = [lane.named_variables()[name].numpy() for lane in self._all]
                 variable.assign(pack(name, own))
         self.optimizer.step.assign(first.optimizer.step)
-        seeds = [lane.settings.seed for lane in lanes]
+        seeds = [lane.settings.seed for lane in self._all]
         self._seeds = sorted(set(seeds))
+        assert mixed or len(self._seeds) == 1
         self._stream_of = [self._seeds.index(seed) for seed in seeds]
         images = max(1_000, 10_000 // len(self._seeds))
         settings = first.settings
@@ -149,7 +155,7 @@ class Pack:
         return packed
 
     def _stream(self, epochs: range, skip: int) -> Generator[tuple[tf.Tensor, tf.Tensor, Block]]:
-        """Yields images, labels and cut of each block; with several seeds, those of each seed along a first axis."""
+        """Yields images, labels and cut of each block; where mixed, those of each seed along the second axis."""
         by_seed = {lane.settings.seed: lane for lane in self._all}
         streams = [
             stream_blocks(
@@ -160,10 +166,10 @@ class Pack:
         try:
             for blocks in zip(*streams, strict=True):
                 images, labels = [block.images for block in blocks], [block.labels for block in blocks]
-                if len(blocks) == 1:
-                    yield images[0], labels[0], blocks[0]
-                else:
+                if self._mixed:
                     yield tf.stack(images, 1), tf.stack(labels, 1), blocks[0]
+                else:
+                    yield images[0], labels[0], blocks[0]
         finally:
             for stream in streams:
                 stream.close()  # type: ignore[reportAttributeAccessIssue]
@@ -223,7 +229,7 @@ class Pack:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns logits `[lanes, batch, classes]` and labels `[lanes, batch]`, from one batch or one a seed."""
         precision = tf.as_dtype(self._first.settings.precision) if training else tf.float32
-        if len(self._seeds) == 1:
+        if not self._mixed:
             labels = tf.broadcast_to(labels, [len(self._all), tf.shape(labels)[0]])
         elif self._stream_of != list(range(len(self._seeds))):
             images, labels = tf.gather(images, self._stream_of), tf.gather(labels, self._stream_of)
@@ -254,7 +260,10 @@ class Pack:
         count, total, correct = len(splits[0]), np.zeros(len(self._all)), np.zeros(len(self._all), np.int64)
         with self._averaged():
             for start in range(0, count, _VALIDATION_BATCH):
-                loss, right = self._measure(*_batches(splits, start, min(start + _VALIDATION_BATCH, count)))
+                rows = np.arange(start, min(start + _VALIDATION_BATCH, count))
+                taken = [split.take(rows) for split in splits]
+                images, labels = (np.stack(parts) if self._mixed else parts[0] for parts in zip(*taken))
+                loss, right = self._measure(tf.constant(images), tf.constant(labels))
                 total += loss.numpy()
                 correct += right.numpy()
         return [(float(loss) / count, int(right) / count) for loss, right in zip(total, correct)]
@@ -276,14 +285,6 @@ class Pack:
             yield
         finally:
             set_weights(self.model, kept)
-
-
-def _batches(splits: Sequence[Split], start: int, end: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns images and labels of these rows: of the one split, or of each, along a first axis."""
-    taken = [split.take(np.arange(start, end)) for split in splits]
-    if len(taken) == 1:
-        return tf.constant(taken[0][0]), tf.constant(taken[0][1])
-    return tf.constant(np.stack([images for images, _ in taken])), tf.constant(np.stack([rows for _, rows in taken]))
 
 
 def _clip(gradients: Sequence[tf.Tensor], limits: Sequence[float]) -> list[tf.Tensor]:
