@@ -258,14 +258,16 @@ def _draw(
         yield embed(figure, folder / f"{name}.png", *_FIGURES[name], below=table)
 
 
-def embed(figure: "Figure", path: Path, heading: str, alt: str, caption: str, below: str = "") -> str:
-    """Writes a figure as PNG, and returns it as a section of a page: plain texts, and HTML for what comes below."""
+def embed(
+    figure: "Figure", path: Path, heading: str, alt: str, caption: str, *, above: str = "", below: str = ""
+) -> str:
+    """Writes a figure as PNG, and returns it as a section of a page: plain texts, and HTML above and below it."""
     plots.save(figure, path)
     width, height = (round(float(size) * 100) for size in figure.get_size_inches())
     source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
     image = f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
     framed = f'<figure><div class="card">{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
-    return f"<section><h2>{escape(heading)}</h2>{framed}{below}</section>"
+    return f"<section><h2>{escape(heading)}</h2>{above}{framed}{below}</section>"
 
 
 def write_page(path: Path, title: str, body: str) -> Path:
