@@ -1,6 +1,7 @@
 """The report of a sweep: tables of all kinds give a page and figures that say the right thing, or one line."""
 
 import json
+import math
 import random
 import re
 import subprocess
@@ -17,6 +18,7 @@ from tfmnist import plots
 from tfmnist.errors import InputError
 from tfmnist.plots.sweeps import Key, Scale, Trials
 from tfmnist.recipe import Recipe
+from tfmnist.sweeps import report
 from tfmnist.sweeps.report import compare, write_sweep_report
 from tfmnist.sweeps.space import Range, Search, Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult
@@ -167,8 +169,6 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
 
 def test_one_trial_of_a_sweep_under_way(tmp_path: Path) -> None:
     folder = make(tmp_path, drawn(1), total=40)
-    first = write_sweep_report(folder).read_bytes()
-    assert write_sweep_report(folder).read_bytes() == first
     (folder / "best.toml").unlink()
     page = Page(write_sweep_report(folder))
     assert figures(folder) == {"history", "parallel_coordinates", "slices", "learning_curves"}
@@ -179,7 +179,9 @@ def test_one_trial_of_a_sweep_under_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("states", [("pruned", "diverged"), ("failed", "diverged")])
 def test_no_trial_done(states: tuple[str, ...], tmp_path: Path) -> None:
-    page = Page(write_sweep_report(make(tmp_path, drawn(4, states))))
+    first = write_sweep_report(make(tmp_path, drawn(4, states))).read_bytes()
+    assert states[0] == "pruned" or write_sweep_report(tmp_path).read_bytes() == first
+    page = Page(tmp_path / "report.html")
     assert "<h1>no result</h1>" in page.text and "No trial was trained to its end" in page.text
     assert "parallel_coordinates" not in figures(tmp_path) and {"history", "slices"} <= figures(tmp_path)
     assert "Best recipe" not in page.text
@@ -187,7 +189,10 @@ def test_no_trial_done(states: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_the_smallest_loss_is_best(tmp_path: Path) -> None:
     trials = drawn(12, ("done", "done", "pruned"))
-    page = Page(write_sweep_report(make(tmp_path, trials, objective="loss", seeds=(0, 1), minutes=5, total=20)))
+    confirmed = (study("best", 0.98), study("unswept", 0.97))
+    search: dict[str, Any] = {"objective": "loss", "seeds": (0, 1), "minutes": 5, "total": 20}
+    page = Page(write_sweep_report(make(tmp_path, trials, confirmed=confirmed, **search)))
+    assert "12 of 20 trials until its 5 minutes were over" in page.text and "with one seed" in page.text
     least = min(row.result for row in trials if row.result)
     assert f"<h1>{least:.4f}</h1>" in page.text and "best validation loss" in page.text
     assert "Of the first seed of each trial." in page.text
@@ -211,6 +216,22 @@ def test_one_key_of_few_epochs(tmp_path: Path) -> None:
     assert "only one key is searched" in page.text
     assert figures(tmp_path) == {"history", "parallel_coordinates", "slices"}, "a curve of one epoch is none"
     assert ["optimizer.nesterov", "true", "true, false"] in page.rows
+
+
+def test_without_the_search_library_there_is_no_importance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    table = report._Table.model_validate_json((make(tmp_path, drawn(12)) / "sweep.json").read_text())
+    assert "Optuna is not installed" in report._importance(table, lambda *_: "drawn")
+
+
+def test_the_key_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    trials = drawn(40)
+    for row in trials:
+        row.result = 0.98 - 0.01 * abs(math.log10(row.values["optimizer.learning_rate"]) + 2)
+    table = report._Table.model_validate_json((make(tmp_path, trials) / "sweep.json").read_text())
+    found = report._importances(table, table.trials, 0.125)
+    assert found and max(found, key=lambda key: found[key]) == "optimizer.learning_rate"
+    assert set(found) == set(SPACE) and sum(found.values()) == pytest.approx(1)
 
 
 def test_no_trial_has_ended(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def parallel_coordinates(trials: Trials, keys: Sequence[Key]) -> "Figure":
         "linespacing": 1.0,
         "bbox": box,
     }
-    results = scale.ticks()
+    results = [tick for tick in scale.ticks() if (tick - scale.edge) / span < 1.005]
     for row, key in enumerate(keys):
         labelled = _fit(key.labels(), width)
         marks = key.share_of(np.array(key.ticks()))[[index for index, _ in labelled]]
