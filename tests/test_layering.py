@@ -60,6 +60,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.sweep_screen",
     "tfmnist.sweeps.executors",
     "tfmnist.sweeps.packing",
+    "tfmnist.sweeps.report",
     "tfmnist.sweeps.search",
     "tfmnist.sweeps.space",
     "tfmnist.sweeps.table",

@@ -1,4 +1,7 @@
-"""The report of a run: one HTML page that needs nothing but itself, written from the files of a run folder."""
+"""The report of a run: one HTML page that needs nothing but itself, written from the files of a run folder.
+
+What any such page is made of stands here too: the sheet, figures, tables, and files that may be missing or damaged.
+"""
 
 import base64
 import os
@@ -11,7 +14,7 @@ from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,9 @@ from tfmnist import plots
 from tfmnist.errors import InputError
 from tfmnist.files import read_npz
 from tfmnist.training.metrics import Metrics, measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONG_TABLE = 30  # rows from which the table of classes is folded away
 _ELSEWHERE = ("sha256", "class_names", "form")  # of the data, what the page shows in another place, or not at all
@@ -45,35 +51,27 @@ def write_report(run: Path, drawn: "Drawn | None" = None) -> Path:
         tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder? \
 Finish the run with 'tfmnist train --resume no/such/run'.
     """
-    with _checked(run) as file:
+    with checked(run, _remedy(run)) as file:
         result = _Result.model_validate_json(file("result.json").read_text(encoding="utf-8"))
         recipe = file("recipe.toml").read_text(encoding="utf-8")
     drawn = drawn or draw_figures(run)
-    page = _PAGE.substitute(
-        style=_STYLE,
+    body = _BODY.substitute(
         name=escape(result.name),
-        accuracy=_percent(result.test_accuracy),
-        interval=f"{100 * result.test_accuracy_ci95[0]:.2f} to {_percent(result.test_accuracy_ci95[1])}",
+        accuracy=percent(result.test_accuracy),
+        interval=f"{100 * result.test_accuracy_ci95[0]:.2f} to {percent(result.test_accuracy_ci95[1])}",
         count=f"{drawn.metrics.count:,}",
         tiles=_tiles(result, drawn.metrics),
         figures="\n".join(drawn.sections),
-        seconds=_table(("Part", "Seconds"), result.seconds.items()),
-        data=_table(("Data", ""), ((key, value) for key, value in result.data.items() if key not in _ELSEWHERE)),
-        versions=_table(("Software", "Version"), result.versions.items()),
-        recipe=escape(recipe.strip()),
+        seconds=make_table(("Part", "Seconds"), result.seconds.items()),
+        data=make_table(("Data", ""), ((key, value) for key, value in result.data.items() if key not in _ELSEWHERE)),
+        versions=make_table(("Software", "Version"), result.versions.items()),
+        recipe=fold("All that decides the weights", f"<pre>{escape(recipe.strip())}</pre>"),
         weights=escape(result.weights_sha256),
         digest=escape(str(result.data.get("sha256", "unknown"))),
         seed=result.seed,
         run=escape(shlex.quote(str(run))),
     )
-    path = run / "report.html"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return write_page(run / "report.html", f"{result.name}: {percent(result.test_accuracy)}", body)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +88,7 @@ def draw_figures(run: Path) -> Drawn:
     Raises:
         InputError: a file is missing or damaged.
     """
-    with _checked(run) as file:
+    with checked(run, _remedy(run)) as file:
         lines = file("metrics.jsonl").read_text(encoding="utf-8").splitlines()
         history = [_Row.model_validate_json(line).model_dump() for line in lines]
         if not history:
@@ -195,12 +193,19 @@ def _inspection(arrays: Mapping[str, NDArray[Any]]) -> _Inspection:
 
 
 @contextmanager
-def _checked(run: Path) -> Generator[Callable[[str], Path]]:
-    """Hands out the paths of a run's files; what goes wrong inside is said of the last of them, in one line."""
-    asked = [run]
+def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
+    """Hands out the paths of a folder's files; what goes wrong inside is said of the last of them, in one line.
+
+    Example:
+        >>> with checked(Path("no/such/run"), "is this a run folder?") as file:
+        ...     file("result.json").read_text()
+        Traceback (most recent call last):
+        tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder?
+    """
+    asked = [folder]
 
     def file(name: str) -> Path:
-        asked.append(run / name)
+        asked.append(folder / name)
         return asked[-1]
 
     try:
@@ -213,8 +218,11 @@ def _checked(run: Path) -> Generator[Callable[[str], Path]]:
         why = "damaged: " + " ".join(map(str, (*first["loc"], first["msg"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         why = "damaged: " + " ".join(str(error).split())
-    resume = f"tfmnist train --resume {shlex.quote(str(run))}"
-    raise InputError(f"{asked[-1]}: {why}; is this a run folder? Finish the run with '{resume}'.")
+    raise InputError(f"{asked[-1]}: {why}; {remedy}")
+
+
+def _remedy(run: Path) -> str:
+    return f"is this a run folder? Finish the run with 'tfmnist train --resume {shlex.quote(str(run))}'."
 
 
 def _draw(
@@ -246,15 +254,37 @@ def _draw(
         if inspection.picture is not None:
             drawn["feature_maps"] = plots.feature_maps(inspection.picture, inspection.maps)
     for name, figure in drawn.items():
-        path = folder / f"{name}.png"
-        plots.save(figure, path)
-        width, height = (round(float(size) * 100) for size in figure.get_size_inches())
-        heading, alt, caption = _FIGURES[name]
-        source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        image = f'<img src="{source}" alt="{alt}" width="{width}" height="{height}">'
-        framed = f'<figure><div class="card">{image}</div><figcaption>{caption}</figcaption></figure>'
         table = _classes(metrics, names) if name == "per_class" else ""
-        yield f"<section><h2>{heading}</h2>{framed}{table}</section>"
+        yield embed(figure, folder / f"{name}.png", *_FIGURES[name], below=table)
+
+
+def embed(
+    figure: "Figure", path: Path, heading: str, alt: str, caption: str, *, above: str = "", below: str = ""
+) -> str:
+    """Writes a figure as PNG, and returns it as a section of a page: plain texts, and HTML above and below it."""
+    plots.save(figure, path)
+    width, height = (round(float(size) * 100) for size in figure.get_size_inches())
+    source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    image = f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
+    framed = f'<figure><div class="card">{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
+    return f"<section><h2>{escape(heading)}</h2>{above}{framed}{below}</section>"
+
+
+def write_page(path: Path, title: str, body: str) -> Path:
+    """Writes a page, whole or not at all, and returns its path.
+
+    Args:
+        path: of the page.
+        title: plain text.
+        body: HTML.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(_PAGE.substitute(style=_STYLE, title=escape(title), body=body), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
 
 
 def _tiles(result: _Result, metrics: Metrics) -> str:
@@ -262,14 +292,19 @@ def _tiles(result: _Result, metrics: Metrics) -> str:
     tiles = [
         ("Test mistakes", f"{metrics.count - metrics.correct:,}"),
         ("Test loss", f"{result.test_loss:.4f}"),
-        ("Validation accuracy", "none held out" if validation is None else _percent(validation)),
-        ("Calibration error", _percent(metrics.calibration.error)),
+        ("Validation accuracy", "none held out" if validation is None else percent(validation)),
+        ("Calibration error", percent(metrics.calibration.error)),
         ("Parameters", f"{result.parameters:,}"),
         ("Epochs", f"{result.epochs:,}"),
         ("Steps", f"{result.steps:,}"),
         ("Training time", "unknown" if training is None else f"{_text(training)} s"),
     ]
-    return "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in tiles)
+    return make_tiles(tiles)
+
+
+def make_tiles(tiles: Iterable[tuple[str, str]]) -> str:
+    """Returns labels and values as an HTML list of tiles."""
+    return "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in tiles)
 
 
 def _classes(metrics: Metrics, names: Sequence[str]) -> str:
@@ -279,14 +314,17 @@ def _classes(metrics: Metrics, names: Sequence[str]) -> str:
         shares = [f"{100 * row[key]:.2f}" for key in ("recall", "precision", "f1")]
         most = f"{names[int(taken.argmax())]} ({int(taken.max()):,})" if taken.any() else "-"
         rows.append([row["class"], row["count"], *shares, most])
-    table = _table(("Class", "Examples", "Recall, %", "Precision, %", "F1, %", "Top mistake"), rows)
-    return (
-        table if len(names) <= LONG_TABLE else f"<details><summary>All {len(names)} classes</summary>{table}</details>"
-    )
+    table = make_table(("Class", "Examples", "Recall, %", "Precision, %", "F1, %", "Top mistake"), rows)
+    return table if len(names) <= LONG_TABLE else fold(f"All {len(names)} classes", table)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Returns an HTML table; the first cell of a row is its header."""
+def make_table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Returns an HTML table; the first cell of a row is its header.
+
+    Example:
+        >>> "<td>1,024</td>" in make_table(("Key", "Value"), [("train.batch_size", 1024)])
+        True
+    """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = ""
     for first, *rest in rows:
@@ -295,7 +333,18 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _percent(share: float) -> str:
+def fold(summary: str, content: str) -> str:
+    """Returns HTML that is folded away behind a line of plain text."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def percent(share: float) -> str:
+    """Returns a share as text.
+
+    Example:
+        >>> percent(0.98765)
+        '98.77\\xa0%'
+    """
     return f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
@@ -382,10 +431,14 @@ _PAGE = Template("""<!doctype html>
 <html lang="en"><head>
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
-<title>$name: $accuracy</title>
+<title>$title</title>
 <style>$style</style>
 </head><body><main>
-<header><p>Recipe <strong>$name</strong>, test accuracy</p><h1>$accuracy</h1>
+$body
+</main></body></html>
+""")
+
+_BODY = Template("""<header><p>Recipe <strong>$name</strong>, test accuracy</p><h1>$accuracy</h1>
 <p>95&nbsp;% interval $interval, on $count test examples that took no part in training</p></header>
 <dl>$tiles</dl>
 $figures
@@ -396,6 +449,4 @@ Weights <code>$weights</code><br>Data <code>$digest</code></p></section>
 tfmnist evaluate $run</pre>
 <p class="note">A picture is a PNG or JPEG, a photo too: it is levelled, cropped and centred as the training images
 were.</p></section>
-<section><h2>Recipe</h2><details><summary>All that decides the weights</summary><pre>$recipe</pre></details></section>
-</main></body></html>
-""")
+<section><h2>Recipe</h2>$recipe</section>""")

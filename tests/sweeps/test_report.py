@@ -1,0 +1,405 @@
+"""The report of a sweep: tables of all kinds give a page and figures that say the right thing, or one line."""
+
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+
+from tfmnist import plots
+from tfmnist.errors import InputError
+from tfmnist.plots.sweeps import Key, Scale, Trials
+from tfmnist.recipe import Recipe
+from tfmnist.sweeps import report
+from tfmnist.sweeps.report import compare, write_sweep_report
+from tfmnist.sweeps.space import Range, Search, Sweep
+from tfmnist.sweeps.study import SeedResult, StudyResult
+from tfmnist.sweeps.table import Trial, write_table
+
+HIDDEN: list[list[int]] = [[], [128], [512, 256]]
+SPACE: dict[str, Any] = {
+    "model.hidden": {"choice": HIDDEN},
+    "optimizer.kind": {"choice": ["adam", "momentum"]},
+    "optimizer.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
+    "optimizer.momentum": {"low": 0.5, "high": 0.99, "when": {"optimizer.kind": "momentum"}},
+    "train.batch_size": {"low": 16, "high": 1024, "log": True},
+}
+EVERY = ["test_accuracy", "history", "parallel_coordinates", "slices", "importance", "learning_curves"]
+REMEDY = "is this the folder of a sweep? Let 'tfmnist sweep' go on."
+
+
+def trial(number: int, values: dict[str, Any], state: Any = "done", reached: float = 0.98) -> Trial:
+    """A trial that ended; `reached` is an accuracy, and stands for a loss as well."""
+    epochs = {"done": 3, "pruned": 2, "diverged": 1}.get(state, 0)
+    results = [reached] if state == "done" else []
+    return Trial(
+        number,
+        values,
+        state,
+        result=reached if results else None,
+        results=results,
+        seconds=6.0 + number % 7,
+        epochs=epochs,
+        curve=[
+            {
+                "epoch": epoch,
+                "validation_accuracy": reached - 0.01 * (3 - epoch),
+                "validation_loss": 1.5 - reached + 0.1 * (3 - epoch),
+                "seconds": 2.0,
+            }
+            for epoch in range(1, epochs + 1)
+        ],
+        reason={"pruned": "worse than others after 2 epochs", "failed": "SIGKILL <b>"}.get(state, ""),
+    )
+
+
+def drawn(count: int, states: tuple[str, ...] = ("done",)) -> list[Trial]:
+    """Trials over `SPACE`, the states in turn; some learned nothing."""
+    source, found = random.Random(count), []
+    for number in range(count):
+        values: dict[str, Any] = {
+            "model.hidden": source.choice(HIDDEN),
+            "optimizer.kind": source.choice(["adam", "momentum"]),
+            "optimizer.learning_rate": 10 ** source.uniform(-4, -1),
+        }
+        if values["optimizer.kind"] == "momentum":
+            values["optimizer.momentum"] = source.uniform(0.5, 0.99)
+        values["train.batch_size"] = source.randint(16, 1024)
+        reached = 0.1 if number % 11 == 5 else source.uniform(0.97, 0.985)
+        found.append(trial(number, values, states[number % len(states)], reached))
+    return found
+
+
+def make(
+    folder: Path,
+    trials: list[Trial],
+    space: dict[str, Any] = SPACE,
+    total: int = 0,
+    confirmed: tuple[StudyResult, ...] = (),
+    **search: Any,
+) -> Path:
+    """Writes the table of a sweep as a sweep does, and returns its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ranges = {key: Range(**within) for key, within in space.items()}
+    searched = Search(trials=total or max(len(trials), 1), **search)
+    write_table(Sweep("widths", Recipe.load("mlp"), ranges, searched, ""), folder, trials, confirmed)
+    return folder
+
+
+def study(name: str, *shares: float) -> StudyResult:
+    rows = (SeedResult(name, seed, share, None, 12.0) for seed, share in enumerate(shares))
+    return StudyResult(Path(name), tuple(rows))
+
+
+class Page(HTMLParser):
+    """Collects the cells and images of a page, and checks that its tags nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = path.read_text(encoding="utf-8")
+        self.plain = re.sub(r"base64,[A-Za-z0-9+/=]+", "", self.text)
+        self.open: list[str] = []
+        self.images: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(self.text)
+        assert self.open == []
+        assert "http" not in self.plain and "<script" not in self.plain
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.images.append(str(dict(attrs)["src"]))
+            assert dict(attrs)["alt"] and self.images[-1].startswith("data:image/png;base64,")
+        elif tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def figures(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "figures").iterdir()}
+
+
+def test_a_finished_sweep(tmp_path: Path) -> None:
+    trials = drawn(60, ("done", "done", "done", "pruned", "diverged", "done", "failed"))
+    confirmed = (study("best", 0.983, 0.984, 0.985), study("unswept", 0.975, 0.976, 0.974))
+    folder = make(tmp_path / "a 'b'", trials, confirmed=confirmed)
+    assert write_sweep_report(folder) == folder / "report.html"
+    page = Page(folder / "report.html")
+    assert figures(folder) == set(EVERY) and len(page.images) == len(EVERY)
+    best = max(trials, key=lambda row: row.result or 0)
+    assert f"<h1>{100 * (best.result or 0):.2f}\xa0%</h1>" in page.text
+    assert f"Trial {best.number}, the best of 35 done, chosen on validation" in page.text
+    assert "<dt>Pruned</dt><dd>9</dd>" in page.text and "under way" not in page.text
+    # The verdict is first, and is about the test set.
+    assert page.text.index("The best recipe is better by 0.90 points") < page.text.index("Trial after trial")
+    assert ["Best recipe", "98.40\xa0%", "± 0.10", "3", "12.0"] in page.rows
+    # The best recipe is named, can be run, and stands whole on the page.
+    hidden = json.dumps(best.values["model.hidden"])
+    assert ["model.hidden", hidden, "[], [128], [512, 256]"] in page.rows
+    assert any(row[0] == "train.batch_size" and row[2] == "16 to 1024, log" for row in page.rows)
+    assert "tfmnist train &#x27;" in page.text and "name = &quot;widths-best&quot;" in page.text
+    # All trials are there, the best first, reasons escaped.
+    rows = page.rows[-61:]
+    assert rows[0][:6] == ["Trial", "State", "Result", "Seconds", "Epochs", "hidden"] and rows[0][-1] == "Reason"
+    assert rows[1][0] == str(best.number) and "<summary>All 60 trials</summary>" in page.text
+    assert sorted(int(row[0]) for row in rows[1:]) == list(range(60))
+    assert any(row[1] == "failed" and row[-1] == "SIGKILL <b>" for row in rows) and "<b>" not in page.text
+    assert any(row[8] == "-" for row in rows), "a key that a trial does not search"
+    # Some learned nothing; the page says that the axis leaves them out.
+    assert "are worse, and marked in the grey strip" in page.text
+    assert {path.name for path in folder.iterdir()} == {"sweep.json", "best.toml", "report.html", "figures"}
+
+
+def test_one_trial_of_a_sweep_under_way(tmp_path: Path) -> None:
+    folder = make(tmp_path, drawn(1), total=40)
+    (folder / "best.toml").unlink()
+    page = Page(write_sweep_report(folder))
+    assert figures(folder) == {"history", "parallel_coordinates", "slices", "learning_curves"}
+    assert "1 of 40 trials: the sweep is under way, or was stopped" in page.text
+    assert "it takes 10 trials done, and there are 1" in page.text
+    assert "Progress, or luck?" not in page.text and "tfmnist train" not in page.text
+
+
+@pytest.mark.parametrize("states", [("pruned", "diverged"), ("failed", "diverged")])
+def test_no_trial_done(states: tuple[str, ...], tmp_path: Path) -> None:
+    first = write_sweep_report(make(tmp_path, drawn(4, states))).read_bytes()
+    assert states[0] == "pruned" or write_sweep_report(tmp_path).read_bytes() == first
+    page = Page(tmp_path / "report.html")
+    assert "<h1>no result</h1>" in page.text and "No trial was trained to its end" in page.text
+    assert "parallel_coordinates" not in figures(tmp_path) and {"history", "slices"} <= figures(tmp_path)
+    assert "Best recipe" not in page.text
+
+
+def test_the_smallest_loss_is_best(tmp_path: Path) -> None:
+    trials = drawn(12, ("done", "done", "pruned"))
+    confirmed = (study("best", 0.98), study("unswept", 0.97))
+    search: dict[str, Any] = {"objective": "loss", "seeds": (0, 1), "minutes": 5, "total": 20}
+    page = Page(write_sweep_report(make(tmp_path, trials, confirmed=confirmed, **search)))
+    assert "12 of 20 trials until its 5 minutes were over" in page.text and "with one seed" in page.text
+    least = min(row.result for row in trials if row.result)
+    assert f"<h1>{least:.4f}</h1>" in page.text and "best validation loss" in page.text
+    assert "Of the first seed of each trial." in page.text
+    assert next(row[2] for row in page.rows if row[1:2] == ["done"]) == f"{least:.4f}"
+
+
+def test_accuracy_and_time_have_a_front(tmp_path: Path) -> None:
+    folder = make(tmp_path, drawn(14), objective="accuracy and time")
+    page = Page(write_sweep_report(folder))
+    front = json.loads((folder / "sweep.json").read_text())["front"]
+    assert "pareto_front" in figures(folder)
+    assert [row[0] for row in page.rows if row[0].startswith("Trial ")] == [f"Trial {number}" for number in front]
+
+
+def test_one_key_of_few_epochs(tmp_path: Path) -> None:
+    space = {"optimizer.nesterov": {"choice": [True, False]}}
+    trials = [trial(number, {"optimizer.nesterov": number % 2 == 0}) for number in range(12)]
+    for row in trials:
+        row.curve = row.curve[-1:]
+    page = Page(write_sweep_report(make(tmp_path, trials, space)))
+    assert "only one key is searched" in page.text
+    assert figures(tmp_path) == {"history", "parallel_coordinates", "slices"}, "a curve of one epoch is none"
+    assert ["optimizer.nesterov", "true", "true, false"] in page.rows
+
+
+def test_without_the_search_library_there_is_no_importance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    table = report._Table.model_validate_json((make(tmp_path, drawn(12)) / "sweep.json").read_text())
+    assert "Optuna is not installed" in report._importance(table, lambda *_: "drawn")
+
+
+def test_the_key_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    trials = drawn(40)
+    for row in trials:
+        row.result = 0.98 - 0.01 * abs(math.log10(row.values["optimizer.learning_rate"]) + 2)
+    table = report._Table.model_validate_json((make(tmp_path, trials) / "sweep.json").read_text())
+    found = report._importances(table, table.trials, 0.125)
+    assert found and max(found, key=lambda key: found[key]) == "optimizer.learning_rate"
+    assert set(found) == set(SPACE) and sum(found.values()) == pytest.approx(1)
+
+
+def test_no_trial_has_ended(tmp_path: Path) -> None:
+    folder = make(tmp_path, [], total=40)
+    with pytest.raises(InputError) as caught:
+        write_sweep_report(folder)
+    assert str(caught.value) == f"{folder}/sweep.json: no trial has ended yet; let 'tfmnist sweep' go on."
+    assert not (folder / "report.html").exists()
+
+
+def test_without_a_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        write_sweep_report(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/sweep.json: missing; {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "why"),
+    [
+        (["sweep"], None, "sweep Input should be a valid string"),
+        (["best"], 7, "there is no trial 7"),
+        (["front"], [9], "there is no trial 9"),
+        (["trials", 0, "curve", 0], {"epoch": 1}, "'validation_accuracy'"),
+        (["trials", 0, "values", "model.hidden"], [7], "is not in list"),
+        (["trials", 0, "values", "train.batch_size"], "many", "is no number"),
+        (["trials", 0, "state"], "dead", "trials 0 state"),
+        (["space", "optimizer.learning_rate", "low"], 1, "below high"),
+    ],
+)
+def test_a_damaged_table_is_one_line(where: list[Any], value: Any, why: str, tmp_path: Path) -> None:
+    path = make(tmp_path, drawn(1)) / "sweep.json"
+    table = part = json.loads(path.read_text())
+    for key in where[:-1]:
+        part = part[key]
+    part[where[-1]] = value
+    path.write_text(json.dumps(table))
+    assert why in fails(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe", b'{"sweep": '])
+def test_no_table_at_all_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_bytes(content)
+    fails(tmp_path)
+
+
+def fails(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        write_sweep_report(folder)
+    message = str(caught.value)
+    assert message.startswith(f"{folder}/sweep.json: damaged: ") and message.endswith(REMEDY)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("best", "unswept", "says"),
+    [
+        (
+            [0.98, 0.99],
+            [0.97, 0.98],
+            "No progress is proven: the best recipe differs from the unswept one by +1.00 points",
+        ),
+        ([0.97, 0.98], [0.98, 0.99], "by -1.00 points: 1.4 standard errors of the difference, not more than two."),
+        ([0.97, 0.971], [0.98, 0.981], "The best recipe is worse by 1.00 points: 14.1 standard errors"),
+        ([0.99], [0.98], "with one seed: nothing can be said about luck"),
+        ([0.98, 0.98], [0.98, 0.98], "differs from the unswept one by +0.00 points, not more than two"),
+        ([0.99, 0.99], [0.98, 0.98], "more than two standard errors of the difference, which are 0"),
+    ],
+)
+def test_luck_is_not_sold_as_progress(best: list[float], unswept: list[float], says: str) -> None:
+    assert says in compare(best, unswept)
+
+
+# Figures
+
+
+def made(count: int, states: tuple[str, ...] = ("done",), loss: bool = False) -> Trials:
+    source = np.random.default_rng(count)
+    names = tuple(states[number % len(states)] for number in range(count))
+    results = np.where(np.arange(count) % 9 == 4, 0.1, source.uniform(0.97, 0.98, count))
+    results = np.where([name == "done" for name in names], 2.5 - results if loss else results, np.nan)
+    curves = tuple(np.stack([np.arange(1, 4), source.uniform(0.9, 0.97, 3)], 1) * 1.0 for _ in names)
+    order = np.nanargmin(results) if loss else np.nanargmax(results)
+    return Trials(np.arange(count), names, results, source.uniform(1, 90, count), curves, loss, int(order))
+
+
+def keys_of(count: int, trials: int) -> list[Key]:
+    source = np.random.default_rng(count)
+    names = tuple(f"a_very_long_name_of_choice_{index}" for index in range(25))
+    found = [
+        Key("loss.label_smoothing", source.uniform(0, 0.2, trials), (0.0, 0.2)),
+        Key("optimizer.learning_rate", 10.0 ** source.uniform(-5, 0, trials), (1e-5, 1.0), log=True),
+        Key("model.of_many_long_names_$x_y$", source.integers(25, size=trials) * 1.0, (0, 24), choices=names),
+        Key("model.hidden", source.integers(3, size=trials) * 1.0, (0, 2), choices=("[]", "[512]", "[512, 256]")),
+        Key("train.epochs", source.integers(1, 3, size=trials) * 1.0, (1.0, 2.0), whole=True),
+    ]
+    found[0].places[::3] = np.nan
+    return [found[index % 5] for index in range(count)]
+
+
+def test_500_trials_of_ten_keys_have_room(tmp_path: Path) -> None:
+    trials = made(500, ("done", "done", "pruned", "diverged", "failed"))
+    figure = plots.parallel_coordinates(trials, keys_of(10, 500))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    lines = {str(part.get_label()): part for part in axes.collections if isinstance(part, LineCollection)}
+    assert len(lines["best"].get_segments()) == 1
+    assert lines["best"].get_zorder() == max(part.get_zorder() for part in lines.values())
+    assert len(lines["pruned"].get_segments()[0]) == 10, "pruned trials end before the result"
+    assert len(lines["diverged"].get_segments()[0]) == 11
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+        assert not any(box.overlaps(other) for other in boxes[:number]), axes.texts[number].get_text()
+    path = tmp_path / "slices.png"
+    plots.save(plots.slices(trials, keys_of(10, 500)), path)
+    assert path.stat().st_size < 900_000
+
+
+def test_slices_say_under_which_condition_a_key_is_searched() -> None:
+    key = Key("optimizer.momentum", np.full(9, 0.5), (0.0, 1.0), note="where optimizer.kind is momentum")
+    figure = plots.slices(made(9), [key])
+    assert figure.axes[0].get_xlabel() == "where optimizer.kind is momentum"
+    names = {str(label) for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+    assert names == {"done", "best", "beyond the axis"}
+
+
+def test_the_front_is_drawn_with_numbers() -> None:
+    trials = made(40)
+    figure = plots.pareto_front(trials, [int(trials.best or 0)])
+    assert figure.axes[0].get_xscale() == "log"
+    assert [text.get_text() for text in figure.axes[0].texts] == [str(trials.best)]
+
+
+def test_curves_end_in_marks() -> None:
+    figure = plots.trial_curves(made(30, ("done", "pruned", "diverged")))
+    marks = {str(line.get_label()): line for line in figure.axes[0].lines}
+    assert {"done", "pruned", "diverged", "best"} <= set(marks)
+    assert len(marks["pruned"].get_xdata()) == 10  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loss", [False, True])
+def test_good_trials_can_be_told_apart(loss: bool) -> None:
+    values = np.array([0.1, 0.2, 0.3, 0.4, 9.0]) if loss else np.array([98.5, 98.4, 98.3, 98.2, 10.0])
+    scale = Scale.of(values, loss)
+    assert scale.best == values[0] and scale.edge == pytest.approx(0.7 if loss else 97.9)
+    assert scale.beyond(values).tolist() == [False] * 4 + [True]
+    assert all(min(scale.ends) - 0.1 <= tick <= max(scale.ends) + 0.1 for tick in scale.ticks())
+    assert (scale.place > scale.edge) == loss
+    for few in (values[:1], values[:2], values[:0], np.full(3, np.nan)):
+        assert not Scale.of(few, loss).beyond(few).any() and Scale.of(few, loss).ticks()
+
+
+@pytest.mark.parametrize(
+    ("ends", "log", "whole", "ticks"),
+    [
+        ((1e-4, 0.1), True, False, ["0.0001", "0.001", "0.01", "0.1"]),
+        ((16.0, 1024.0), True, True, ["30", "100", "300", "1000"]),
+        ((1.0, 2.0), False, True, ["1", "2"]),
+        ((0.0, 0.2), False, False, ["0", "0.05", "0.1", "0.15", "0.2"]),
+        ((0.012, 0.018), True, False, ["0.012", "0.014", "0.016", "0.018"]),
+    ],
+)
+def test_ticks_are_round(ends: tuple[float, float], log: bool, whole: bool, ticks: list[str]) -> None:
+    assert Key("a.b", np.zeros(0), ends, log, whole).labels() == ticks
+
+
+def test_importing_needs_no_search_library() -> None:
+    code = "import sys, tfmnist.sweeps.report; print({'optuna', 'matplotlib', 'tensorflow'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
