@@ -324,16 +324,19 @@ def export(
     print(write(run, dest))
 
 
-def report(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]) -> None:
-    """Writes a run's report.html and figures again.
+def report(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_SWEEP")]) -> None:
+    """Writes the report.html and figures of a run, or of a sweep, again.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or of a sweep, which may be under way.
     """
-    from tfmnist.reports import write_report
+    if (Path(run) / "sweep.toml").exists():
+        from tfmnist.sweeps.report import write_sweep_report as write
+    else:
+        from tfmnist.reports import write_report as write
 
-    _judge(run)
-    print(write_report(Path(run)))
+        _judge(run)
+    print(write(Path(run)))
 
 
 def gradients(
@@ -404,6 +407,7 @@ def sweep(
     asked = Sweep.load(sweep)
     from tfmnist.sweep_screen import SweepScreen
     from tfmnist.sweeps.packing import choose_pack
+    from tfmnist.sweeps.report import write_sweep_report
     from tfmnist.sweeps.search import search_events
 
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
@@ -411,6 +415,8 @@ def sweep(
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):
             screen.show(event)
+    with contextlib.suppress(InputError):  # where no trial was begun in time there is nothing to draw
+        print(f"report   {write_sweep_report(folder)}")
 
 
 def _make_executor(workers: int, threads: int, folder: Path, pack: int) -> Any:

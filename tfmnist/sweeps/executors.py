@@ -6,6 +6,7 @@ other machines needs no more than the run folders to be reachable there.
 
 import contextlib
 import json
+import logging
 import queue
 import shutil
 import signal
@@ -75,6 +76,16 @@ def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: 
         stops: for the name of each, what ends it after the steps under way, saved.
         pack: how many at most train together.
     """
+    log = logging.getLogger("tensorflow")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of many compilations, which are meant
+    try:
+        yield from _train(jobs, stops, pack)
+    finally:
+        log.setLevel(level)
+
+
+def _train(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int) -> Iterator[Report]:
     for together in packs(jobs, pack):
         if all(stops[job.name].is_set() for job in together):
             yield from (Report(job.name, "stopped", {}) for job in together)

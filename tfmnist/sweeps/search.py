@@ -19,6 +19,7 @@ from tfmnist.run_folder import locked, make_folder_at
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report, make_executor
 from tfmnist.sweeps.library import Study
 from tfmnist.sweeps.packing import Job, choose_pack
+from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult, study_events
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, read_curve, run_names, tidy, write_table
@@ -125,7 +126,7 @@ def sweep(
     pack: Literal["auto"] | int = "auto",
     storage: str = "",
 ) -> SweepResult:
-    """Runs a sweep, or goes on with one, and returns its table.
+    """Runs a sweep, or goes on with one, writes its report, and returns its table.
 
     Args:
         sweep: a sweep, or the path of its file.
@@ -162,6 +163,8 @@ def sweep(
     with closing(make_executor(workers, threads, folder, packed)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)
     assert isinstance(last, SweepResult)
+    if last.trials:
+        write_sweep_report(folder)
     return last
 
 

@@ -5,7 +5,6 @@ When the input ends, the sweep has ended or wants to: the training under way is 
 """
 
 import json
-import logging
 import os
 import queue
 import signal
@@ -21,7 +20,6 @@ def main() -> None:
     """Trains what is ordered until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many compilations, which are meant
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
     out, sys.stdout = sys.stdout, sys.stderr  # nothing but reports goes to standard output
     orders: queue.Queue[tuple[list[dict[str, Any]], dict[str, threading.Event]] | None] = queue.Queue()
