@@ -42,9 +42,25 @@ def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
     assert not any(name.startswith(("tests/", "experiments/")) for name in names)
 
 
-def test_the_readme_example_runs(tmp_path: Path) -> None:
+def readme_examples() -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = text.split("```python\n", 1)[1].split("```", 1)[0].replace("epochs=5", "epochs=1")
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    return [part.split("```", 1)[0] for part in text.split("```python\n")[1:]]
+
+
+def run_example(example: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "0.9" in done.stdout
+    return done.stdout
+
+
+def test_the_readme_example_runs(tmp_path: Path) -> None:
+    assert "0.9" in run_example(readme_examples()[0].replace("epochs=5", "epochs=1"), tmp_path)
+
+
+def test_the_readme_sweep_runs(small: Path, tmp_path: Path) -> None:
+    keys = f'"data.source" = "{small}"\n"data.validation" = 100\n"train.epochs" = 2\n"train.compile" = "graph"\n'
+    space = '[space]\n"model.hidden" = [[8], [16]]\n[search]\nsampler = "grid"\nconfirm = 1\n'
+    (tmp_path / "widths.toml").write_text(f"[fixed]\n{keys}{space}")
+    out = run_example(readme_examples()[1], tmp_path)
+    assert "1 done 0." in out and "best: {'model.hidden': [" in out and out.endswith("digits-model/1\n")
+    assert (tmp_path / "sweeps" / "widths" / "report.html").exists()

@@ -66,6 +66,7 @@ def _open(path: Path, recipe: Recipe, loaded: dict[tuple[str, int], Digits]) -> 
 
 def _train(pack: Pack, runs: dict[int, UnderWay], stops: dict[int, threading.Event]) -> Iterator[tuple[int, Outcome]]:
     places = list(runs)
+    pack.compile()
     for events in pack.run():
         for lane, event in events:
             place = places[lane]

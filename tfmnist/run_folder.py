@@ -89,3 +89,11 @@ def read_result(path: Path) -> dict[str, Any] | None:
         return json.loads((path / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a run's `metrics.jsonl`, one an epoch; none where it has none."""
+    try:
+        return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []

@@ -12,6 +12,7 @@ from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, ranked, values_in_short
 
+_REASON = 70  # characters shown of why a trial ended early
 _ROWS = 10  # trials shown of the best, while it runs
 
 
@@ -53,9 +54,8 @@ class SweepScreen:
         elif event.ended:
             trial = event.ended
             done = sum(other.state != "running" for other in event.trials)
-            line = f"{done}/{event.total}  trial {trial.number}  {trial.state}  {self._result(trial)}"
-            reason = f"  ({trial.reason})" if trial.reason else ""
-            self.console.print(f"{line}  {values_in_short(trial.values)}{reason}", soft_wrap=True)
+            line = f"{done}/{event.total}  trial {trial.number}  {self._result(trial)}"
+            self.console.print(f"{line}  {self._what(trial)}", soft_wrap=True)
 
     def _found(self, found: SweepResult) -> None:
         self.console.print(self._table(ranked(self.sweep.search, found.trials)))
@@ -84,9 +84,15 @@ class SweepScreen:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("values", overflow="fold")
         for trial in trials:
-            what = f"{values_in_short(trial.values)}" + (f" ({trial.reason})" if trial.reason else "")
-            table.add_row(str(trial.number), self._result(trial), str(trial.epochs), f"{trial.seconds:.1f}", what)
+            figures = (str(trial.number), self._result(trial), str(trial.epochs), f"{trial.seconds:.1f}")
+            table.add_row(*figures, self._what(trial))
         return table
+
+    def _what(self, trial: Trial) -> str:
+        """Returns the values, and where it ended early the beginning of the reason; `sweep.json` has all of it."""
+        reason = trial.reason.removeprefix("diverged: ").partition(", learning rate")[0]
+        short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
+        return values_in_short(trial.values) + (f" ({short})" if short else "")
 
     def _result(self, trial: Trial) -> str:
         if trial.result is None:

@@ -144,6 +144,7 @@ def test_a_worker_that_ends_is_tried_twice_and_the_rest_goes_on(tmp_path: Path) 
     trials = found(GRID, tmp_path, executor).trials
     assert [trial.number for trial in trials if trial.state != "done"] == [3]
     assert (trials[3].state, trials[3].reason, trials[3].result) == ("failed", "made up: crashed", None)
+    assert (trials[5].state, trials[5].reason) == ("done", "tried again: made up: crashed")
     assert executor.seen["0003"] == executor.seen["0005"] == 2 and executor.seen["0004"] == 1
 
 
@@ -228,3 +229,77 @@ def test_the_best_is_trained_again_beside_what_was_there_before(tmp_path: Path) 
     assert table["confirmed"]["best"]["test_accuracy_mean"] == best.test_accuracy[0]
     assert table["confirmed"]["unswept"]["seeds"][0]["seed"] == 5
     assert [name for name in executor.seen if name.startswith("unswept")] == [f"unswept/seed-{n}" for n in (5, 6, 7)]
+
+
+def test_accuracy_and_time_have_a_front(tmp_path: Path) -> None:
+    end = found(GRID + 'objective = "accuracy and time"\n', tmp_path)
+    assert end.best and end.front == [end.best]  # all take as long
+    for sampler in ("random", "tpe"):
+        text = GRID.replace('"grid"', f'"{sampler}"\ntrials = 12') + 'objective = "accuracy and time"\n'
+        assert found(text, tmp_path / sampler).front
+    with pytest.raises(InputError, match="cmaes searches one result"):
+        found(GRID.replace('"grid"', '"cmaes"') + 'objective = "accuracy and time"\n', tmp_path / "not")
+
+
+def test_only_the_best_are_kept_on_disk(tmp_path: Path) -> None:
+    class Writes(MadeUp):
+        def submit(self, jobs: Sequence[Job]) -> None:
+            super().submit(jobs)
+            for job in jobs:
+                Path(job.folder).mkdir(parents=True)
+                line = {"epoch": 1, "validation_accuracy": 0.5, "validation_loss": 1.0, "seconds": 3.0, "step": 1}
+                (Path(job.folder) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+
+    end = found(GRID + 'keep = "best 2"\n', tmp_path, Writes())
+    best = sorted(end.trials, key=lambda trial: -(trial.result or 0))[:2]
+    left = {int(folder.name) for folder in (tmp_path / "trials").iterdir()}
+    assert left == {trial.number for trial in best} and len(end.trials) == 12
+    assert all([row["validation_loss"] for row in trial.curve] == [1.0] for trial in end.trials)
+    with pytest.raises(InputError, match="keep is 'some': expected 'all', or 'best 5', say"):
+        found(GRID + 'keep = "some"\n', tmp_path / "not")
+
+
+def test_a_recipe_that_was_changed_is_another_sweep(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[train]\nepochs = 3\n")
+    text = 'recipe = "mine.toml"\n' + GRID
+    for epochs in (2, 4):
+        recipe.write_text(f"[train]\nbatch_size = {epochs}\n")
+        sweep = Sweep.parse(text, "some", tmp_path)
+        if epochs == 2:
+            list(search_events(sweep, tmp_path, MadeUp()))
+    with pytest.raises(InputError, match="holds a sweep of mine before it was changed; choose another folder"):
+        list(search_events(sweep, tmp_path, MadeUp()))
+
+
+def test_samplers_keep_away_from_where_trainings_diverge(tmp_path: Path) -> None:
+    space = '[space]\n"optimizer.learning_rate" = {low = 1e-5, high = 1, log = true}\n'
+    text = space + '[search]\nconfirm = 0\ntrials = 40\nsampler = "tpe"\nobjective = "%s"\n'
+
+    def happens(job: Job, tries: int) -> str:
+        return "diverged" if job.recipe["optimizer"]["learning_rate"] > 1e-3 else "done"
+
+    for objective in ("accuracy", "loss"):
+        trials = found(text % objective, tmp_path / objective, MadeUp(happens)).trials
+        first, last = (sum(trial.state == "diverged" for trial in part) for part in (trials[:10], trials[-10:]))
+        assert first >= 4 and last < first, objective
+
+
+@pytest.mark.parametrize("pack", [3, 20])
+def test_as_many_are_begun_together_as_the_executor_takes(tmp_path: Path, pack: int) -> None:
+    class Packs(MadeUp):
+        sizes: tuple[int, ...] = ()
+
+        @property
+        def free(self) -> int:
+            return 0 if self.jobs else pack
+
+        def submit(self, jobs: Sequence[Job]) -> None:
+            self.sizes += (len(jobs),)
+            super().submit(jobs)
+
+    executor = Packs()
+    end = found(GRID + "seeds = [0, 1]\n", tmp_path, executor)
+    assert sum(executor.sizes) == 24 and max(executor.sizes) <= pack
+    assert executor.sizes == ((12, 12) if pack == 20 else (3,) * 8)
+    assert [len(trial.results) for trial in end.trials] == [2] * 12

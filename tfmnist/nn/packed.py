@@ -35,7 +35,7 @@ class PackedNetwork(tf.Module):
 
     def __init__(self, models: Sequence[Network]):
         super().__init__(name="packed")
-        self.count = len(models)
+        self.count, self.image_shape = len(models), models[0].image_shape
         found = [model.named_variables() for model in models]
         self._variables = {
             name: tf.Variable(

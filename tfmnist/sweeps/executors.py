@@ -101,6 +101,7 @@ def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event], least
     from tfmnist.training.loop import Epoch
 
     lanes = [(Path(job.folder), Recipe.model_validate(job.recipe), stops[job.name]) for job in jobs]
+    trained: list[Job] = []
     for job in jobs:
         _clear(Path(job.folder))
     for lane, event in _patiently(lambda: pack_events(lanes, least, jobs[0].mixed), stops[jobs[0].name]):
@@ -108,11 +109,13 @@ def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event], least
         if isinstance(event, Epoch):
             yield Report(job.name, "epoch", asdict(event))
         elif isinstance(event, Trained) and job.judged:
-            yield from _train_job(job, stops[job.name])
+            trained.append(job)
         elif isinstance(event, Trained):
             yield _trained(job, event)
         else:
             yield _ended(job, event)
+    for job in trained:  # when the pack has let their folders go
+        yield from _train_job(job, stops[job.name])
 
 
 def _train_job(job: Job, stop: threading.Event) -> Iterator[Report]:

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
-from tfmnist.run_folder import locked, make_folder_at
+from tfmnist.run_folder import locked, make_folder_at, read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report, make_executor
 from tfmnist.sweeps.library import Study
 from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult, study_events
-from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, read_curve, run_names, tidy, write_table
+from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
 
 _TABLE_AGE = 5.0  # seconds that the table on disk may be behind
 
@@ -201,7 +201,9 @@ def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor:
                 executor.stop(report.name)
         return False
     if state.place == 0:
-        trial.curve = read_curve(folder / "trials" / report.name)
+        keys = ("epoch", "validation_accuracy", "validation_loss", "seconds")
+        rows = read_history(folder / "trials" / report.name)
+        trial.curve = [{key: row[key] for key in keys} for row in rows]
     match report.kind:
         case "done":
             trial.results.append(figures[metric])
@@ -214,6 +216,7 @@ def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor:
             trial.state, trial.reason = "pruned", f"worse than others after {trial.epochs} epochs"
         case "crashed" if state.tries < TRIES:
             state.tries += 1
+            trial.reason = f"tried again: {figures['reason']}"
             return False
         case "crashed" | "refused":
             trial.state, trial.reason = "failed", figures["reason"]

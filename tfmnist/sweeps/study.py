@@ -10,6 +10,7 @@ from threading import Event as Flag
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.recipe import Recipe
+from tfmnist.run_folder import read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor
 from tfmnist.sweeps.packing import Job
 
@@ -88,13 +89,13 @@ def study_events(
             elif report.kind != "done":
                 raise InputError(f"{job.folder}: {report.figures.get('reason', report.kind)}")
             else:
-                figures = report.figures
+                figures, history = report.figures, read_history(Path(job.folder))
                 row = SeedResult(
                     folder.name,
                     seed_of[job.name],
                     figures["test_accuracy"],
                     figures["validation_accuracy"],
-                    figures["seconds"]["train"],
+                    sum(epoch["seconds"] for epoch in history) or figures["seconds"]["train"],
                 )
                 found.append(row)
                 yield row

@@ -123,15 +123,6 @@ def run_names(sweep: Sweep, number: int) -> list[str]:
     return [f"{number:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else [f"{number:04}"]
 
 
-def read_curve(run: Path) -> list[dict[str, Any]]:
-    """Returns what a table keeps of a run's `metrics.jsonl`; nothing where the folder cannot be reached."""
-    try:
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return []
-    return [{key: row[key] for key in ("epoch", "validation_accuracy", "validation_loss", "seconds")} for row in rows]
-
-
 def best_recipe(sweep: Sweep, best: Trial) -> Recipe:
     """Returns the recipe of the best trial, with the first seed, under the sweep's name."""
     return sweep.recipe_of(best.values, sweep.search.seeds[0]).model_copy(update={"name": f"{sweep.name}-best"})

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist.data.pipeline import Block, make_plan, stream_blocks
@@ -70,6 +71,18 @@ class Pack:
             self._do_short = self._make_steps(xla=False)
         self._measure = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
+    def compile(self) -> None:
+        """Traces and compiles the loop for each shape of block, without a step done."""
+        height, width = self.model.image_shape
+        for steps, batch in self.plan.shapes:
+            shape = [steps, len(self._seeds), batch] if self._mixed else [steps, batch]
+            images = tf.zeros([*shape, height, width], tf.uint8)
+            self._do(images, tf.zeros(shape, tf.int64), 0)
+
+    def _do(self, images: tf.Tensor, labels: tf.Tensor, count: int) -> list[npt.NDArray[Any]]:
+        do = self._do_full if labels.shape[-1] == self.plan.batch_size else self._do_short
+        return [found.numpy() for found in do(images, labels, tf.constant(count, tf.int64))]
+
     def run(self) -> Iterator[list[tuple[int, Epoch | DivergedError]]]:
         """Trains to the last epoch; yields after each block what has come of it, by the places of the lanes.
 
@@ -81,9 +94,7 @@ class Pack:
         began = time.perf_counter()
         with closing(self._stream(epochs, first.state.step)) as stream:
             for images, labels, block in stream:
-                do = self._do_full if labels.shape[-1] == self.plan.batch_size else self._do_short
-                count = tf.constant(block.end - block.first, tf.int64)
-                total, correct, done, last = (x.numpy() for x in do(images, labels, count))
+                total, correct, done, last = self._do(images, labels, block.end - block.first)
                 found: list[tuple[int, Epoch | DivergedError]] = []
                 seconds = (time.perf_counter() - began) / max(1, len(self.lanes))
                 for place, lane in list(self.lanes.items()):
