@@ -36,7 +36,7 @@ recipe = "sigmoid-mlp"
 sampler = "grid"
 confirm = 0
 """
-SWEEPS = ((30, 2, 64), (30, 10, 32), (128, 2, 32))  # width, epochs, trials
+SWEEPS = ((30, 2, 32), (30, 10, 32), (128, 2, 32))  # width, epochs, trials
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def measure_sweeps(width: int, epochs: int, trials: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rates.toml"
         file.write_text(SWEEP.format(width=width, epochs=epochs, trials=trials))
-        for turn in range(TURNS):
+        for turn in range(2):
             for pack in minutes:
                 run = f"{folder}/{pack}-{turn}"
                 command = [sys.executable, "-m", "tfmnist", "sweep", str(file), "--run-dir", run]
