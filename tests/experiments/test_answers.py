@@ -100,9 +100,11 @@ def test_widths_are_compared_at_equal_times(folder: Path) -> None:
 def test_optimizers_have_a_best_rate_and_a_good_range(folder: Path) -> None:
     found = answer(folder, "optimizer")["optimizers"]
     assert (found["adam"]["best"], found["sgd"]["best"]) == (0.003, 0.1)
-    assert found["adam"]["good"] == [0.001, 0.003, 0.01]
+    assert found["adam"]["good"] == [0.0003, 0.001, 0.003, 0.01]
     assert found["adam"]["results"]["0.1"] == []
-    assert "| adam | 0.003 | 97.98% ± 0.02 | 0.001 to 0.01 |" in (folder / "results" / "sweep_optimizer.md").read_text()
+    assert (
+        "| adam | 0.003 | 97.98% ± 0.02 | 0.0003 to 0.01 |" in (folder / "results" / "sweep_optimizer.md").read_text()
+    )
 
 
 def test_the_power_of_the_batch_is_found(folder: Path) -> None:
