@@ -373,7 +373,7 @@ def draw_data(figures: list[dict[str, Any]], shifts: Sequence[float]) -> "Figure
     examples = [row["examples"] for row in figures]
     for shift, (color, marker, style) in zip(shifts, LOOKS):
         results = [row["results"][f"{shift:g}"] for row in figures]
-        label = f"shifted by up to {shift:g} pixels" if shift else "as they are"
+        label = f"shifted by up to {shift:g} pixel{'s' * (shift != 1)}" if shift else "as they are"
         line(axes, examples, results, color, marker, style, label)
         for x, values in zip(examples, results):
             up = shift == shifts[-1]
@@ -383,7 +383,7 @@ def draw_data(figures: list[dict[str, Any]], shifts: Sequence[float]) -> "Figure
                 text, (x, 1 - statistics.fmean(values)), textcoords="offset points", va="bottom" if up else "top",
                 fontsize=9.5, color=color, **place,
             )  # fmt: skip
-    axes.set_xticks(examples, [f"{count:,}" for count in examples], rotation=20)
+    axes.set_xticks(examples, [f"{count:,}" for count in examples])
     axes.minorticks_off()
     axes.set_xlim(examples[0] / 1.7, examples[-1] * 1.9)
     axes.legend(loc="lower right", **LEGEND)
