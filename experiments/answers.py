@@ -19,7 +19,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -392,83 +391,59 @@ def draw_data(figures: list[dict[str, Any]], shifts: Sequence[float]) -> "Figure
 
 
 def answer_augmentation(found: Found) -> Answer:
-    """Each combination beside none, and how the best one gets there."""
-    keys = ("augment.rotate", "augment.shift", "augment.elastic")
-    done = [trial for trial in found.trials if trial["state"] == "done"]
-    base = next(trial for trial in done if not any(trial["values"][key] for key in keys))
+    """Each combination beside none, over the same seeds, and how some get there."""
+    kinds = ("rotate", "shift", "elastic")
     rows: list[tuple[str, ...]] = []
     figures: list[dict[str, Any]] = []
-    for trial in sorted(done, key=lambda trial: trial["result"]):
-        gain = [100 * (mine - none) for mine, none in zip(trial["results"], base["results"])]
+    none: list[float] = []
+    for trial in sorted(
+        found.trials, key=lambda trial: [trial["values"].get(f"augment.{kind}", 0.0) for kind in kinds]
+    ):
+        values = {kind: trial["values"].get(f"augment.{kind}", 0.0) for kind in kinds}
+        none = none or trial["results"]  # the first
+        gain = [100 * (mine - before) for mine, before in zip(trial["results"], none)]
         curves = found.curves(trial)
-        second = statistics.median(row["seconds"] for curve in curves for row in curve)
+        fastest = min(row["seconds"] for curve in curves for row in curve)
         curve = np.array([[row["validation_accuracy"] for row in curve] for curve in curves]).mean(0)
-        values = {key.partition(".")[2]: trial["values"][key] for key in keys}
-        difference = "" if trial is base else f"{statistics.fmean(gain):+.2f} ± {deviation(gain):.2f}"
-        rows.append((*(f"{v:g}" for v in values.values()), spread(trial["results"]), difference, f"{second:.1f}"))
-        figures.append({**values, "results": trial["results"], "gain": gain, "seconds_an_epoch": round(second, 2)})
+        difference = f"{statistics.fmean(gain):+.2f} ± {deviation(gain):.2f}" if any(values.values()) else ""
+        rows.append((*(f"{v:g}" for v in values.values()), spread(trial["results"]), difference, f"{fastest:.1f}"))
+        figures.append({**values, "results": trial["results"], "gain": gain, "fastest_epoch": round(fastest, 2)})
         figures[-1]["curve"] = curve.round(5).tolist()
-    head = ("rotate, °", "shift, pixels", "elastic, pixels", "accuracy", "difference, same seeds", "s an epoch")
-    notes = [
-        f"{name} {low:g} → {high:g}: {statistics.fmean(gains):+.2f} ± {deviation(gains):.2f} points, mean ± sd over "
-        f"{len(gains)} pairs that differ in nothing else."
-        for name in ("rotate", "shift", "elastic")
-        for low, high, gains in steps(figures, name)
-    ]
-    for name, study in found.table["confirmed"].items():
-        results = [row["test_accuracy"] for row in study["seeds"]]
-        seeds = ", ".join(str(row["seed"]) for row in study["seeds"])
-        which = "The best one" if name == "best" else "None"
-        notes.append(f"{which}, trained again with seeds {seeds}: {spread(results)} on the test set.")
-    more = {"settings": figures, "confirmed": found.table["confirmed"]}
-    return Answer(head, rows, notes, more, draw_augmentation(figures))
-
-
-def steps(figures: list[dict[str, Any]], name: str) -> list[tuple[float, float, list[float]]]:
-    """Returns, for each two neighbouring strengths, what the step brings: of each seed, whatever the others are."""
-    strengths = sorted({row[name] for row in figures})
-    others = [other for other in ("rotate", "shift", "elastic") if other != name]
-    found: list[tuple[float, float, list[float]]] = []
-    for low, high in pairwise(strengths):
-        pairs = [
-            (before["results"], after["results"])
-            for before in figures
-            for after in figures
-            if (before[name], after[name]) == (low, high) and all(before[key] == after[key] for key in others)
-        ]
-        found.append((low, high, [100 * (y - x) for before, after in pairs for x, y in zip(before, after)]))
-    return found
+    head = ("rotate, °", "shift, pixels", "elastic, pixels", "accuracy", "difference, same seeds", "fastest epoch, s")
+    return Answer(head, rows, [], {"settings": figures}, draw_augmentation(figures))
 
 
 def draw_augmentation(figures: list[dict[str, Any]]) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
-    figure = make_figure(WIDTH, 4.2)
+    figure = make_figure(WIDTH, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     dress(left, "At the end of training", "shift, pixels", "validation accuracy, %")
     dress(right, "On the way there", "epoch")
     pairs = sorted({(row["rotate"], row["elastic"]) for row in figures})
-    for (rotate, elastic), (color, marker, style) in zip(pairs, LOOKS):
-        rows = sorted(
-            (r for r in figures if (r["rotate"], r["elastic"]) == (rotate, elastic)), key=lambda r: r["shift"]
-        )
-        label = " + ".join(
-            text for text, on in ((f"rotate {rotate:g}°", rotate), (f"elastic {elastic:g}", elastic)) if on
-        )
-        line(
-            left, [r["shift"] for r in rows], [r["results"] for r in rows], color, marker, style, label or "shift alone"
-        )
+    for (rotate, elastic), look in zip(pairs, LOOKS):
+        rows = [row for row in figures if (row["rotate"], row["elastic"]) == (rotate, elastic)]
+        beside = named({"rotate": rotate, "elastic": elastic, "shift": 0})
+        label = f"with {beside}" if rotate or elastic else "shift alone"
+        line(left, [row["shift"] for row in rows], [row["results"] for row in rows], *look, label)
     left.set_xticks(sorted({row["shift"] for row in figures}))
-    none = next(row for row in figures if not (row["rotate"] or row["shift"] or row["elastic"]))
-    for row, (color, marker, style), label in ((none, LOOKS[0], "none"), (figures[-1], LOOKS[1], "the best")):
+    mild = next(row for row in figures if row["shift"] and not (row["rotate"] or row["elastic"]))
+    most = max(figures, key=lambda row: (row["elastic"], row["shift"], row["rotate"]))
+    for row, (color, marker, style) in zip((figures[0], mild, most), (LOOKS[3], *LOOKS)):
         epochs, errors = range(1, len(row["curve"]) + 1), [1 - accuracy for accuracy in row["curve"]]
-        right.plot(epochs, errors, color=color, linestyle=style, marker=marker, label=label, **LINE)
+        right.plot(epochs, errors, color=color, linestyle=style, marker=marker, label=named(row), **LINE)
     right.legend(loc="lower right", **LEGEND)
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=4, columnspacing=1.2, **LEGEND)
     accuracy_axis(left)
     accuracy_axis(right)
     return figure
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Returns what a setting is called in a figure."""
+    units = {"shift": "", "rotate": "°", "elastic": ""}
+    return " + ".join(f"{kind} {row[kind]:g}{unit}" for kind, unit in units.items() if row[kind]) or "none"
 
 
 def at_time(time: float, times: Any, accuracies: Any) -> list[float]:

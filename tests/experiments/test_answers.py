@@ -74,7 +74,7 @@ def answer(folder: Path, name: str) -> dict[str, Any]:
 def test_the_files_are_valid(path: Path) -> None:
     sweep = Sweep.load(path)
     assert sweep.search.sampler == "grid" and sweep.trials == len(sweep.grid())
-    assert len(sweep.search.seeds) >= 2
+    assert sweep.search.seeds == (0, 1, 2) and not sweep.search.confirm
     assert f"tfmnist sweep experiments/sweeps/{path.name} --workers" in sweep.text
 
 
@@ -83,7 +83,7 @@ def test_all_five_are_answered(folder: Path) -> None:
     for name in NAMES:
         page = (folder / "results" / f"sweep_{name}.md").read_text(encoding="utf-8")
         assert page.startswith("# ") and f"`tfmnist sweep experiments/sweeps/{name}.toml --workers" in page
-        assert "mean ± standard deviation over seeds 0, 1" in page and "nan" not in page
+        assert "mean ± standard deviation over seeds 0, 1, 2" in page and "nan" not in page
         assert (folder / "images" / f"sweep_{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -100,11 +100,9 @@ def test_widths_are_compared_at_equal_times(folder: Path) -> None:
 def test_optimizers_have_a_best_rate_and_a_good_range(folder: Path) -> None:
     found = answer(folder, "optimizer")["optimizers"]
     assert (found["adam"]["best"], found["sgd"]["best"]) == (0.003, 0.1)
-    assert found["adam"]["good"] == [0.0003, 0.001, 0.003, 0.01]
+    assert found["adam"]["good"] == [0.001, 0.003, 0.01]
     assert found["adam"]["results"]["0.1"] == []
-    assert (
-        "| adam | 0.003 | 97.98% ± 0.02 | 0.0003 to 0.01 |" in (folder / "results" / "sweep_optimizer.md").read_text()
-    )
+    assert "| adam | 0.003 | 97.98% ± 0.02 | 0.001 to 0.01 |" in (folder / "results" / "sweep_optimizer.md").read_text()
 
 
 def test_the_power_of_the_batch_is_found(folder: Path) -> None:
@@ -120,10 +118,9 @@ def test_more_data_leaves_fewer_errors(folder: Path) -> None:
 
 
 def test_augmentation_is_compared_with_none(folder: Path) -> None:
-    *_, best = answer(folder, "augmentation")["settings"]
-    assert (best["rotate"], best["shift"]) == (10, 2)
-    assert best["gain"][0] == pytest.approx(0.6)
-    assert "shift 0 → 1: +0.20 ± 0.00 points" in answer(folder, "augmentation")["notes"][1]
+    none, *_, most = answer(folder, "augmentation")["settings"]
+    assert (none["rotate"], none["shift"], none["elastic"], most["rotate"], most["shift"]) == (0, 0, 0, 10, 2)
+    assert none["gain"] == [0, 0, 0] and most["gain"][0] == pytest.approx(0.6)
 
 
 def test_what_has_not_run_is_left_out(folder: Path, tmp_path: Path) -> None:
