@@ -417,15 +417,18 @@ def draw_augmentation(figures: list[dict[str, Any]]) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     figure = make_figure(WIDTH, 4.4)
-    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
-    dress(left, "At the end of training", "shift, pixels", "validation accuracy, %")
-    dress(right, "On the way there", "epoch")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1])
+    dress(left, "What it brings, over the same seeds", "shift, pixels", "points above none")
+    dress(right, "On the way there", "epoch", "validation accuracy, %")
+    left.axhline(0, color=QUIET, linewidth=1.2)
     pairs = sorted({(row["rotate"], row["elastic"]) for row in figures})
-    for (rotate, elastic), look in zip(pairs, LOOKS):
+    for place, ((rotate, elastic), look) in enumerate(zip(pairs, LOOKS)):
         rows = [row for row in figures if (row["rotate"], row["elastic"]) == (rotate, elastic)]
         beside = named({"rotate": rotate, "elastic": elastic, "shift": 0})
         label = f"with {beside}" if rotate or elastic else "shift alone"
-        line(left, [row["shift"] for row in rows], [row["results"] for row in rows], *look, label)
+        gains, bars = [statistics.fmean(row["gain"]) for row in rows], [deviation(row["gain"]) for row in rows]
+        x, (color, marker, style) = [row["shift"] + 0.05 * (place - 1) for row in rows], look
+        left.errorbar(x, gains, bars, color=color, marker=marker, linestyle=style, label=label, **LINE, **BARS)
     left.set_xticks(sorted({row["shift"] for row in figures}))
     mild = next(row for row in figures if row["shift"] and not (row["rotate"] or row["elastic"]))
     most = max(figures, key=lambda row: (row["elastic"], row["shift"], row["rotate"]))
@@ -435,7 +438,6 @@ def draw_augmentation(figures: list[dict[str, Any]]) -> "Figure":
     right.legend(loc="lower right", **LEGEND)
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=4, columnspacing=1.2, **LEGEND)
-    accuracy_axis(left)
     accuracy_axis(right)
     return figure
 
