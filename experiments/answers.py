@@ -1,0 +1,595 @@
+"""Answers of the five sweeps: a table and a figure for each that has run, drawn for its question.
+
+    tfmnist sweep experiments/sweeps/width.toml --workers 1 --threads 2     # and so on, for each
+    python experiments/answers.py [sweeps]
+
+Reads sweeps/<name>/sweep.json, and the metrics in the run folders beside it where every seed's curve is needed. Writes
+results/sweep_<name>.md and .json and images/sweep_<name>.png. Needs no TensorFlow.
+"""
+
+# Matplotlib's stubs leave most keyword arguments untyped.
+# pyright: reportUnknownMemberType=false
+
+import argparse
+import importlib.metadata
+import json
+import math
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfmnist.machine import processors
+from tfmnist.plots import save
+from tfmnist.plots.style import BLUE, EDGE, GREEN, INK, LIGHT, QUIET, TITLE, VERMILION, WIDTH, make_figure
+from tfmnist.sweeps.table import TABLE, read_curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+TIMES = (1.0, 2.0, 4.0, 8.0, 20.0)  # seconds of training at which widths are compared
+NEAR = 0.01  # a rate is good where it costs no more accuracy than this
+EXAMPLES = 55_000  # all of them, after validation
+LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.8}
+BARS: dict[str, Any] = {"capsize": 2.5, "elinewidth": 1.1}
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
+LOOKS = ((BLUE, "o", "-"), (VERMILION, "D", "--"), (GREEN, "s", "-."), (INK, "^", ":"), (QUIET, "v", "-"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep has found."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: list[str]
+    figures: dict[str, Any]
+    """The numbers of the table, for JSON."""
+    figure: "Figure"
+    grid: list[str] = field(default_factory=list)
+    """A Markdown table of all cells, where the rows say less."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished sweep: its table, and the folder it is in."""
+
+    table: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        return self.table["trials"]
+
+    def values(self, key: str) -> list[Any]:
+        """Returns the values that a key took, each once, in order."""
+        return sorted({json.dumps(trial["values"][key]): trial["values"][key] for trial in self.trials}.values())
+
+    def results(self, **wanted: Any) -> list[float]:
+        """Returns the accuracy of each seed at some values, keys by their last parts; none where it diverged."""
+        for trial in self.trials:
+            own = {key.partition(".")[2]: value for key, value in trial["values"].items()}
+            if all(own[name] == value for name, value in wanted.items()):
+                return trial["results"] if trial["state"] == "done" else []
+        return []
+
+    def curves(self, trial: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+        """Returns a trial's epochs, a list for each seed; of the first alone where the run folders are gone."""
+        seeds = self.table["search"]["seeds"]
+        names = [f"{trial['number']:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else []
+        found = [read_curve(self.folder / "trials" / name) for name in names]
+        return found if found and all(found) else [trial["curve"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sweeps", nargs="?", type=Path, default=Path("sweeps"), help="folder of the sweeps' folders")
+    parser.add_argument("--out", type=Path, default=HERE, help="where results/ and images/ are")
+    asked = parser.parse_args()
+    for name in QUESTIONS:
+        folder = asked.sweeps / name
+        table = json.loads((folder / TABLE).read_text(encoding="utf-8")) if (folder / TABLE).exists() else {}
+        if table and len(table["trials"]) == table["total"]:
+            print(write(name, table, folder, asked.out))
+        else:
+            print(
+                f"{name}: {len(table['trials']) if table else 'no'} trials of this sweep have ended, so no answer yet"
+            )
+
+
+def write(name: str, table: Mapping[str, Any], folder: Path, out: Path) -> str:
+    """Writes table and figure of one sweep and returns the table."""
+    question, options, answer = QUESTIONS[name]
+    found = answer(Found(table, folder))
+    seconds = sum(trial["seconds"] for trial in table["trials"])
+    facts = {
+        "question": question,
+        "command": f"tfmnist sweep experiments/sweeps/{name}.toml {options}",
+        "hardware": f"{processors()} processors, {platform.machine()}",
+        "versions": {"python": platform.python_version(), **versions("tensorflow", "tfmnist")},
+        "trainings": sum(len(trial["results"]) for trial in table["trials"]),
+        "training_seconds": round(seconds, 1),
+    }
+    used = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    lines = [f"# {question}", "", f"`{facts['command']}`", "", *markdown(found.head, found.rows), ""]
+    lines += [*found.grid, ""] if found.grid else []
+    lines += [*(f"- {note}" for note in found.notes), ""] if found.notes else []
+    lines += [
+        f"Validation accuracy, mean ± standard deviation over seeds {', '.join(map(str, table['search']['seeds']))}; "
+        f"{facts['trainings']} trainings, {seconds / 60:.1f} minutes of training in all. "
+        f"{facts['hardware']}; {used}.",
+    ]
+    for kind in ("results", "images"):
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines) + "\n"
+    (out / "results" / f"sweep_{name}.md").write_text(text, encoding="utf-8")
+    trials = [{key: trial[key] for key in ("values", "state", "results", "seconds")} for trial in table["trials"]]
+    whole = compact({**facts, **found.figures, "notes": found.notes, "trials": trials})
+    (out / "results" / f"sweep_{name}.json").write_text(whole + "\n", encoding="utf-8")
+    save(found.figure, out / "images" / f"sweep_{name}.png")
+    return text
+
+
+def answer_width(found: Found) -> Answer:
+    """At each of some times, the accuracy of each width: between two epochs, on a line over the logarithm of time.
+
+    Times are epochs times the fastest epoch of that width: whatever else runs can only add to one.
+    """
+    rows: list[tuple[str, ...]] = []
+    figures: list[dict[str, Any]] = []
+    for trial in sorted(found.trials, key=lambda trial: trial["values"]["model.hidden"]):
+        curves = found.curves(trial)
+        took = [row["seconds"] for curve in curves for row in curve]
+        second = min(took)
+        accuracies = np.array([[row["validation_accuracy"] for row in curve] for curve in curves])
+        times = second * np.arange(1, accuracies.shape[1] + 1)
+        reached = {time: at_time(time, times, accuracies) for time in TIMES}
+        (width,) = trial["values"]["model.hidden"]
+        best = accuracies[:, -1].tolist()
+        empty = {time: "–" if time < times[0] else "ended" for time in TIMES}
+        cells = [spread(reached[time]) if reached[time] else empty[time] for time in TIMES]
+        median = statistics.median(took)
+        rows.append((str(width), f"{second:.2f} ({median:.2f})", *cells, f"{spread(best)} ({times[-1]:.0f} s)"))
+        curve = {"times": times.round(3).tolist(), "accuracy": accuracies.mean(0).round(5).tolist()}
+        figures.append({"width": width, "fastest_epoch": second, "median_epoch": median, "seeds": len(curves)})
+        figures[-1] |= {"at": {f"{time:g}": values for time, values in reached.items()}, "end": best, "curve": curve}
+    head = ("width", "fastest epoch, s (median)", *(f"after {time:g} s" for time in TIMES), "at the end of training")
+    notes = [
+        "Times are epochs times the fastest epoch of each width; –: its first epoch ends later.",
+    ]
+    return Answer(head, rows, notes, {"widths": figures}, draw_width(figures))
+
+
+def draw_width(figures: list[dict[str, Any]]) -> "Figure":
+    from matplotlib import colormaps, patheffects
+
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    figure = make_figure(WIDTH, 3.9)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1])
+    dress(left, "Each width, as it trains", "seconds of training (log)", "validation accuracy, %")
+    dress(right, "The same at equal times", "width of the hidden layer (log)")
+    shades = colormaps["viridis"](np.linspace(0, 0.8, len(figures)))
+    for row, color in zip(figures, shades):
+        times, errors = row["curve"]["times"], [1 - accuracy for accuracy in row["curve"]["accuracy"]]
+        left.plot(times, errors, color=color, linewidth=1.8)
+        named: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "color": color, "path_effects": halo}
+        left.annotate(f"{row['width']:,}", (times[0], errors[0]), (3, -4), va="top", **named)
+    left.set_xscale("log")
+    for time, (color, marker, style) in zip(TIMES, LOOKS):
+        seen = [(row["width"], row["at"][f"{time:g}"]) for row in figures if row["at"][f"{time:g}"]]
+        if seen:
+            left.axvline(time, color=color, linewidth=1, linestyle=style, zorder=1)
+            line(
+                right, [width for width, _ in seen], [values for _, values in seen], color, marker, style, f"{time:g} s"
+            )
+    right.set_xscale("log", base=2)
+    widths = [row["width"] for row in figures]
+    right.set_xticks(widths, [f"{width:,}" for width in widths], rotation=45)
+    right.minorticks_off()
+    right.legend(title="after", title_fontsize=10, loc="lower center", **LEGEND)
+    plain(left)
+    accuracy_axis(left, room=1.12)
+    return figure
+
+
+def answer_optimizer(found: Found) -> Answer:
+    """The best rate of each optimizer, and the rates beside it that are nearly as good."""
+    rates = found.values("optimizer.learning_rate")
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {}
+    for kind in dict.fromkeys(trial["values"]["optimizer.kind"] for trial in found.trials):
+        results = {rate: found.results(kind=kind, learning_rate=rate) for rate in rates}
+        done = [rate for rate in rates if results[rate]]
+        best = max(done, key=lambda rate: statistics.fmean(results[rate]))
+        low = high = rates.index(best)
+        limit = statistics.fmean(results[best]) - NEAR
+        while low > 0 and results[rates[low - 1]] and statistics.fmean(results[rates[low - 1]]) >= limit:
+            low -= 1
+        while (
+            high + 1 < len(rates) and results[rates[high + 1]] and statistics.fmean(results[rates[high + 1]]) >= limit
+        ):
+            high += 1
+        good = rates[low : high + 1]
+        lost = [rate for rate in rates if not results[rate] or statistics.fmean(results[rate]) < 0.5]
+        wrong = ", ".join(f"{rate:g}" + ("" if results[rate] else " (diverged)") for rate in lost if rate > best)
+        cells = (f"{best:g}", spread(results[best]), f"{good[0]:g} to {good[-1]:g}", f"{good[-1] / good[0]:.0f}")
+        rows.append((kind, *cells, wrong or "none"))
+        figures[kind] = {"best": best, "good": good, "results": {f"{rate:g}": results[rate] for rate in rates}}
+    head = ("optimizer", "best rate", "accuracy there", "within a point of it", "factor", "too high: below 50 %")
+    cells = [[f"{rate:g}", *(spread(row["results"][f"{rate:g}"]) for row in figures.values())] for rate in rates]
+    grid = markdown(["rate", *figures], cells)
+    return Answer(head, rows, [], {"optimizers": figures}, draw_optimizer(figures, rates), grid)
+
+
+def draw_optimizer(figures: Mapping[str, Any], rates: Sequence[float]) -> "Figure":
+    figure = make_figure(WIDTH, 5.4)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    dress(above, "Accuracy at each learning rate", y="validation accuracy, %")
+    dress(below, "Best rate (dot), and what costs no more than a point", "learning rate (log)")
+    above.set_xscale("log")
+    for place, ((kind, row), (color, marker, style)) in enumerate(zip(figures.items(), LOOKS)):
+        done = [(rate, row["results"][f"{rate:g}"]) for rate in rates if row["results"][f"{rate:g}"]]
+        line(above, [rate for rate, _ in done], [results for _, results in done], color, marker, style, kind)
+        diverged = [rate for rate in rates if not row["results"][f"{rate:g}"]]
+        shift = 1.09 ** (place - (len(figures) - 1) / 2)  # beside each other
+        above.plot([rate * shift for rate in diverged], [1.15] * len(diverged), "x", color=color, markersize=7, mew=2)
+        below.plot([row["good"][0], row["good"][-1]], [place, place], color=color, linewidth=7, alpha=0.35)
+        below.plot(row["good"], [place] * len(row["good"]), "|", color=color, markersize=9, mew=1.5)
+        below.plot([row["best"]], [place], marker=marker, color=color, markersize=9)
+    accuracy_axis(above, worst=1.3)
+    if any(not results for row in figures.values() for results in row["results"].values()):
+        above.annotate("× diverged", (0.01, 0.03), xycoords="axes fraction", fontsize=10, color=QUIET)
+    above.legend(loc="lower center", **LEGEND)
+    below.set_yticks(range(len(figures)), list(figures), fontsize=10, color=INK)
+    below.set_ylim(len(figures) - 0.4, -0.6)
+    plain(below)
+    return figure
+
+
+def answer_batch(found: Found) -> Answer:
+    """The best rate of each batch, between the points of the grid, and the power of the batch that it goes with."""
+    rates, batches = found.values("optimizer.learning_rate"), found.values("train.batch_size")
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {}
+    notes: list[str] = []
+    for kind in dict.fromkeys(trial["values"]["optimizer.kind"] for trial in found.trials):
+        grid = {b: [found.results(kind=kind, batch_size=b, learning_rate=rate) for rate in rates] for b in batches}
+        seeds = len(found.table["search"]["seeds"])
+        peaks = {
+            b: [peak(rates, [cell[seed : seed + 1] for cell in grid[b]]) for seed in range(seeds)] for b in batches
+        }
+        powers = [slope(batches, [peaks[batch][seed] for batch in batches]) for seed in range(seeds)]
+        for batch in batches:
+            best = max(range(len(rates)), key=lambda place: statistics.fmean(grid[batch][place] or [0]))
+            middle = math.exp(statistics.fmean(map(math.log, peaks[batch])))
+            end = " (the last)" if best in (0, len(rates) - 1) else ""
+            cells = (f"{rates[best]:g}{end}", spread(grid[batch][best]), f"{middle:.2g}")
+            rows.append((kind, str(batch), *cells, f"{min(peaks[batch]):.2g} to {max(peaks[batch]):.2g}"))
+        figures[kind] = {"peaks": peaks, "power": powers, "results": grid}
+        notes.append(
+            f"{kind}: the best rate goes with the batch to the power of {statistics.fmean(powers):.2f} ± "
+            f"{deviation(powers):.2f} (linear would be 1, square root 0.5)."
+        )
+    head = ("optimizer", "batch", "best rate of the grid", "accuracy there", "best rate, fitted", "of each seed")
+    cells = [
+        [kind, str(batch), *(f"{100 * statistics.fmean(cell):.2f}" if cell else "diverged" for cell in row)]
+        for kind, values in figures.items()
+        for batch, row in values["results"].items()
+    ]
+    grid = markdown(["optimizer", "batch", *(f"{rate:g}" for rate in rates)], cells)
+    figure = draw_batch(figures, rates, batches)
+    return Answer(head, rows, notes, {"optimizers": figures, "rates": rates}, figure, grid)
+
+
+def draw_batch(figures: Mapping[str, Any], rates: Sequence[float], batches: Sequence[int]) -> "Figure":
+    from matplotlib import colormaps, colors
+
+    figure = make_figure(WIDTH, 0.9 + 2.3 * len(figures))
+    panels = figure.subplots(len(figures), 1, squeeze=False)[:, 0]
+    place_of: Callable[[Any], Any] = partial(np.interp, xp=np.log(rates), fp=np.arange(len(rates)))
+    for axes, (kind, row) in zip(panels, figures.items()):
+        means = np.array([[statistics.fmean(cell or [0]) for cell in row["results"][batch]] for batch in batches])
+        power = statistics.fmean(row["power"])
+        dress(
+            axes, f"{kind}: best rate ∝ batch to the power of {power:.2f} ± {deviation(row['power']):.2f}", "", "batch"
+        )
+        axes.grid(visible=False)
+        errors = np.ma.masked_where(means == 0, 1 - means)
+        blues = colors.ListedColormap(colormaps["Blues_r"](np.linspace(0.25, 1.0, 256))).with_extremes(bad=LIGHT)
+        scale = colors.LogNorm(errors.min(), max(10 * errors.min(), 2 * errors.min()))
+        axes.imshow(errors, cmap=blues, norm=scale, aspect="auto", interpolation="nearest")
+        for (y, x), mean in np.ndenumerate(means):
+            dark = 0 < 1 - mean < 1.6 * errors.min()
+            text = f"{100 * mean:.1f}" if mean else "diverged"
+            size = 9.5 if mean else 7.5
+            axes.text(x, y + 0.27, text, ha="center", va="center", fontsize=size, color="white" if dark else INK)
+        middles = [math.exp(statistics.fmean(map(math.log, row["peaks"][batch]))) for batch in batches]
+        y = np.arange(len(batches))
+        axes.plot(place_of(np.log(middles)), y - 0.14, "o", color=VERMILION, label="best rate, fitted", **LINE)
+        centre = math.exp(statistics.fmean(map(math.log, middles)))
+        middle_batch = math.exp(statistics.fmean(map(math.log, batches)))
+        for share, style, label in ((1.0, "--", "∝ batch"), (0.5, ":", "∝ √batch")):
+            drawn = [math.log(centre * (batch / middle_batch) ** share) for batch in batches]
+            axes.plot(place_of(drawn), y - 0.14, linestyle=style, color=VERMILION, linewidth=1.5, label=label)
+        axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+        axes.set_yticks(y, [f"{batch:,}" for batch in batches])
+        axes.tick_params(length=0, labelcolor=INK)
+        axes.set_xlim(-0.5, len(rates) - 0.5)
+    panels[-1].set_xlabel("learning rate", fontsize=10, color=QUIET)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, **LEGEND)
+    return figure
+
+
+def answer_data(found: Found) -> Answer:
+    """Accuracy against the number of examples, with and without shifts, and whether training has come to its end."""
+    shifts = found.values("augment.shift")
+    sizes = sorted(found.values("data.per_class"), key=lambda count: count or math.inf)
+    rows: list[tuple[str, ...]] = []
+    figures: list[dict[str, Any]] = []
+    for size in sizes:
+        results = {shift: found.results(per_class=size, shift=shift) for shift in shifts}
+        late, epochs = dict[float, float](), 0
+        for trial in found.trials:
+            if trial["values"]["data.per_class"] == size and trial["state"] == "done":
+                curve = [row["validation_accuracy"] for row in trial["curve"]]
+                late[trial["values"]["augment.shift"]] = curve[-1] - curve[2 * len(curve) // 3 - 1]
+                epochs = trial["epochs"]
+        examples = 10 * size or EXAMPLES
+        gain = [100 * (with_it - without) for without, with_it in zip(results[shifts[0]], results[shifts[-1]])]
+        rows.append((
+            f"{examples:,}", str(epochs), *(spread(results[shift]) for shift in shifts),
+            f"{statistics.fmean(gain):+.2f} ± {deviation(gain):.2f}",
+            ", ".join(f"{100 * late[shift]:+.2f}" for shift in shifts),
+        ))  # fmt: skip
+        figures.append({"examples": examples, "epochs": epochs, "gain": gain, "late": late})
+        figures[-1]["results"] = {f"{shift:g}": results[shift] for shift in shifts}
+    head = ("examples", "epochs", *("as they are" if not s else f"shifted by up to {s:g}" for s in shifts))
+    head += ("gain, points", "gain in the last third of the epochs")
+    notes: list[str] = []
+    for shift in shifts:
+        errors = [[1 - value for value in row["results"][f"{shift:g}"]] for row in figures]
+        powers = [slope([row["examples"] for row in figures], list(column)) for column in zip(*errors)]
+        factor = [2**power for power in powers]
+        notes.append(
+            f"shift {shift:g}: each doubling of the examples leaves {100 * statistics.fmean(factor):.0f} % ± "
+            f"{100 * deviation(factor):.0f} of the errors, fitted over all sizes."
+        )
+    return Answer(head, rows, notes, {"sizes": figures}, draw_data(figures, shifts))
+
+
+def draw_data(figures: list[dict[str, Any]], shifts: Sequence[float]) -> "Figure":
+    figure = make_figure(WIDTH, 4.2)
+    axes = figure.add_subplot()
+    dress(axes, "How much data is enough", "training examples (log)", "validation accuracy, %")
+    axes.set_xscale("log")
+    examples = [row["examples"] for row in figures]
+    for shift, (color, marker, style) in zip(shifts, LOOKS):
+        results = [row["results"][f"{shift:g}"] for row in figures]
+        label = f"shifted by up to {shift:g} pixel{'s' * (shift != 1)}" if shift else "as they are"
+        line(axes, examples, results, color, marker, style, label)
+        for x, values in zip(examples, results):
+            up = shift == shifts[-1]
+            place = {"xytext": (-5, 5) if up else (5, -5), "ha": "right" if up else "left"}
+            text = f"{100 * statistics.fmean(values):.1f}"
+            axes.annotate(
+                text, (x, 1 - statistics.fmean(values)), textcoords="offset points", va="bottom" if up else "top",
+                fontsize=9.5, color=color, **place,
+            )  # fmt: skip
+    axes.set_xticks(examples, [f"{count:,}" for count in examples])
+    axes.minorticks_off()
+    axes.set_xlim(examples[0] / 1.7, examples[-1] * 1.9)
+    axes.legend(loc="lower right", **LEGEND)
+    accuracy_axis(axes)
+    return figure
+
+
+def answer_augmentation(found: Found) -> Answer:
+    """Each combination beside none, over the same seeds, and how some get there."""
+    kinds = ("rotate", "shift", "elastic")
+    rows: list[tuple[str, ...]] = []
+    figures: list[dict[str, Any]] = []
+    none: list[float] = []
+    for trial in sorted(
+        found.trials, key=lambda trial: [trial["values"].get(f"augment.{kind}", 0.0) for kind in kinds]
+    ):
+        values = {kind: trial["values"].get(f"augment.{kind}", 0.0) for kind in kinds}
+        none = none or trial["results"]  # the first
+        gain = [100 * (mine - before) for mine, before in zip(trial["results"], none)]
+        curves = found.curves(trial)
+        fastest = min(row["seconds"] for curve in curves for row in curve)
+        curve = np.array([[row["validation_accuracy"] for row in curve] for curve in curves]).mean(0)
+        difference = f"{statistics.fmean(gain):+.2f} ± {deviation(gain):.2f}" if any(values.values()) else ""
+        rows.append((*(f"{v:g}" for v in values.values()), spread(trial["results"]), difference, f"{fastest:.1f}"))
+        figures.append({**values, "results": trial["results"], "gain": gain, "fastest_epoch": round(fastest, 2)})
+        figures[-1]["curve"] = curve.round(5).tolist()
+    head = ("rotate, °", "shift, pixels", "elastic, pixels", "accuracy", "difference, same seeds", "fastest epoch, s")
+    return Answer(head, rows, [], {"settings": figures}, draw_augmentation(figures))
+
+
+def draw_augmentation(figures: list[dict[str, Any]]) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
+    figure = make_figure(WIDTH, 4.4)
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1])
+    dress(left, "What it brings, over the same seeds", "shift, pixels", "points above none")
+    dress(right, "On the way there", "epoch", "validation accuracy, %")
+    left.axhline(0, color=QUIET, linewidth=1.2)
+    pairs = sorted({(row["rotate"], row["elastic"]) for row in figures})
+    for place, ((rotate, elastic), look) in enumerate(zip(pairs, LOOKS)):
+        rows = [row for row in figures if (row["rotate"], row["elastic"]) == (rotate, elastic)]
+        beside = named({"rotate": rotate, "elastic": elastic, "shift": 0})
+        label = f"with {beside}" if rotate or elastic else "shift alone"
+        gains, bars = [statistics.fmean(row["gain"]) for row in rows], [deviation(row["gain"]) for row in rows]
+        x, (color, marker, style) = [row["shift"] + 0.05 * (place - 1) for row in rows], look
+        left.errorbar(x, gains, bars, color=color, marker=marker, linestyle=style, label=label, **LINE, **BARS)
+    left.set_xticks(sorted({row["shift"] for row in figures}))
+    mild = next(row for row in figures if row["shift"] and not (row["rotate"] or row["elastic"]))
+    most = max(figures, key=lambda row: (row["elastic"], row["shift"], row["rotate"]))
+    for row, (color, marker, style) in zip((figures[0], mild, most), (LOOKS[3], *LOOKS)):
+        epochs, errors = range(1, len(row["curve"]) + 1), [1 - accuracy for accuracy in row["curve"]]
+        right.plot(epochs, errors, color=color, linestyle=style, marker=marker, label=named(row), **LINE)
+    right.legend(loc="lower right", **LEGEND)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=4, columnspacing=1.2, **LEGEND)
+    accuracy_axis(right)
+    return figure
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Returns what a setting is called in a figure."""
+    units = {"shift": "", "rotate": "°", "elastic": ""}
+    return " + ".join(f"{kind} {row[kind]:g}{unit}" for kind, unit in units.items() if row[kind]) or "none"
+
+
+def at_time(time: float, times: Any, accuracies: Any) -> list[float]:
+    """Returns the accuracy of each seed at a time; nothing before the first epoch's end, or after the last's."""
+    if not times[0] <= time <= times[-1]:
+        return []
+    return [float(np.interp(math.log(time), np.log(times), row)) for row in accuracies]
+
+
+def peak(rates: Sequence[float], results: Sequence[Sequence[float]]) -> float:
+    """Returns the best rate, from a parabola through the best and its neighbours: log error over log rate.
+
+    Example:
+        >>> round(peak([0.1, 1, 10], [[0.9], [0.95], [0.9]]), 3), peak([0.1, 1, 10], [[0.9], [0.95], []])
+        (1.0, 1)
+    """
+    errors = [math.log(1.001 - statistics.fmean(cell)) if cell else math.inf for cell in results]
+    best = min(range(len(rates)), key=errors.__getitem__)
+    if best in (0, len(rates) - 1) or math.inf in errors[best - 1 : best + 2]:
+        return rates[best]
+    x, y = np.log(rates[best - 1 : best + 2]), errors[best - 1 : best + 2]
+    square, linear, _ = np.polyfit(x, y, 2)
+    return math.exp(-linear / (2 * square)) if square > 0 else rates[best]
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Returns the power of x that y goes with, from a line through their logarithms.
+
+    Example:
+        >>> round(slope([1, 10, 100], [3, 30, 300]), 6)
+        1.0
+    """
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def line(
+    axes: "Axes",
+    x: Sequence[float],
+    results: Sequence[Sequence[float]],
+    color: str,
+    marker: str,
+    style: str,
+    label: str,
+) -> None:
+    """Draws error over x, with bars of a standard deviation over the seeds."""
+    errors, bars = [1 - statistics.fmean(values) for values in results], [deviation(values) for values in results]
+    bars = [min(bar, 0.9 * error) for bar, error in zip(bars, errors)]  # a logarithm has no 0
+    axes.errorbar(x, errors, bars, color=color, marker=marker, linestyle=style, label=label, **LINE, **BARS)
+
+
+def dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
+    """Gives axes a light grid behind the data, no box and readable text."""
+    axes.set_title(title, **TITLE)
+    axes.set_xlabel(x, fontsize=10, color=QUIET)
+    axes.set_ylabel(y, fontsize=10, color=QUIET)
+    axes.grid(color=LIGHT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(EDGE)
+    axes.tick_params(which="both", labelsize=10, color=LIGHT, labelcolor=QUIET)
+
+
+def plain(axes: "Axes") -> None:
+    """Names the values of a logarithmic x axis as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.xaxis.set(major_locator=LogLocator(subs=(1.0, 3.0), numticks=20), major_formatter=StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def accuracy_axis(axes: "Axes", worst: float = 0.0, room: float = 1.0) -> None:
+    """Draws error on a logarithmic axis, upside down, and names it by accuracy: 98 to 99 is as far as 80 to 90.
+
+    Args:
+        worst: the largest error shown, where it is not that of the data.
+        room: factor on it, to leave room for text.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_yscale("log")
+    high, low = room * max(axes.get_ylim()), min(axes.get_ylim())
+    axes.set_ylim(worst or high, low)
+    ticks = [10, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 97.5, 98, 98.2, 98.4, 98.6, 98.8, 99, 99.2, 99.4, 99.6, 99.8]
+    inside = [tick for tick in ticks if low <= 1 - tick / 100 <= (worst or high)]
+    far: list[float] = []
+    for tick in reversed(inside):  # none too near to another
+        if not far or math.log((100 - tick) / (100 - far[-1])) > 0.055 * math.log((worst or high) / low):
+            far.append(tick)
+    axes.yaxis.set(major_locator=FixedLocator([1 - tick / 100 for tick in far]), minor_locator=NullLocator())
+    axes.set_yticklabels([f"{tick:g}" for tick in far])
+
+
+def spread(results: Sequence[float]) -> str:
+    """Returns mean ± sd over seeds, in per cent.
+
+    Example:
+        >>> spread([0.98, 0.99, 0.985]), spread([])
+        ('98.50% ± 0.50', 'diverged')
+    """
+    return f"{statistics.fmean(results):.2%} ± {100 * deviation(results):.2f}" if results else "diverged"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Returns the standard deviation of a sample; 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def compact(values: Mapping[str, Any]) -> str:
+    """Returns JSON with a line for each key, and for each entry of what it holds."""
+
+    def block(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in value) + "\n ]"
+        if isinstance(value, dict) and any(isinstance(entry, dict | list) for entry in value.values()):
+            return "{\n" + ",\n".join(f"  {json.dumps(str(k))}: {json.dumps(v)}" for k, v in value.items()) + "\n }"
+        return json.dumps(value)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {block(value)}" for key, value in values.items()) + "\n}"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Returns the versions of those packages that are installed."""
+    found: dict[str, str] = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+QUESTIONS: dict[str, tuple[str, str, Callable[[Found], Answer]]] = {
+    "width": ("Which width is best at equal time?", "--workers 1 --threads 2", answer_width),
+    "optimizer": ("Which optimizer, at which learning rate?", "--workers 2", answer_optimizer),
+    "batch": ("How does the best learning rate move with the batch?", "--workers 2", answer_batch),
+    "data": ("How much data is enough?", "--workers 2", answer_data),
+    "augmentation": ("What does augmentation buy?", "--workers 2", answer_augmentation),
+}
+
+
+if __name__ == "__main__":
+    main()
