@@ -27,7 +27,8 @@ import numpy as np
 from tfmnist.machine import processors
 from tfmnist.plots import save
 from tfmnist.plots.style import BLUE, EDGE, GREEN, INK, LIGHT, QUIET, TITLE, VERMILION, WIDTH, make_figure
-from tfmnist.sweeps.table import TABLE, read_curve
+from tfmnist.run_folder import read_history
+from tfmnist.sweeps.table import TABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +85,7 @@ class Found:
         """Returns a trial's epochs, a list for each seed; of the first alone where the run folders are gone."""
         seeds = self.table["search"]["seeds"]
         names = [f"{trial['number']:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else []
-        found = [read_curve(self.folder / "trials" / name) for name in names]
+        found = [read_history(self.folder / "trials" / name) for name in names]
         return found if found and all(found) else [trial["curve"]]
 
 

@@ -48,7 +48,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for seed in range(REPEATS):
-            random = search(Path(name) / f"random-{seed}", f'sampler = "random"\ntrials = {asked.trials}\nseed = {seed}')
+            random = search(
+                Path(name) / f"random-{seed}", f'sampler = "random"\ntrials = {asked.trials}\nseed = {seed}'
+            )
             half = random["seconds"] / 2 / 60
             keys = f'sampler = "tpe"\npruner = "{asked.pruner}"\ntrials = 1000\nminutes = {half}\nseed = {seed}'
             rows.append({"repeat": seed, "random": random, "tpe": search(Path(name) / f"tpe-{seed}", keys)})

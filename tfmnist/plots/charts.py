@@ -15,6 +15,7 @@ from tfmnist.plots.style import (
     EDGE,
     GREEN,
     INK,
+    LEGEND,
     LIGHT,
     QUIET,
     TITLE,
@@ -22,6 +23,7 @@ from tfmnist.plots.style import (
     WIDTH,
     Floats,
     Ints,
+    dress,
     make_figure,
     shorten,
 )
@@ -54,12 +56,12 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
     line: dict[str, Any] = _LINE | {"markevery": math.ceil(len(epochs) / 25) or 1}
     for key, title, scale in (("loss", "Loss", 1), ("accuracy", "Accuracy, %", 100)):
         axes = panels[key]
-        _dress(axes, title, "epoch")
+        dress(axes, title, "epoch")
         training, validation = scale * _column(history, key), scale * _column(history, f"validation_{key}")
         axes.plot(epochs, training, color=BLUE, linestyle="-", marker="o", label="training", **line)
         if _finite(validation).size:
             axes.plot(epochs, validation, color=VERMILION, linestyle="--", marker="D", label="validation", **line)
-        axes.legend(**_LEGEND)
+        axes.legend(**LEGEND)
     bottom, top = panels["accuracy"].get_ylim()
     panels["accuracy"].set_ylim(bottom, min(top, 100 + 0.04 * (100 - bottom)) if bottom < 100 else top)
     losses = _finite(np.concatenate([_column(history, "loss"), _column(history, "validation_loss")]))
@@ -67,7 +69,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
         _logarithmic(panels["loss"], "{x:g}", subs=(1.0, 2.0, 5.0))
         panels["loss"].set_title("Loss (logarithmic axis)", **TITLE)
     below, rates = panels["rate"], _column(history, "learning_rate")
-    _dress(below, "Learning rate at the end of the epoch", "epoch")
+    dress(below, "Learning rate at the end of the epoch", "epoch")
     below.plot(epochs, rates, color=GREEN, linestyle="-", marker="s", **line)
     below.set_ylim(0, 1.25 * float(_finite(rates).max(initial=0)) or 1.0)
     below.yaxis.set_major_locator(MaxNLocator(3))
@@ -96,7 +98,7 @@ def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
     side = min(max(4.2, 0.52 * classes), 11 if classes <= MOST_CELLS else 8)
     figure = make_figure(side + 1.6, side + 0.7)
     axes = figure.add_subplot()
-    _dress(axes, f"Confusion: {wrong.sum():,} mistakes in {matrix.sum():,} examples", "predicted class", "true class")
+    dress(axes, f"Confusion: {wrong.sum():,} mistakes in {matrix.sum():,} examples", "predicted class", "true class")
     axes.grid(visible=False)
     blues = colors.ListedColormap(colormaps["Blues"](np.linspace(0.18, 1.0, 256)))
     blues = blues.with_extremes(bad=LIGHT, under="white")  # the diagonal and 0
@@ -153,12 +155,12 @@ def per_class(recall: Floats, precision: Floats, counts: Ints, class_names: Sequ
     start = max(0, math.floor(lowest - 0.06 * (100 - lowest)))
     axes.set_xlim(start, 100 + 0.03 * (100 - start))
     note = f" (the axis begins at {start}, not at 0)" if start else ""
-    _dress(axes, "Recall and precision of each class", f"% of the examples{note}", "class (examples)")
+    dress(axes, "Recall and precision of each class", f"% of the examples{note}", "class (examples)")
     ticks: list[int] = rows[:: math.ceil(classes / 45) or 1].tolist()
     names = [f"{shorten(class_names[tick])}  ({counts[tick]:,})" for tick in ticks]
     axes.set_yticks(ticks, names, fontsize=10, parse_math=False, color=INK)
     axes.set_ylim(classes - 0.5, -0.5)
-    figure.legend(loc="outside lower center", ncols=3, **_LEGEND)
+    figure.legend(loc="outside lower center", ncols=3, **LEGEND)
     return figure
 
 
@@ -177,36 +179,23 @@ def calibration_curve(calibration: Calibration) -> "Figure":
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     filled = calibration.counts > 0
     counts, x, y = calibration.counts[filled], 100 * calibration.confidence[filled], 100 * calibration.accuracy[filled]
-    _dress(above, f"Calibration: expected error {100 * calibration.error:.2f} %", y="accuracy, %")
+    dress(above, f"Calibration: expected error {100 * calibration.error:.2f} %", y="accuracy, %")
     above.plot([0, 100], [0, 100], color=QUIET, linestyle="--", linewidth=1.2, label="confidence = accuracy")
     hits = np.rint(y * counts / 100).astype(int).tolist()
     low, high = 100 * np.array([*map(wilson_interval, hits, counts.tolist())]).reshape(-1, 2).T
     above.vlines(x, low, high, color="#8fb8d6", linewidth=2.5, label="95 % interval")
     above.plot(x, y, color=BLUE, marker="o", linestyle="-", label="predictions", **_LINE)
     above.set(xlim=(0, 101), ylim=(0, 103))
-    _dress(below, "", "confidence, %", "examples (log)")
+    dress(below, "", "confidence, %", "examples (log)")
     starts, width = 100 * calibration.edges[:-1], 100 / len(calibration.counts)
     below.bar(starts, calibration.counts, width, align="edge", color=BLUE, edgecolor="white", linewidth=1)
     below.set_ylim(0.6, 3.0 * max(int(calibration.counts.max(initial=0)), 3))
     _logarithmic(below, "{x:,.0f}", subs=(1.0,))
-    figure.legend(loc="outside lower center", ncols=3, **_LEGEND)
+    figure.legend(loc="outside lower center", ncols=3, **LEGEND)
     return figure
 
 
 _LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
-
-
-def _dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """Gives axes a light grid behind the data, no box and readable text."""
-    axes.set_title(title, **TITLE)
-    axes.set_xlabel(x, fontsize=10, color=QUIET)
-    axes.set_ylabel(y, fontsize=10, color=QUIET)
-    axes.grid(color=LIGHT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(EDGE)
-    axes.tick_params(which="both", labelsize=10, color=LIGHT, labelcolor=QUIET)
 
 
 def _logarithmic(axes: "Axes", form: str, subs: Sequence[float]) -> None:

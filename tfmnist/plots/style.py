@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Ints, Floats, Bytes = NDArray[np.integer], NDArray[np.floating], NDArray[np.uint8]
@@ -18,6 +19,8 @@ BLUE, VERMILION, GREEN, INK, QUIET, LIGHT = "#0072B2", "#D55E00", "#009E73", "#2
 EDGE, DPI = "#b8bec6", 150
 WIDTH = 6.8  # inches: on a phone's screen of 390 pixels, text of 10 points is still 8 pixels high
 TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "fontweight": "bold", "color": INK, "pad": 8}
+
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
 
 
 def save(figure: "Figure", path: Path | str) -> None:
@@ -44,3 +47,15 @@ def make_figure(width: float, height: float) -> "Figure":
 
 def shorten(name: str, longest: int = 16) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
+    """Gives axes a light grid behind the data, no box and readable text."""
+    axes.set_title(title, **TITLE)
+    axes.set_xlabel(x, fontsize=10, color=QUIET)
+    axes.set_ylabel(y, fontsize=10, color=QUIET)
+    axes.grid(color=LIGHT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(EDGE)
+    axes.tick_params(which="both", labelsize=10, color=LIGHT, labelcolor=QUIET)

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfmnist.plots.charts import _LEGEND, _dress
 from tfmnist.plots.style import (
     BLUE,
     EDGE,
     INK,
+    LEGEND,
     QUIET,
     TITLE,
     VERMILION,
     WIDTH,
     Floats,
     Ints,
+    dress,
     make_figure,
     shorten,
 )
@@ -233,7 +234,7 @@ def seed_dots(accuracies: Mapping[str, Sequence[float]]) -> "Figure":
     """
     figure = make_figure(WIDTH, 1.1 + 0.62 * len(accuracies))
     axes = figure.add_subplot()
-    _dress(axes, "Test accuracy over fresh seeds", "test accuracy, %")
+    dress(axes, "Test accuracy over fresh seeds", "test accuracy, %")
     names: list[str] = []
     for row, ((name, shares), color) in enumerate(zip(accuracies.items(), (VERMILION, BLUE) * len(accuracies))):
         values = 100 * np.array(shares, np.float64)
@@ -261,7 +262,7 @@ def trial_history(trials: Trials) -> "Figure":
     """
     figure = make_figure(WIDTH, 3.6)
     axes = figure.add_subplot()
-    _dress(axes, "Result of every trial", "trial", trials.metric)
+    dress(axes, "Result of every trial", "trial", trials.metric)
     done = trials.are("done") & np.isfinite(trials.values)
     if done.sum() > 1:
         running = (np.minimum if trials.loss else np.maximum).accumulate(trials.values[done])
@@ -380,7 +381,7 @@ def slices(trials: Trials, keys: Sequence[Key]) -> "Figure":
             axes.set_visible(False)
             continue
         key = keys[place]
-        _dress(axes, shorten(key.name, 60 if columns == 1 else 28), key.note, "" if place % columns else trials.metric)
+        dress(axes, shorten(key.name, 60 if columns == 1 else 28), key.note, "" if place % columns else trials.metric)
         axes.title.set_parse_math(False)
         axes.xaxis.label.set_parse_math(False)
         x = key.places
@@ -415,7 +416,7 @@ def key_importance(shares: Mapping[str, float]) -> "Figure":
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
     figure = make_figure(WIDTH, 0.95 + 0.32 * len(ordered))
     axes = figure.add_subplot()
-    _dress(axes, "Importance of the keys", "share of the whole")
+    dress(axes, "Importance of the keys", "share of the whole")
     rows, values = range(len(ordered)), [value for _, value in ordered]
     axes.barh(rows, values, 0.62, color=BLUE)
     for row, value in zip(rows, values):
@@ -440,7 +441,7 @@ def trial_curves(trials: Trials) -> "Figure":
 
     figure = make_figure(WIDTH, 3.9)
     axes = figure.add_subplot()
-    _dress(axes, "Learning curves of the trials", "epoch", trials.metric)
+    dress(axes, "Learning curves of the trials", "epoch", trials.metric)
     curves = trials.drawn_curves
     done = [curve for state, curve in zip(trials.states, curves) if state == "done" and len(curve)]
     points = np.concatenate([*(done or curves), np.zeros([0, 2])])
@@ -488,7 +489,7 @@ def pareto_front(trials: Trials, front: Sequence[int]) -> "Figure":
     """
     figure = make_figure(WIDTH, 4.2)
     axes = figure.add_subplot()
-    _dress(axes, "Accuracy against time", "seconds of training", trials.metric)
+    dress(axes, "Accuracy against time", "seconds of training", trials.metric)
     done = trials.are("done") & np.isfinite(trials.values)
     scale, rows = Scale.of(trials.values[done], trials.loss), list(front)
     x, y = trials.seconds, scale.clip(trials.values)
@@ -599,7 +600,7 @@ def _legend(figure: "Figure") -> None:
         shares = (math.ceil(len(widths) / rows) for rows in range(1, len(widths) + 1))
         fitting = (n for n in shares if sum(max(part) for part in np.array_split(widths, n)) < WIDTH)
         columns = next(fitting, 1)
-        figure.legend(found.values(), found, loc="outside lower center", ncols=columns, **_LEGEND)
+        figure.legend(found.values(), found, loc="outside lower center", ncols=columns, **LEGEND)
 
 
 def _jitter(numbers: Ints) -> Floats:

@@ -204,6 +204,7 @@ def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor:
         keys = ("epoch", "validation_accuracy", "validation_loss", "seconds")
         rows = read_history(folder / "trials" / report.name)
         trial.curve = [{key: row[key] for key in keys} for row in rows]
+        trial.epochs = max(trial.epochs, len(rows))  # nothing is heard of those that were trained before
     match report.kind:
         case "done":
             trial.results.append(figures[metric])
