@@ -55,7 +55,8 @@ def test_jobs_are_grouped() -> None:
 
 
 def test_where_packing_is_chosen() -> None:
-    small = Recipe().replace({"model.hidden": [30]})
+    small = Recipe().replace({"model.hidden": [10]})
+    assert [choose_pack("auto", Recipe().replace({"model.hidden": [width]})) for width in (30, 64)] == [8, 1]
     assert choose_pack(8, Recipe(), Search()) == 8 and choose_pack(1, small) == 1
     assert choose_pack("auto", small, Search(sampler="random")) == choose_pack("auto", small) == 16
     for search in (Search(sampler="tpe"), Search(sampler="grid", pruner="median")):

@@ -11,8 +11,10 @@ from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
 from tfmnist.sweeps.space import Search
 
-_PACK = 16
-_MOST_UNITS = 128  # hidden units of a network for which packing pays
+# weights of all networks of a pack that stay near the processor, with gradients, from one step to the next: beyond it
+# each by itself is faster (experiments/packing.py)
+_IN_CACHE = 260_000
+_INPUTS, _CLASSES = 784, 10  # of the networks that this was measured of
 
 # what may differ between trainings of one pack: numbers that the graph takes as tensors, with a value a training
 _NUMBERS = {
@@ -81,7 +83,7 @@ def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | N
     """Returns how many trainings may share a graph.
 
     Args:
-        asked: a number, or `auto`: 16 where it pays, else 1.
+        asked: a number, or `auto`: 16 or 8 where that pays, else 1.
         recipe: what the trainings are like.
         search: how they are searched; None for the seeds of one recipe.
 
@@ -90,13 +92,15 @@ def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | N
 
     Example:
         >>> choose_pack("auto", Recipe()), choose_pack("auto", Recipe().replace({"model.hidden": [30]}))
-        (1, 16)
+        (1, 8)
     """
     if asked == "auto":
         if search and (search.times or search.pruner != "none" or search.sampler in ("tpe", "cmaes")):
             return 1  # what is compared by time trains alone; the others learn from trials that have ended
-        small = sum(recipe.model.hidden) <= _MOST_UNITS and pack_key(recipe) is not None
-        return _PACK if small else 1
+        if pack_key(recipe) is None:
+            return 1
+        fit = _IN_CACHE // sum(inputs * units for inputs, units in pairwise((_INPUTS, *recipe.model.hidden, _CLASSES)))
+        return max((size for size in (8, 16) if size <= fit), default=1)
     if asked < 1:
         raise InputError(f"pack is {asked}: expected 1 or more, or auto.")
     if asked > 1 and search and search.times:
