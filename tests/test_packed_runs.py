@@ -18,13 +18,24 @@ from tfmnist.runs import Trained, resume, run_events
 from tfmnist.sweeps.packing import pack_key
 from tfmnist.training.checkpoint import list_checkpoints
 from tfmnist.training.loop import Epoch
+from tfmnist.training.packed_steps import PackedSteps
 
-ALONE: dict[str, list[dict[str, Any]]] = {
-    "adam": [{"optimizer.beta1": 0.8}, {"optimizer.beta2": 0.99, "loss.l1": 1e-3}, {"optimizer.epsilon": 1e-3}],
-    "adamw": [{"optimizer.weight_decay": 0.5}, {"optimizer.clip_norm": 0.1}, {"loss.label_smoothing": 0.2}],
-    "momentum": [{"optimizer.momentum": 0.5}, {"schedule.every": 0.5}, {"optimizer.nesterov": True}],
-    "rmsprop": [{"optimizer.rho": 0.5}, {"model.initializer": "glorot"}, {"model.init_scale": 2.0, "loss.l2": 1e-2}],
-    "sgd": [{"optimizer.learning_rate": 0.1}, {"schedule.factor": 0.9}, {"schedule.warmup": 0.4}],
+# of each optimizer: what all have, and in which numbers each differs
+ALIKE: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "adam": ({"loss.l1": 1e-4}, [{"optimizer.beta1": 0.8}, {"optimizer.beta2": 0.99}, {"loss.l1": 1e-3}]),
+    "adamw": (
+        {"optimizer.clip_norm": 1.0, "loss.label_smoothing": 0.1},
+        [{"optimizer.weight_decay": 0.5}, {"optimizer.clip_norm": 0.1}, {"loss.label_smoothing": 0.2}],
+    ),
+    "momentum": (
+        {"optimizer.nesterov": True, "train.average": 0.9},
+        [{"optimizer.momentum": 0.5}, {"schedule.every": 0.5}, {"train.average": 0.5}],
+    ),
+    "rmsprop": (
+        {"loss.l2": 1e-3},
+        [{"optimizer.rho": 0.5, "loss.l2": 1e-2}, {"model.initializer": "glorot"}, {"optimizer.epsilon": 1e-3}],
+    ),
+    "sgd": ({}, [{"optimizer.learning_rate": 0.1}, {"schedule.factor": 0.9}, {"schedule.warmup": 0.4}]),
 }
 
 
@@ -35,12 +46,13 @@ def recipe(small: Path) -> Recipe:
 
 
 def together(
-    folder: Path, recipes: Sequence[Recipe], stops: Sequence[threading.Event] = (), until: int = 1000
+    folder: Path, recipes: Sequence[Recipe], stops: Sequence[threading.Event] = (), until: int = 1000, size: int = 4
 ) -> list[list[Outcome]]:
     """Returns what happens to each; at most so many events."""
     stops = stops or [threading.Event() for _ in recipes]
     found: list[list[Outcome]] = [[] for _ in recipes]
-    events = pack_events([(folder / f"{n}", recipe, stop) for n, (recipe, stop) in enumerate(zip(recipes, stops))])
+    runs = [(folder / f"{n}", recipe, stop) for n, (recipe, stop) in enumerate(zip(recipes, stops))]
+    events = pack_events(runs, size)
     for _, (place, event) in zip(range(until), events):
         found[place].append(event)
     return found
@@ -69,13 +81,13 @@ def history(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", ALONE)
+@pytest.mark.parametrize("kind", ALIKE)
 def test_they_are_as_if_each_had_trained_alone(recipe: Recipe, tmp_path: Path, kind: str) -> None:
-    base = recipe.replace({"optimizer.kind": kind, "optimizer.learning_rate": 0.01})
-    changes = [keys for keys in ALONE[kind] if pack_key(base.replace(keys)) == pack_key(base)]
-    assert len(changes) >= 2
+    common, changes = ALIKE[kind]
+    base = recipe.replace({"optimizer.kind": kind, "optimizer.learning_rate": 0.01, **common})
     recipes = [base.replace(keys) for keys in changes]
-    found = together(tmp_path / "pack", recipes)
+    assert {pack_key(own) for own in recipes} == {pack_key(base)}
+    found = together(tmp_path / "pack", recipes, size=2)
     for place, own in enumerate(recipes):
         last = found[place][-1]
         assert isinstance(last, Trained) and [type(event) for event in found[place][:-1]] == [Epoch] * 3
@@ -164,3 +176,24 @@ def test_compiled_whole_it_is_the_same(recipe: Recipe, tmp_path: Path, mode: str
     together(tmp_path / "pack", recipes)
     alone(tmp_path / "alone", recipes[1])
     assert_same(tmp_path / "pack" / "1", tmp_path / "alone")
+
+
+def test_what_was_compiled_serves_the_next_of_the_kind_and_nothing_changes(recipe: Recipe, tmp_path: Path) -> None:
+    keys = {"optimizer.kind": "adam", "model.dropout": 0.2, "train.average": 0.9, "loss.l2": 1e-3}
+    first, second = (
+        [recipe.replace({**keys, "optimizer.learning_rate": rate, "model.dropout": 10 * rate}) for rate in rates]
+        for rates in ((0.01, 0.02), (0.03, 0.04, 0.05))
+    )
+    compiled: dict[str, PackedSteps] = {}
+    traced: list[Any] = []
+    for name, recipes in (("first", first), ("second", second)):
+        runs = [(tmp_path / f"{name}-{n}", own, threading.Event()) for n, own in enumerate(recipes)]
+        list(pack_events(runs, 2, False, compiled, "kind"))
+        (steps,) = compiled.values()
+        traced.append((steps, steps.do_full.experimental_get_tracing_count()))  # type: ignore[attr-defined]
+    assert traced[0] == traced[1]
+    for n, own in enumerate(second):
+        list(pack_events([(tmp_path / f"fresh-{n}", own, threading.Event())], 2, False))
+        mine, its = (read_npz(list_checkpoints(tmp_path / f"{x}-{n}" / "checkpoints")[-1]) for x in ("second", "fresh"))
+        for name in set(mine) - {"state", "recipe"}:  # to the last bit, whichever others there are
+            np.testing.assert_array_equal(mine[name], its[name], err_msg=name)

@@ -12,12 +12,17 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs import Trained, UnderWay, begun, begun_before
 from tfmnist.training.loop import Epoch
 from tfmnist.training.pack import Pack
+from tfmnist.training.packed_steps import PackedSteps
 
 Outcome = Epoch | Trained | Interrupted | DivergedError | InputError | OSError
 
 
 def pack_events(
-    runs: Sequence[tuple[Path, Recipe, threading.Event]], least: int = 1, mixed: bool = True
+    runs: Sequence[tuple[Path, Recipe, threading.Event]],
+    size: int = 8,
+    mixed: bool = True,
+    compiled: dict[str, PackedSteps] | None = None,
+    kind: str = "",
 ) -> Iterator[tuple[int, Outcome]]:
     """Trains runs together up to where the test set would be read; yields what happens to each, by its place.
 
@@ -27,7 +32,9 @@ def pack_events(
     Args:
         runs: folder, recipe, and what ends the run after the block under way, saved. A folder that is there is gone on
             with. The recipes differ in numbers only, as `tfmnist.sweeps.packing.pack_key` has it.
-        least, mixed: as for `Pack`; without `mixed`, seeds are equal.
+        size, mixed: as for `Pack`; without `mixed`, seeds are equal.
+        compiled: what was compiled for the last runs, by their kind; is kept for the next ones here.
+        kind: of these runs; those of one kind differ in numbers only, and their data are the same.
 
     Raises:
         BusyError: another process is writing in one of the folders; nothing was yielded.
@@ -51,7 +58,10 @@ def pack_events(
             else:
                 standing[run.trainer.state.epoch, run.trainer.state.step][place] = run
         for alike in standing.values():
-            pack = Pack([run.trainer for run in alike.values()], least, mixed)
+            pack = Pack([run.trainer for run in alike.values()], size, mixed, compiled.get(kind) if compiled else None)
+            if compiled is not None:
+                compiled.clear()
+                compiled[kind] = pack.steps
             yield from _train(pack, alike, {place: runs[place][2] for place in alike})
 
 

@@ -20,7 +20,9 @@ def job(name: str, **keys: Any) -> Job:
     [
         ("optimizer.learning_rate", 0.1, True),
         ("train.seed", 3, True),
-        ("loss.l2", 0.1, True),
+        ("loss.l2", 0.1, False),
+        ("optimizer.clip_norm", 0.1, False),
+        ("optimizer.beta1", 0.1, True),
         ("schedule.warmup", 1.0, True),
         ("model.init_scale", 2.0, True),
         ("export.report", False, True),

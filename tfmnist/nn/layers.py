@@ -156,18 +156,19 @@ class Dropout(Layer):
             return x
         if step is None:
             raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
-        kept = self.bits(tf.shape(x), step) >= tf.constant(self.least_kept, tf.uint32)
+        kept = dropout_bits(tf.constant(self.key, tf.int64), tf.shape(x), step) >= tf.constant(self.least, tf.uint32)
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
 
     @property
-    def least_kept(self) -> int:
-        """Where the bits are less, x is dropped."""
+    def least(self) -> int:
+        """The least bits of a value that is kept."""
         return int(self.rate * 2**32)
 
-    def bits(self, shape: Any, step: tf.Tensor) -> tf.Tensor:
-        """Returns what decides over each value: uint32 `shape`; whole numbers, XLA makes other floats of their bits."""
-        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
-        return tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
+
+def dropout_bits(key: tf.Tensor, shape: Any, step: tf.Tensor) -> tf.Tensor:
+    """Returns what decides over each value: uint32 `shape`; whole numbers, as XLA makes other floats of their bits."""
+    seed = tf.stack([key, tf.cast(step, tf.int64)])
+    return tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
 
 
 class Pool(Layer):

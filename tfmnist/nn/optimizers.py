@@ -108,9 +108,12 @@ class Optimizer(tf.Module):
             for slot in self.slot_names
         }
 
-    def apply(self, gradients: Gradients) -> None:
-        """Does one update with one gradient a parameter, float32 of the parameter's shape."""
-        learning_rate = self.schedule(self.step)
+    def apply(self, gradients: Gradients, learning_rate: tf.Tensor | None = None) -> None:
+        """Does one update with one gradient a parameter, float32 of the parameter's shape.
+
+        `learning_rate` takes the place of the schedule's value where it is given.
+        """
+        learning_rate = self.schedule(self.step) if learning_rate is None else learning_rate
         t = tf.cast(self.step + 1, tf.float32)
         for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
             slots = [self.slots[slot][index] for slot in self.slot_names]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfmnist.nn.layers import Activation, BatchNorm, Dense, Dropout, Flatten, Layer
+from tfmnist.nn.layers import Activation, BatchNorm, Dense, Dropout, Flatten, Layer, dropout_bits
 from tfmnist.nn.models import Network
 
 Forward = Callable[[tf.Tensor, bool, tf.Tensor | None], tf.Tensor]
@@ -43,6 +43,15 @@ class PackedNetwork(tf.Module):
             )
             for name, v in found[0].items()
         }
+        # what dropout takes as tensors, so that a compiled step serves other networks too
+        self._dropouts = {
+            layers[0].name: {
+                "key": tf.Variable(tf.constant([layer.key for layer in layers], tf.int64), trainable=False),
+                "least": tf.Variable(_column([layer.least for layer in layers], tf.uint32), trainable=False),
+                "scale": tf.Variable(_column([1 / (1 - layer.rate) for layer in layers]), trainable=False),
+            }
+            for layers in zip(*([layer for layer in model.layers if isinstance(layer, Dropout)] for model in models))
+        }
         self._forwards = [self._forward(layers) for layers in zip(*(model.layers for model in models), strict=True)]
 
     def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
@@ -63,6 +72,10 @@ class PackedNetwork(tf.Module):
         """Returns all variables by name: kernels `[networks, units, inputs]`, others `[networks, units, 1]`."""
         return dict(self._variables)
 
+    def numbers(self) -> dict[str, tf.Variable]:
+        """Returns what else tells the networks apart: their dropout."""
+        return {f"{name}/{key}": v for name, found in self._dropouts.items() for key, v in found.items()}
+
     @property
     def parameters(self) -> list[tf.Variable]:
         """The variables that are trained, in the order of the layers."""
@@ -81,7 +94,8 @@ class PackedNetwork(tf.Module):
         if isinstance(first, BatchNorm):
             return lambda x, training, step: self._batch_norm(first, x, training)
         if isinstance(first, Dropout):
-            return lambda x, training, step: self._dropout(layers, x, step) if training and step is not None else x
+            numbers = self._dropouts[first.name]
+            return lambda x, training, step: _drop(numbers, x, step) if training and step is not None else x
         assert isinstance(first, Flatten | Activation), first
         if isinstance(first, Flatten):
             return lambda x, training, step: tf.reshape(x, [*tf.unstack(tf.shape(x)[:-2]), *first.output_shape])
@@ -117,12 +131,16 @@ class PackedNetwork(tf.Module):
         y = (values - own_mean) * tf.math.rsqrt(own_variance + layer.epsilon) * scale + offset
         return tf.cast(y, x.dtype)
 
-    def _dropout(self, layers: Sequence[Any], x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        _, units, batch = tf.unstack(tf.shape(x))
-        bits = tf.stack([layer.bits([batch, units], step) for layer in layers])
-        rates = tf.constant([[[layer.rate]] for layer in layers], x.dtype)
-        least = tf.constant([[[layer.least_kept]] for layer in layers], tf.uint32)
-        return tf.where(tf.transpose(bits, [0, 2, 1]) >= least, x / (1.0 - rates), tf.zeros_like(x))
+
+def _drop(numbers: dict[str, tf.Variable], x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    _, units, batch = tf.unstack(tf.shape(x))
+    bits = tf.stack([dropout_bits(key, [batch, units], step) for key in tf.unstack(numbers["key"])])
+    kept = tf.transpose(bits, [0, 2, 1]) >= numbers["least"]
+    return tf.where(kept, x * tf.cast(numbers["scale"], x.dtype), tf.zeros_like(x))
+
+
+def _column(values: Sequence[float], dtype: Any = tf.float32) -> tf.Tensor:
+    return tf.constant(values, dtype, [len(values), 1, 1])
 
 
 def is_kernel(name: str) -> bool:

@@ -22,10 +22,11 @@ from typing import IO, Any, Literal, Protocol
 from tfmnist.errors import BusyError, DivergedError, InputError, Interrupted
 from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.packing import Job, is_packed, least_lanes, packs, shares
+from tfmnist.sweeps.packing import Job, kind_of, packs, shares
 
 TRIES = 2  # of a job whose worker process ends, for those who submit jobs
 WAIT = 0.5  # seconds for which they wait for reports, between two looks at whether to stop
+_AT_ONCE = 8  # networks of a pack that do a step at once; more of them leave the processor's cache
 _PATIENCE = 60.0  # seconds that another process may keep a run's folder
 
 
@@ -66,7 +67,9 @@ class Executor(Protocol):
         ...
 
 
-def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int) -> Iterator[Report]:
+def train_jobs(
+    jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int, compiled: dict[str, Any]
+) -> Iterator[Report]:
     """Trains jobs in this process, those together that can be, and yields their reports.
 
     The last report of each job is of another kind than `epoch`.
@@ -75,36 +78,45 @@ def train_jobs(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: 
         jobs: in any order.
         stops: for the name of each, what ends it after the steps under way, saved.
         pack: how many at most train together.
+        compiled: keeps what packs have compiled, for the next of their kind.
     """
     log = logging.getLogger("tensorflow")
     level = log.level
     log.setLevel(logging.ERROR)  # it warns of many compilations, which are meant
     try:
-        yield from _train(jobs, stops, pack)
+        yield from _train(jobs, stops, pack, compiled)
     finally:
         log.setLevel(level)
 
 
-def _train(jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int) -> Iterator[Report]:
+def _train(
+    jobs: Sequence[Job], stops: Mapping[str, threading.Event], pack: int, compiled: dict[str, Any]
+) -> Iterator[Report]:
     for together in packs(jobs, pack):
         if all(stops[job.name].is_set() for job in together):
             yield from (Report(job.name, "stopped", {}) for job in together)
-        elif is_packed(together[0], pack):
-            yield from _train_pack(together, stops, least_lanes(pack))
+        elif kind := kind_of(together[0], pack):
+            yield from _train_pack(together, stops, min(pack, _AT_ONCE), compiled, kind)
         else:
             yield from _train_job(together[0], stops[together[0].name])
 
 
-def _train_pack(jobs: Sequence[Job], stops: Mapping[str, threading.Event], least: int) -> Iterator[Report]:
+def _train_pack(
+    jobs: Sequence[Job], stops: Mapping[str, threading.Event], size: int, compiled: dict[str, Any], kind: str
+) -> Iterator[Report]:
     from tfmnist.packed_runs import pack_events
     from tfmnist.runs import Trained
     from tfmnist.training.loop import Epoch
 
     lanes = [(Path(job.folder), Recipe.model_validate(job.recipe), stops[job.name]) for job in jobs]
+
+    def begin() -> Iterator[Any]:
+        return pack_events(lanes, size, jobs[0].mixed, compiled, kind)
+
     trained: list[Job] = []
     for job in jobs:
         _clear(Path(job.folder))
-    for lane, event in _patiently(lambda: pack_events(lanes, least, jobs[0].mixed), stops[jobs[0].name]):
+    for lane, event in _patiently(begin, stops[jobs[0].name]):
         job = jobs[lane]
         if isinstance(event, Epoch):
             yield Report(job.name, "epoch", asdict(event))
@@ -185,6 +197,7 @@ class InProcess:
         self._pack = pack
         self._stops: dict[str, threading.Event] = {}
         self._reports: Iterator[Report] = iter(())
+        self._compiled: dict[str, Any] = {}
 
     @property
     def free(self) -> int:
@@ -192,7 +205,7 @@ class InProcess:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self._stops = {job.name: threading.Event() for job in jobs}
-        self._reports = train_jobs(jobs, dict(self._stops), self._pack)
+        self._reports = train_jobs(jobs, dict(self._stops), self._pack, self._compiled)
 
     def reports(self, seconds: float) -> Iterator[Report]:
         if not self._stops:

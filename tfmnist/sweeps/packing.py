@@ -34,7 +34,14 @@ _NUMBERS = {
     "train": ("seed", "average"),
 }
 # of these, whether it is 0 decides what the graph computes
-_SWITCHES = (("model", "dropout"), ("train", "average"))
+_SWITCHES = (
+    ("model", "dropout"),
+    ("loss", "label_smoothing"),
+    ("loss", "l1"),
+    ("loss", "l2"),
+    ("optimizer", "clip_norm"),
+    ("train", "average"),
+)
 
 
 @dataclass(frozen=True)
@@ -112,20 +119,15 @@ def packs(jobs: Sequence[Job], pack: int) -> list[list[Job]]:
     """Returns the jobs in packs that train together, of at most so many; each by itself that cannot, or for 1."""
     alike: defaultdict[str, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=_order):
-        alike[_order(job) if pack > 1 else ""].append(job)
+        alike[kind_of(job, pack)].append(job)
     alone = alike.pop("", [])
     cut = [group[first : first + pack] for group in alike.values() for first in range(0, len(group), pack)]
     return [*cut, *([job] for job in alone)]
 
 
-def is_packed(job: Job, pack: int) -> bool:
-    """Whether a job trains in a pack, be it the only one there: so its numbers do not depend on the others."""
-    return pack > 1 and bool(_order(job))
-
-
-def least_lanes(pack: int) -> int:
-    """Returns how many networks a pack has at least: from about this number on, numbers do not depend on it."""
-    return min(pack, 8)
+def kind_of(job: Job, pack: int) -> str:
+    """Returns what is alike in jobs that train in one pack, be a job the only one there; "" where it trains alone."""
+    return _order(job) if pack > 1 else ""
 
 
 def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:

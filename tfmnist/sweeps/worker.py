@@ -49,11 +49,12 @@ def main() -> None:
     from tfmnist.training.threads import set_threads
 
     set_threads(int(sys.argv[1]))
+    compiled: dict[str, Any] = {}
     while (order := orders.get()) is not None:
         if closing.is_set():
             break
         jobs, stops = [Job(**job) for job in order[0]], order[1]
-        for report in train_jobs(jobs, stops, int(sys.argv[2])):
+        for report in train_jobs(jobs, stops, int(sys.argv[2]), compiled):
             try:
                 print(json.dumps(asdict(report)), file=out, flush=True)
             except BrokenPipeError:  # the sweep was killed: save, and end
