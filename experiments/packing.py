@@ -38,7 +38,7 @@ recipe = "sigmoid-mlp"
 sampler = "grid"
 confirm = 0
 """
-SWEEPS = ((30, 2, 64), (30, 10, 64), (64, 2, 64), (128, 2, 64))  # width, epochs, trials
+SWEEPS = ((30, 2, 64), (30, 10, 32), (64, 2, 32), (128, 2, 32))  # width, epochs, trials
 
 
 def main() -> None:
