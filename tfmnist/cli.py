@@ -410,8 +410,9 @@ def sweep(
     from tfmnist.sweeps.report import write_sweep_report
     from tfmnist.sweeps.search import search_events
 
+    packed = choose_pack(pack, asked.recipes(), asked.search)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    executor = _make_executor(workers, threads, folder, choose_pack(pack, asked.recipe, asked.search))
+    executor = _make_executor(workers, threads, folder, packed)
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):
             screen.show(event)
@@ -456,8 +457,9 @@ def study(
     from tfmnist.sweeps.packing import choose_pack
     from tfmnist.sweeps.study import StudyResult, study_events
 
+    packed = choose_pack(pack, [loaded])
     folder = make_folder_at(Path(run_dir or f"studies/{loaded.name}"))
-    executor = _make_executor(workers, threads, folder, choose_pack(pack, loaded))
+    executor = _make_executor(workers, threads, folder, packed)
     with _stoppable() as stop, contextlib.closing(executor):
         for event in study_events(loaded, range(seeds), folder, executor, stop=stop):
             if isinstance(event, StudyResult):

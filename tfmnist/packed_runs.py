@@ -51,12 +51,13 @@ def pack_events(
             except (InputError, OSError) as error:
                 refused[place] = error
         yield from refused.items()
-        standing: defaultdict[tuple[int, int], dict[int, UnderWay]] = defaultdict(dict)
+        standing: defaultdict[tuple[int, ...], dict[int, UnderWay]] = defaultdict(dict)
         for place, run in opened.items():
             if run.trainer.finished:
                 yield place, run.trained()
             else:
-                standing[run.trainer.state.epoch, run.trainer.state.step][place] = run
+                state, digits = run.trainer.state, run.digits
+                standing[state.epoch, state.step, len(digits.train), len(digits.validation)][place] = run
         for alike in standing.values():
             pack = Pack([run.trainer for run in alike.values()], size, mixed, compiled.get(kind) if compiled else None)
             if compiled is not None:
@@ -84,12 +85,20 @@ def _train(pack: Pack, runs: dict[int, UnderWay], stops: dict[int, threading.Eve
             if isinstance(event, DivergedError):
                 yield place, run.diverged(event)
                 continue
-            run.save()
+            try:
+                run.save()
+            except OSError as error:
+                del pack.lanes[lane]
+                yield place, error
+                continue
             yield place, event
             if run.trainer.finished:
                 del pack.lanes[lane]
                 yield place, run.trained()
         for lane in [lane for lane in pack.lanes if stops[places[lane]].is_set()]:
             pack.settle(lane)
-            yield places[lane], runs[places[lane]].interrupted()
             del pack.lanes[lane]
+            try:
+                yield places[lane], runs[places[lane]].interrupted()
+            except OSError as error:
+                yield places[lane], error

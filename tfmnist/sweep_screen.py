@@ -68,6 +68,7 @@ class SweepScreen:
             f"         {values_in_short(found.best.values)}",
             *(self._front(found.front) if found.front else ()),
             *(f"{result.path.name:<8} {show_study(result)}" for result in found.confirmed or ()),
+            *([f"not confirmed with fresh seeds: {found.unconfirmed}"] if found.unconfirmed else ()),
             f"recipe   {found.path / 'best.toml'}",
             f"table    {found.path / 'sweep.json'}",
         ]

@@ -303,3 +303,73 @@ def test_as_many_are_begun_together_as_the_executor_takes(tmp_path: Path, pack: 
     assert sum(executor.sizes) == 24 and max(executor.sizes) <= pack
     assert executor.sizes == ((12, 12) if pack == 20 else (3,) * 8)
     assert [len(trial.results) for trial in end.trials] == [2] * 12
+
+
+def test_values_that_the_recipe_refuses_together_are_a_failed_trial(tmp_path: Path) -> None:
+    space = '"loss.kind" = ["cross_entropy", "quadratic"]\n"loss.label_smoothing" = [0.0, 0.1]\n'
+    text = f'[space]\n{space}[search]\nconfirm = 0\ntrials = 12\nsampler = "random"\n'
+    for _ in range(2):  # and goes on
+        trials = found(text, tmp_path).trials
+        failed = [trial for trial in trials if trial.state == "failed"]
+        assert len(trials) == 12 and 0 < len(failed) < 12
+        assert all("belongs to cross_entropy" in trial.reason for trial in failed)
+    with pytest.raises(InputError, match=r"point .* of the grid: .*belongs to cross_entropy.* Use when"):
+        found(text.replace('"random"', '"grid"'), tmp_path / "not")
+
+
+def test_what_was_pruned_when_the_sweep_was_killed_is_pruned(tmp_path: Path) -> None:
+    class Writes(MadeUp):
+        def reports(self, seconds: float) -> Iterator[Report]:
+            for report in super().reports(seconds):
+                if report.kind == "epoch":
+                    folder = tmp_path / "killed" / "trials" / report.name
+                    folder.mkdir(parents=True, exist_ok=True)
+                    with (folder / "metrics.jsonl").open("a") as file:
+                        file.write(json.dumps({"seconds": 1.0, **report.figures}) + "\n")
+                yield report
+
+    text = GRID.replace('"grid"', '"random"\npruner = "median"\ntrials = 20')
+    (tmp_path / "killed").mkdir()
+    executor = Writes()
+    events = search_events(Sweep.parse(text, "some"), tmp_path / "killed", executor)
+    while not executor.stopped:
+        next(events)
+    del events
+    (name,) = executor.stopped
+    again = MadeUp()
+    trial = found(text, tmp_path / "killed", again).trials[int(name)]
+    assert trial.state == "pruned" and name not in again.seen and trial.seconds == trial.epochs > 0
+
+
+def test_a_process_that_ends_twice_takes_no_others_with_it(tmp_path: Path) -> None:
+    class Notes(MadeUp):
+        alone: tuple[str, ...] = ()
+
+        def submit(self, jobs: Sequence[Job]) -> None:
+            self.alone += tuple(job.name for job in jobs if job.alone)
+            super().submit(jobs)
+
+    executor = Notes(lambda job, tries: "crashed" if job.name == "0003" else "done")
+    found(GRID, tmp_path, executor)
+    assert executor.alone == ("0003",)
+
+
+def test_what_cannot_be_confirmed_is_said(tmp_path: Path) -> None:
+    def happens(job: Job, tries: int) -> str:
+        return "diverged" if job.name == "unswept/seed-2" else "done"
+
+    for _ in range(2):
+        end = found(GRID.replace("confirm = 0", "confirm = 3"), tmp_path, MadeUp(happens))
+        assert end.best and end.confirmed is None and "seed-2: made up: diverged" in end.unconfirmed
+    assert "seed-2" in json.loads((tmp_path / "sweep.json").read_text())["unconfirmed"]
+
+
+def test_a_better_trial_that_was_found_later_is_confirmed(tmp_path: Path) -> None:
+    text = GRID.replace("confirm = 0", "confirm = 2").replace('"grid"', '"random"\ntrials = 30\nminutes = 10')
+    first = found(text, tmp_path)
+    assert first.best and first.confirmed
+    kept = tmp_path / "confirmed" / "best" / "recipe.toml"
+    kept.write_text(kept.read_text().replace("epochs = 3", "epochs = 4"))  # another one's
+    executor = MadeUp()
+    assert found(text, tmp_path, executor).confirmed
+    assert [name for name in executor.seen if name.startswith("best/")] == ["best/seed-1", "best/seed-2"]

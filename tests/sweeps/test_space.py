@@ -88,6 +88,8 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + "[serch]\ntrials = 1", "'serch' does not exist; did you mean 'search'"),
         (SPACE + '[fixed]\n"train.epoch" = 1', "'train.epoch' does not exist; did you mean 'epochs'"),
         (SPACE + '[fixed]\n"data.validation" = 0', "trials are compared by validation"),
+        ('[space]\n"data.validation" = [1000, 0]', "'data.validation' is 0: trials are compared by validation"),
+        ('[space]\n"train.block" = {low = 1.5, high = 9}', "'train.block' reaches 1.5: expected whole numbers"),
         (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are ended between epochs"),
         ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is not shipped"),
         ("[space", "not valid TOML"),

@@ -116,18 +116,24 @@ def _train_pack(
     trained: list[Job] = []
     for job in jobs:
         _clear(Path(job.folder))
-    for lane, event in _patiently(begin, stops[jobs[0].name]):
-        job = jobs[lane]
-        if isinstance(event, Epoch):
-            yield Report(job.name, "epoch", asdict(event))
-        elif isinstance(event, Trained) and job.judged:
-            trained.append(job)
-        elif isinstance(event, Trained):
-            yield _trained(job, event)
-        else:
-            yield _ended(job, event)
+    try:
+        for lane, event in _patiently(begin, stops[jobs[0].name]):
+            job = jobs[lane]
+            if isinstance(event, Epoch):
+                yield Report(job.name, "epoch", asdict(event))
+            elif isinstance(event, Trained) and job.judged:
+                trained.append(job)
+            elif isinstance(event, Trained):
+                yield _trained(job, event)
+            else:
+                yield _ended(job, event)
+    except BusyError as error:  # of one folder, and nothing was begun
+        yield from (Report(job.name, "crashed", {"reason": str(error)}) for job in jobs)
     for job in trained:  # when the pack has let their folders go
-        yield from _train_job(job, stops[job.name])
+        if stops[job.name].is_set():
+            yield Report(job.name, "stopped", {})
+        else:
+            yield from _train_job(job, stops[job.name])
 
 
 def _train_job(job: Job, stop: threading.Event) -> Iterator[Report]:
@@ -276,6 +282,8 @@ class LocalWorkers:
 
     def close(self) -> None:
         for worker in self._alive:
+            worker.hang_up()  # all of them, before one is waited for
+        for worker in self._alive:
             worker.end()
         self._alive.clear()
 
@@ -315,7 +323,8 @@ class _Worker:
 
     def _follow(self, reports: "queue.Queue[tuple[_Worker, str | None]]") -> None:
         for line in self._answers:
-            reports.put((self, line))
+            if line.endswith("\n"):  # else it was killed amid it
+                reports.put((self, line))
         reports.put((self, None))
 
     def say(self, order: dict[str, Any]) -> None:
@@ -324,10 +333,14 @@ class _Worker:
             self._orders.write(json.dumps(order) + "\n")
             self._orders.flush()
 
-    def end(self) -> int:
-        """Lets the process save what it trains, waits for its end, and returns its exit code."""
+    def hang_up(self) -> None:
+        """Tells the process that there will be no more orders: it saves what it trains, and ends."""
         with contextlib.suppress(OSError):
             self._orders.close()
+
+    def end(self) -> int:
+        """Lets the process save what it trains, waits for its end, and returns its exit code."""
+        self.hang_up()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -24,12 +24,15 @@ with warnings.catch_warnings():
         ) from None
 
 
+_FOR_EVER = 1e9  # seconds of a trial that came to nothing
+
+
 class Study:
     """The searching of one sweep, as it stands in its storage."""
 
     def __init__(self, sweep: Sweep, folder: Path, storage: str = "") -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.sweep = sweep
+        self.sweep, self._shared = sweep, bool(storage)
         self._owner = f"{platform.node()}:{folder.resolve()}"
         best: Literal["minimize", "maximize"] = "minimize" if sweep.search.objective == "loss" else "maximize"
         with warnings.catch_warnings():
@@ -41,7 +44,7 @@ class Study:
                 place = JournalStorage(journal.JournalFileBackend(str(_mend(folder / "journal.log")), held))
             try:
                 self._study = optuna.create_study(
-                    study_name=sweep.name,
+                    study_name=sweep.name if storage else "sweep",
                     storage=place,
                     directions=[best, "minimize"] if sweep.search.times else [best],
                     pruner=_pruner(sweep),
@@ -71,8 +74,13 @@ class Study:
     def begun(self) -> list[tuple[Trial, Any]]:
         """Returns the trials of this folder that had begun when the sweep ended, with the library's own."""
         running = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        ours = [frozen for frozen in running if frozen.user_attrs.get("owner", self._owner) == self._owner]
-        return [self._suggest(optuna.trial.Trial(self._study, frozen._trial_id)) for frozen in ours]
+        nobodys = "" if self._shared else self._owner  # of a trial that ended before it was said whose it is
+        ours = [frozen for frozen in running if frozen.user_attrs.get("owner", nobodys) == self._owner]
+        found: list[tuple[Trial, Any]] = []
+        for frozen in ours:
+            self._study.sampler = _sampler(self.sweep, frozen.number)
+            found.append(self._suggest(optuna.trial.Trial(self._study, frozen._trial_id)))
+        return found
 
     def count(self) -> int:
         """Returns how many trials have begun, here or elsewhere."""
@@ -95,7 +103,7 @@ class Study:
         if trial.state == "done":
             values = [trial.result, trial.seconds]
         elif trial.state == "diverged":
-            values = [math.inf if self.sweep.search.objective == "loss" else 0.0, math.inf]
+            values = [math.inf if self.sweep.search.objective == "loss" else 0.0, _FOR_EVER]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             number = 2 if self.sweep.search.times else 1

@@ -53,6 +53,8 @@ class Job:
     recipe: dict[str, Any]
     judged: bool = False
     """Whether to read the test set at the end, export and report; else it stops when it is trained."""
+    alone: bool = False
+    """Whether it trains by itself, as where its process has ended before."""
     mixed: bool = False
     """Whether it may train together with other seeds, where others would be alone in that."""
 
@@ -86,27 +88,28 @@ def pack_key(recipe: Recipe) -> str | None:
     return json.dumps(alike)
 
 
-def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | None = None) -> int:
+def choose_pack(asked: int | Literal["auto"], recipes: Sequence[Recipe], search: Search | None = None) -> int:
     """Returns how many trainings may share a graph.
 
     Args:
         asked: a number, or `auto`: 16 or 8 where that pays, else 1.
-        recipe: what the trainings are like.
+        recipes: what the trainings are like, the largest networks among them.
         search: how they are searched; None for the seeds of one recipe.
 
     Raises:
         InputError: less than 1, or packed trials whose time is to be compared.
 
     Example:
-        >>> choose_pack("auto", Recipe()), choose_pack("auto", Recipe().replace({"model.hidden": [30]}))
+        >>> choose_pack("auto", [Recipe()]), choose_pack("auto", [Recipe().replace({"model.hidden": [30]})])
         (1, 8)
     """
     if asked == "auto":
         if search and (search.times or search.pruner != "none" or search.sampler in ("tpe", "cmaes")):
             return 1  # what is compared by time trains alone; the others learn from trials that have ended
-        if pack_key(recipe) is None:
+        if any(pack_key(recipe) is None for recipe in recipes):
             return 1
-        fit = _IN_CACHE // sum(inputs * units for inputs, units in pairwise((_INPUTS, *recipe.model.hidden, _CLASSES)))
+        layers = [pairwise((_INPUTS, *recipe.model.hidden, _CLASSES)) for recipe in recipes]
+        fit = _IN_CACHE // max(sum(inputs * units for inputs, units in pairs) for pairs in layers)
         return max((size for size in (8, 16) if size <= fit), default=1)
     if asked < 1:
         raise InputError(f"pack is {asked}: expected 1 or more, or auto.")
@@ -117,17 +120,17 @@ def choose_pack(asked: int | Literal["auto"], recipe: Recipe, search: Search | N
 
 def packs(jobs: Sequence[Job], pack: int) -> list[list[Job]]:
     """Returns the jobs in packs that train together, of at most so many; each by itself that cannot, or for 1."""
-    alike: defaultdict[str, list[Job]] = defaultdict(list)
+    alike: defaultdict[tuple[str, int], list[Job]] = defaultdict(list)
+    alone: list[Job] = []
     for job in sorted(jobs, key=_order):
-        alike[kind_of(job, pack)].append(job)
-    alone = alike.pop("", [])
+        (alike[_order(job)] if kind_of(job, pack) else alone).append(job)
     cut = [group[first : first + pack] for group in alike.values() for first in range(0, len(group), pack)]
     return [*cut, *([job] for job in alone)]
 
 
 def kind_of(job: Job, pack: int) -> str:
-    """Returns what is alike in jobs that train in one pack, be a job the only one there; "" where it trains alone."""
-    return _order(job) if pack > 1 else ""
+    """Returns what is compiled for a job in a pack, be it the only one there; "" where it trains alone."""
+    return _order(job)[0] if pack > 1 else ""
 
 
 def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
@@ -143,7 +146,8 @@ def shares(jobs: Sequence[Job], workers: int) -> list[list[Job]]:
     return [rows[first:end] for first, end in pairwise(cuts)]
 
 
-def _order(job: Job) -> str:
+def _order(job: Job) -> tuple[str, int]:
+    """Returns what is compiled for a job, and the seed where those of a pack must have the same."""
     recipe = Recipe.model_validate(job.recipe)
-    key = pack_key(recipe)
-    return f"{key} {'mixed' if job.mixed else recipe.train.seed}" if key else ""
+    key = None if job.alone else pack_key(recipe)
+    return (f"{key} {job.mixed}", -1 if job.mixed else recipe.train.seed) if key else ("", 0)

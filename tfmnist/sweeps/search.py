@@ -4,7 +4,9 @@ Everything that is known stands on disk at any time: the searching in the journa
 So a sweep that was stopped, or killed, goes on by the same command: a trial that had begun is resumed under its number.
 """
 
+import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,11 +19,10 @@ from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.run_folder import locked, make_folder_at, read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report, make_executor
-from tfmnist.sweeps.library import Study
 from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.study import SeedResult, StudyResult, study_events
+from tfmnist.sweeps.study import SeedResult, StudyResult, is_study_of, study_events
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
 
 _TABLE_AGE = 5.0  # seconds that the table on disk may be behind
@@ -55,6 +56,8 @@ def search_events(
     # a database may be shared by several, a folder not: the journal there, and its trials, have one writer
     with locked(folder):
         _check_same(sweep, folder)
+        from tfmnist.sweeps.library import Study  # which needs an extra
+
         study = Study(sweep, folder, storage)
         ended = study.ended()
         tidy(sweep, folder, ended)
@@ -64,6 +67,11 @@ def search_events(
 
         def is_late() -> bool:
             return bool(sweep.search.minutes) and time.monotonic() - began > 60 * sweep.search.minutes
+
+        def end(state: _Running) -> None:
+            study.tell(state.trial, state.asked)
+            ended.append(state.trial)
+            tidy(sweep, folder, ended)
 
         def standing(of: Trial | None = None) -> Standing:
             rows = [*ended, *(state.trial for state in (*running.values(), *waiting))]
@@ -76,11 +84,20 @@ def search_events(
                 write_table(sweep, folder, ended)
                 raise Interrupted(f"stopped and saved {len(ended)} of {sweep.trials} trials; the same command goes on.")
             free = executor.free
-            while len(waiting) < free and study.count() < sweep.trials and not is_late():
-                waiting.append(_Running(*study.ask()))
-            if free and waiting:
-                beginning = {_name(sweep, state): state for state in waiting[:free]}
-                del waiting[:free]
+            beginning: dict[str, _Running] = {}
+            while len(beginning) < free:
+                if waiting:
+                    state = waiting.pop(0)
+                elif study.count() < sweep.trials and not is_late():
+                    state = _Running(*study.ask())
+                else:
+                    break
+                if _is_over_before(sweep, folder, state):
+                    end(state)
+                    yield standing(state.trial)
+                else:
+                    beginning[_name(sweep, state)] = state
+            if beginning:
                 running |= beginning
                 executor.submit([_job(sweep, folder, state) for state in beginning.values()])
             if not running:
@@ -93,28 +110,35 @@ def search_events(
                     if not over:
                         waiting.append(state)
                 if over:
-                    study.tell(state.trial, state.asked)
-                    ended.append(state.trial)
-                    tidy(sweep, folder, ended)
+                    end(state)
                     if time.monotonic() - written > _TABLE_AGE:
                         write_table(sweep, folder, ended)
                         written = time.monotonic()
                 yield standing(state.trial if over else None)
+        if storage:  # others may have ended some
+            ended = study.ended()
+        found = write_table(sweep, folder, ended)
         refused = [trial for trial in ended if trial.state == "failed"]
         if ended and len(refused) == len(ended):
-            raise InputError(f"every trial failed; the first: {refused[0].reason}")
-        found = write_table(sweep, folder, ended)
+            raise InputError(f"{folder}: every trial failed; the first: {refused[0].reason}")
         confirmed: list[StudyResult] = []
+        unconfirmed = ""
         if found.best and sweep.search.confirm:
             first = max(sweep.search.seeds) + 1
             fresh = range(first, first + sweep.search.confirm)
             for name, recipe in (("best", best_recipe(sweep, found.best)), ("unswept", sweep.recipe)):
-                for event in study_events(recipe, fresh, folder / "confirmed" / name, executor, stop=stop):
-                    if isinstance(event, StudyResult):
-                        confirmed.append(event)
-                    else:
-                        yield event
-        yield write_table(sweep, folder, ended, confirmed)
+                place = folder / "confirmed" / name
+                if not is_study_of(recipe, place):  # another trial is best since then
+                    shutil.rmtree(place, ignore_errors=True)
+                try:
+                    for event in study_events(recipe, fresh, place, executor, stop=stop):
+                        if isinstance(event, StudyResult):
+                            confirmed.append(event)
+                        else:
+                            yield event
+                except InputError as error:  # it diverges with one of these seeds, say
+                    unconfirmed = str(error)
+        yield write_table(sweep, folder, ended, () if unconfirmed else confirmed, unconfirmed)
 
 
 def sweep(
@@ -158,7 +182,7 @@ def sweep(
         ['done', 'done']
     """
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
-    packed = choose_pack(pack, asked.recipe, asked.search)
+    packed = choose_pack(pack, asked.recipes(), asked.search)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
     with closing(make_executor(workers, threads, folder, packed)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)
@@ -186,30 +210,54 @@ def _job(sweep: Sweep, folder: Path, state: _Running) -> Job:
     name = _name(sweep, state)
     recipe = sweep.recipe_of(state.trial.values, sweep.search.seeds[state.place])
     recipe = recipe.model_copy(update={"name": f"{sweep.name}-{name}"})
-    return Job(name, str(folder / "trials" / name), recipe.model_dump(mode="json"))
+    return Job(name, str(folder / "trials" / name), recipe.model_dump(mode="json"), alone=state.tries > 1)
 
 
-def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor: Executor) -> bool:
+def _is_over_before(sweep: Sweep, folder: Path, state: _Running) -> bool:
+    """Returns whether a trial is over before it is trained, or trained on: refused, or pruned when it was killed."""
+    trial, state.stopping = state.trial, False
+    try:
+        recipe = sweep.recipe_of(trial.values, sweep.search.seeds[state.place])
+    except InputError as error:
+        trial.state, trial.reason = "failed", str(error)
+        return True
+    if state.place or sweep.search.pruner == "none":
+        return False
+    history = read_history(folder / "trials" / _name(sweep, state))
+    _tell_pruner(sweep, state, history)
+    if not history or len(history) >= recipe.train.epochs or not state.asked.should_prune():
+        return False
+    return _take(sweep, folder, state, Report(_name(sweep, state), "stopped", {}), None)
+
+
+def _tell_pruner(sweep: Sweep, state: _Running, epochs: list[dict[str, Any]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of epochs that it knows already
+        for row in epochs:
+            state.asked.report(row[sweep.search.metric], row["epoch"])
+
+
+def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor: Executor | None) -> bool:
     """Takes a report in; returns whether the trial is over. Where the job is and the trial is not, it goes on."""
     trial, figures, metric = state.trial, report.figures, sweep.search.metric
     if report.kind == "epoch":
         trial.epochs = figures["epoch"]
         if state.place == 0 and sweep.search.pruner != "none" and not state.stopping:
-            state.asked.report(figures[metric], figures["epoch"])
-            if state.asked.should_prune():
+            _tell_pruner(sweep, state, [figures])
+            if executor and state.asked.should_prune():
                 state.stopping = True
                 executor.stop(report.name)
         return False
+    history = read_history(folder / "trials" / report.name)
     if state.place == 0:
         keys = ("epoch", "validation_accuracy", "validation_loss", "seconds")
-        rows = read_history(folder / "trials" / report.name)
-        trial.curve = [{key: row[key] for key in keys} for row in rows]
-        trial.epochs = max(trial.epochs, len(rows))  # nothing is heard of those that were trained before
+        trial.curve = [{key: row[key] for key in keys} for row in history]
+        trial.epochs = max(trial.epochs, len(history))  # nothing is heard of those that were trained before
     match report.kind:
         case "done":
             trial.results.append(figures[metric])
             trial.seconds += figures["seconds"]
-            state.place += 1
+            state.place, state.tries = state.place + 1, 1
             if state.place < len(sweep.search.seeds):
                 return False
             trial.result, trial.state = fmean(trial.results), "done"
@@ -224,5 +272,5 @@ def _take(sweep: Sweep, folder: Path, state: _Running, report: Report, executor:
         case "diverged":
             trial.state, trial.reason = "diverged", figures["reason"]
     if trial.state != "done":
-        trial.seconds += sum(row["seconds"] for row in trial.curve)
+        trial.seconds += sum(row["seconds"] for row in history)
     return True

@@ -23,8 +23,10 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -209,7 +211,7 @@ class Sweep:
         recipe = Recipe.load(folder / file.recipe if is_file else file.recipe)
         return cls(name, recipe.replace(file.fixed), file.space, file.search, text)
 
-    @property
+    @cached_property
     def trials(self) -> int:
         """Number of trials in all."""
         if self.search.sampler == "grid":
@@ -220,7 +222,8 @@ class Sweep:
     def is_whole(self, key: str) -> bool:
         """Whether a key holds whole numbers."""
         section, _, name = key.partition(".")
-        return Recipe.model_fields[section].annotation.model_fields[name].annotation is int  # type: ignore[union-attr]
+        table: Any = Recipe.model_fields[section].annotation
+        return _takes_int(table.model_fields[name].annotation)
 
     def is_searched(self, key: str, values: Mapping[str, Value]) -> bool:
         """Whether a key is searched, given the values of those before it."""
@@ -230,6 +233,11 @@ class Sweep:
     def grid(self) -> list[dict[str, Value]]:
         """Returns all points of the grid, each once, the last key changing fastest."""
         return list(self._points({}, list(self.space)))
+
+    def recipes(self) -> list[Recipe]:
+        """Returns the recipe with each shape of network that is searched."""
+        widths = self.space["model.hidden"].choice if "model.hidden" in self.space else ()
+        return [self.recipe.replace({"model.hidden": hidden}) for hidden in widths] or [self.recipe]
 
     def recipe_of(self, values: Mapping[str, Value], seed: int) -> Recipe:
         """Returns the recipe of a trial."""
@@ -253,6 +261,10 @@ class Sweep:
     def _check(self) -> None:
         known = [f"{s}.{n}" for s in Recipe.sections() for n in type(getattr(self.recipe, s)).model_fields]
         before: list[str] = []
+        if not self.recipe.data.validation:
+            raise InputError(
+                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 say."
+            )
         for key, values in self.space.items():
             if key not in known:
                 raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}.")
@@ -265,10 +277,12 @@ class Sweep:
                     raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; put that before.")
             before.append(key)
             self._check_values(key, values)
-        if not self.recipe.data.validation:
-            raise InputError(
-                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 say."
-            )
+        if self.search.sampler == "grid":
+            for point in self.grid():
+                try:
+                    self.recipe.replace(point)
+                except InputError as error:
+                    raise InputError(f"space: point {point} of the grid: {error} Use when, or another range.") from None
         if self.search.pruner != "none" and self.recipe.train.epochs < 2:
             raise InputError(
                 f"search.pruner is {self.search.pruner!r} but 'train.epochs' is {self.recipe.train.epochs}: trials are "
@@ -284,9 +298,16 @@ class Sweep:
                     raise InputError(f"space: {key!r} reaches {value:g}: expected whole numbers.")
                 value = round(value)
             try:
-                self.recipe.replace({**values.when, key: value})
+                if not self.recipe.replace({**values.when, key: value}).data.validation:
+                    raise InputError(f"{key!r} is {value}: trials are compared by validation; begin at 1000, say.")
             except InputError as error:
                 raise InputError(f"space: {error}") from None
+
+
+def _takes_int(annotation: Any) -> bool:
+    """Whether a key's type is int, also `int | Literal["auto"]` with limits."""
+    parts = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
+    return annotation is int or any(_takes_int(part) for part in parts)
 
 
 def encode(value: Value) -> str | int | float | bool:

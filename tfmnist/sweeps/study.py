@@ -10,7 +10,7 @@ from threading import Event as Flag
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.recipe import Recipe
-from tfmnist.run_folder import read_history
+from tfmnist.run_folder import locked, read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor
 from tfmnist.sweeps.packing import Job
 
@@ -60,16 +60,29 @@ def study_events(
     Raises:
         InputError: the folder holds another recipe, or a training fails.
     """
-    kept = folder / "recipe.toml"
-    if kept.exists() and kept.read_text(encoding="utf-8") != recipe.to_toml():
+    if not is_study_of(recipe, folder):
         raise InputError(f"{folder}: holds another recipe, or this one before it was changed; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(kept, recipe.to_toml())
+    with locked(folder):
+        write_whole(folder / "recipe.toml", recipe.to_toml())
+        yield from _studied(recipe, seeds, folder, executor, stop)
+
+
+def is_study_of(recipe: Recipe, folder: Path) -> bool:
+    """Whether a folder holds a study of a recipe, or nothing yet."""
+    kept = folder / "recipe.toml"
+    return not kept.exists() or kept.read_text(encoding="utf-8") == recipe.to_toml()
+
+
+def _studied(
+    recipe: Recipe, seeds: Sequence[int], folder: Path, executor: Executor, stop: Flag | None
+) -> Iterator[SeedResult | StudyResult]:
     waiting = [_job(recipe, seed, folder) for seed in seeds]
     seed_of = dict(zip((job.name for job in waiting), seeds, strict=True))
     running: dict[str, Job] = {}
     tried: dict[str, int] = {}
     found: list[SeedResult] = []
+    failed: list[str] = []
     while waiting or running:
         if stop is not None and stop.is_set():
             executor.close()
@@ -87,7 +100,7 @@ def study_events(
             if report.kind == "crashed" and tried[job.name] < TRIES:
                 waiting.insert(0, job)
             elif report.kind != "done":
-                raise InputError(f"{job.folder}: {report.figures.get('reason', report.kind)}")
+                failed.append(f"{job.folder}: {report.figures.get('reason', report.kind)}")
             else:
                 figures, history = report.figures, read_history(Path(job.folder))
                 row = SeedResult(
@@ -99,6 +112,8 @@ def study_events(
                 )
                 found.append(row)
                 yield row
+    if failed:  # when none is under way any more
+        raise InputError(failed[0])
     result = StudyResult(folder, tuple(sorted(found, key=lambda row: row.seed)))
     write_whole(folder / "study.json", json.dumps(result.to_dict(), indent=2) + "\n")
     yield result

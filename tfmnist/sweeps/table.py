@@ -60,6 +60,8 @@ class SweepResult:
     """The best trial's, with the first seed; also in `best.toml`."""
     confirmed: tuple[StudyResult, StudyResult] | None = None
     """The best recipe and the one that nothing was searched of, trained with fresh seeds and judged on the test set."""
+    unconfirmed: str = ""
+    """Why that failed, where it did."""
     front: list[Trial] = field(default_factory=list)
     """Where time counts too: the trials than which none is both as accurate and as fast, the fastest first."""
 
@@ -129,7 +131,7 @@ def best_recipe(sweep: Sweep, best: Trial) -> Recipe:
 
 
 def write_table(
-    sweep: Sweep, folder: Path, trials: Iterable[Trial], confirmed: Sequence[StudyResult] = ()
+    sweep: Sweep, folder: Path, trials: Iterable[Trial], confirmed: Sequence[StudyResult] = (), unconfirmed: str = ""
 ) -> SweepResult:
     """Writes `sweep.json`, and `best.toml` where there is a best trial; returns what they say."""
     rows = sorted(trials, key=lambda trial: trial.number)
@@ -145,12 +147,13 @@ def write_table(
         "total": sweep.trials,
         "best": best.number if best else None,
         "front": [trial.number for trial in front(sweep.search, rows)],
+        "unconfirmed": unconfirmed,
         "confirmed": {result.path.name: result.to_dict() for result in confirmed},
         "trials": [trial.to_dict() for trial in rows],
     }
     write_whole(folder / TABLE, json.dumps(table, indent=2) + "\n")
     both = (confirmed[0], confirmed[1]) if confirmed else None
-    return SweepResult(folder, rows, best, recipe, both, front(sweep.search, rows))
+    return SweepResult(folder, rows, best, recipe, both, unconfirmed, front(sweep.search, rows))
 
 
 def values_in_short(values: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
-    out, sys.stdout = sys.stdout, sys.stderr  # nothing but reports goes to standard output
+    out = os.fdopen(os.dup(1), "w")  # nothing but reports goes to standard output, whoever writes
+    os.dup2(2, 1)
     orders: queue.Queue[tuple[list[dict[str, Any]], dict[str, threading.Event]] | None] = queue.Queue()
     running: dict[str, threading.Event] = {}
     closing = threading.Event()

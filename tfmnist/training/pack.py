@@ -132,7 +132,8 @@ class Pack:
                 variable.assign(now[name] if name == _STEP else unpack(name, now[name], group.places.index(place)))
 
     def _do(self, images: tf.Tensor, labels: tf.Tensor, rates: tf.Tensor, count: int) -> list[np.ndarray]:
-        do = self.steps.do_full if labels.shape[-1] == self.plan.batch_size else self.steps.do_short
+        is_full = labels.shape[-1] == self.plan.batch_size or not self.plan.full
+        do = self.steps.do_full if is_full else self.steps.do_short
         return [found.numpy() for found in do(images, labels, rates, tf.constant(count, tf.int64))]
 
     def _do_block(
