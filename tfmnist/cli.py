@@ -410,7 +410,7 @@ def sweep(
     from tfmnist.sweeps.report import write_sweep_report
     from tfmnist.sweeps.search import search_events
 
-    packed = choose_pack(pack, asked.recipes(), asked.search)
+    packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
     executor = _make_executor(workers, threads, folder, packed)
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
@@ -457,7 +457,7 @@ def study(
     from tfmnist.sweeps.packing import choose_pack
     from tfmnist.sweeps.study import StudyResult, study_events
 
-    packed = choose_pack(pack, [loaded])
+    packed = choose_pack(pack, loaded)
     folder = make_folder_at(Path(run_dir or f"studies/{loaded.name}"))
     executor = _make_executor(workers, threads, folder, packed)
     with _stoppable() as stop, contextlib.closing(executor):

@@ -1,5 +1,6 @@
 """What a sweep looks like in a terminal of 80 columns; a line a trial where the output is none. No TensorFlow."""
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from tfmnist.sweeps.study import SeedResult, StudyResult
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, ranked, values_in_short
 
 _REASON = 70  # characters shown of why a trial ended early
+_RUNNING = 4  # and of those under way
 _ROWS = 10  # trials shown of the best, while it runs
 
 
@@ -21,6 +23,8 @@ class SweepScreen:
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
+        self._began = time.monotonic()
+        self._before: int | None = None
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
 
@@ -49,7 +53,7 @@ class SweepScreen:
         elif self.console.is_terminal:
             ended = [trial for trial in event.trials if trial.state != "running"]
             running = [trial for trial in event.trials if trial.state == "running"]
-            rows = [*ranked(self.sweep.search, ended)[:_ROWS], *running]
+            rows = [*ranked(self.sweep.search, ended)[:_ROWS], *running[:_RUNNING]]
             self.live.update(Group(self._table(rows), Text(self._line(event))), refresh=True)
         elif event.ended:
             trial = event.ended
@@ -102,10 +106,11 @@ class SweepScreen:
 
     def _line(self, event: Standing) -> str:
         done = sum(trial.state != "running" for trial in event.trials)
-        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {event.workers} workers"
-        took = [trial.seconds for trial in event.trials if trial.state == "done"]
-        if took and done < event.total:
-            left = (event.total - done) * sum(took) / len(took) / event.workers
+        under_way = f"{len(event.trials) - done} under way, {event.workers} workers"
+        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {under_way}"
+        self._before = done if self._before is None else self._before  # by an earlier start
+        if self._before < done < event.total:
+            left = (event.total - done) * (time.monotonic() - self._began) / (done - self._before)
             line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
         return line
 

@@ -58,14 +58,15 @@ def test_jobs_are_grouped() -> None:
 
 def test_where_packing_is_chosen() -> None:
     small = Recipe().replace({"model.hidden": [10]})
-    assert [choose_pack("auto", [Recipe().replace({"model.hidden": [width]})]) for width in (30, 64)] == [8, 1]
-    assert choose_pack(8, [Recipe()], Search()) == 8 and choose_pack(1, [small]) == 1
-    assert choose_pack("auto", [small], Search(sampler="random")) == choose_pack("auto", [small]) == 16
+    assert [choose_pack("auto", Recipe().replace({"model.hidden": [width]})) for width in (30, 64)] == [8, 1]
+    assert choose_pack(8, Recipe(), Search()) == 8 and choose_pack(1, small) == 1
+    assert choose_pack("auto", small, Search(sampler="random"), ["optimizer.learning_rate", "loss.l2"]) == 16
+    assert choose_pack("auto", small, Search(sampler="random"), ["optimizer.learning_rate", "train.epochs"]) == 1
     for search in (Search(sampler="tpe"), Search(sampler="grid", pruner="median")):
-        assert choose_pack("auto", [small], search) == 1
+        assert choose_pack("auto", small, search) == 1
     timed = Search(objective="accuracy and time", sampler="random")
-    assert choose_pack("auto", [small], timed) == choose_pack("auto", [small, Recipe.load("cnn")]) == 1
+    assert choose_pack("auto", small, timed) == choose_pack("auto", Recipe.load("cnn")) == 1
     with pytest.raises(InputError, match="time is compared train alone"):
-        choose_pack(2, [small], timed)
+        choose_pack(2, small, timed)
     with pytest.raises(InputError, match="pack is 0: expected 1 or more"):
-        choose_pack(0, [small])
+        choose_pack(0, small)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -88,28 +88,31 @@ def pack_key(recipe: Recipe) -> str | None:
     return json.dumps(alike)
 
 
-def choose_pack(asked: int | Literal["auto"], recipes: Sequence[Recipe], search: Search | None = None) -> int:
+def choose_pack(
+    asked: int | Literal["auto"], recipe: Recipe, search: Search | None = None, searched: Iterable[str] = ()
+) -> int:
     """Returns how many trainings may share a graph.
 
     Args:
         asked: a number, or `auto`: 16 or 8 where that pays, else 1.
-        recipes: what the trainings are like, the largest networks among them.
+        recipe: what the trainings are like.
         search: how they are searched; None for the seeds of one recipe.
+        searched: the keys that are; where one changes what is computed, packs would be half empty.
 
     Raises:
         InputError: less than 1, or packed trials whose time is to be compared.
 
     Example:
-        >>> choose_pack("auto", [Recipe()]), choose_pack("auto", [Recipe().replace({"model.hidden": [30]})])
+        >>> choose_pack("auto", Recipe()), choose_pack("auto", Recipe().replace({"model.hidden": [30]}))
         (1, 8)
     """
     if asked == "auto":
         if search and (search.times or search.pruner != "none" or search.sampler in ("tpe", "cmaes")):
             return 1  # what is compared by time trains alone; the others learn from trials that have ended
-        if any(pack_key(recipe) is None for recipe in recipes):
+        numbers = {f"{section}.{key}" for section, keys in _NUMBERS.items() for key in keys}
+        if pack_key(recipe) is None or not numbers.issuperset(searched):
             return 1
-        layers = [pairwise((_INPUTS, *recipe.model.hidden, _CLASSES)) for recipe in recipes]
-        fit = _IN_CACHE // max(sum(inputs * units for inputs, units in pairs) for pairs in layers)
+        fit = _IN_CACHE // sum(inputs * units for inputs, units in pairwise((_INPUTS, *recipe.model.hidden, _CLASSES)))
         return max((size for size in (8, 16) if size <= fit), default=1)
     if asked < 1:
         raise InputError(f"pack is {asked}: expected 1 or more, or auto.")

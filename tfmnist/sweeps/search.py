@@ -182,7 +182,7 @@ def sweep(
         ['done', 'done']
     """
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
-    packed = choose_pack(pack, asked.recipes(), asked.search)
+    packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
     with closing(make_executor(workers, threads, folder, packed)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)

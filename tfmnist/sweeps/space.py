@@ -234,11 +234,6 @@ class Sweep:
         """Returns all points of the grid, each once, the last key changing fastest."""
         return list(self._points({}, list(self.space)))
 
-    def recipes(self) -> list[Recipe]:
-        """Returns the recipe with each shape of network that is searched."""
-        widths = self.space["model.hidden"].choice if "model.hidden" in self.space else ()
-        return [self.recipe.replace({"model.hidden": hidden}) for hidden in widths] or [self.recipe]
-
     def recipe_of(self, values: Mapping[str, Value], seed: int) -> Recipe:
         """Returns the recipe of a trial."""
         return self.recipe.replace({**values, "train.seed": seed})
