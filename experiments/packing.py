@@ -26,7 +26,7 @@ from tfmnist.training.pack import Pack
 from tfmnist.training.threads import set_threads
 
 HERE = Path(__file__).parent
-WIDTHS, BATCHES, PACKS, TURNS = (10, 30, 64, 128, 512), (10, 100), (4, 8, 16), 3
+WIDTHS, BATCHES, PACKS, TURNS = (10, 30, 64, 128), (10, 100), (4, 8, 16), 3
 SWEEP = """
 recipe = "sigmoid-mlp"
 [fixed]
@@ -38,7 +38,7 @@ recipe = "sigmoid-mlp"
 sampler = "grid"
 confirm = 0
 """
-SWEEPS = ((30, 2, 64), (30, 10, 32), (64, 2, 32), (128, 2, 32))  # width, epochs, trials
+SWEEPS = ((30, 2, 64),)  # width, epochs, trials
 
 
 def main() -> None:
