@@ -26,7 +26,7 @@ import numpy as np
 
 from tfmnist.machine import processors
 from tfmnist.plots import save
-from tfmnist.plots.style import BLUE, EDGE, GREEN, INK, LIGHT, QUIET, TITLE, VERMILION, WIDTH, make_figure
+from tfmnist.plots.style import BLUE, GREEN, INK, LIGHT, QUIET, VERMILION, WIDTH, dress, make_figure
 from tfmnist.run_folder import read_history
 from tfmnist.sweeps.table import TABLE
 
@@ -495,18 +495,6 @@ def line(
     errors, bars = [1 - statistics.fmean(values) for values in results], [deviation(values) for values in results]
     bars = [min(bar, 0.9 * error) for bar, error in zip(bars, errors)]  # a logarithm has no 0
     axes.errorbar(x, errors, bars, color=color, marker=marker, linestyle=style, label=label, **LINE, **BARS)
-
-
-def dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """Gives axes a light grid behind the data, no box and readable text."""
-    axes.set_title(title, **TITLE)
-    axes.set_xlabel(x, fontsize=10, color=QUIET)
-    axes.set_ylabel(y, fontsize=10, color=QUIET)
-    axes.grid(color=LIGHT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(EDGE)
-    axes.tick_params(which="both", labelsize=10, color=LIGHT, labelcolor=QUIET)
 
 
 def plain(axes: "Axes") -> None:

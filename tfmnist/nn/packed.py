@@ -35,7 +35,7 @@ class PackedNetwork(tf.Module):
 
     def __init__(self, models: Sequence[Network]):
         super().__init__(name="packed")
-        self.count, self.image_shape = len(models), models[0].image_shape
+        self.count = len(models)
         found = [model.named_variables() for model in models]
         self._variables = {
             name: tf.Variable(
@@ -44,14 +44,7 @@ class PackedNetwork(tf.Module):
             for name, v in found[0].items()
         }
         # what dropout takes as tensors, so that a compiled step serves other networks too
-        self._dropouts = {
-            layers[0].name: {
-                "key": tf.Variable(tf.constant([layer.key for layer in layers], tf.int64), trainable=False),
-                "least": tf.Variable(_column([layer.least for layer in layers], tf.uint32), trainable=False),
-                "scale": tf.Variable(_column([1 / (1 - layer.rate) for layer in layers]), trainable=False),
-            }
-            for layers in zip(*([layer for layer in model.layers if isinstance(layer, Dropout)] for model in models))
-        }
+        self._numbers = {name: tf.Variable(v, trainable=False) for name, v in dropout_numbers(models).items()}
         self._forwards = [self._forward(layers) for layers in zip(*(model.layers for model in models), strict=True)]
 
     def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
@@ -74,7 +67,7 @@ class PackedNetwork(tf.Module):
 
     def numbers(self) -> dict[str, tf.Variable]:
         """Returns what else tells the networks apart: their dropout."""
-        return {f"{name}/{key}": v for name, found in self._dropouts.items() for key, v in found.items()}
+        return dict(self._numbers)
 
     @property
     def parameters(self) -> list[tf.Variable]:
@@ -94,8 +87,8 @@ class PackedNetwork(tf.Module):
         if isinstance(first, BatchNorm):
             return lambda x, training, step: self._batch_norm(first, x, training)
         if isinstance(first, Dropout):
-            numbers = self._dropouts[first.name]
-            return lambda x, training, step: _drop(numbers, x, step) if training and step is not None else x
+            key, least, scale = (self._numbers[f"{first.name}/{name}"] for name in ("key", "least", "scale"))
+            return lambda x, training, step: _drop(key, least, scale, x, step) if training and step is not None else x
         assert isinstance(first, Flatten | Activation), first
         if isinstance(first, Flatten):
             return lambda x, training, step: tf.reshape(x, [*tf.unstack(tf.shape(x)[:-2]), *first.output_shape])
@@ -132,11 +125,21 @@ class PackedNetwork(tf.Module):
         return tf.cast(y, x.dtype)
 
 
-def _drop(numbers: dict[str, tf.Variable], x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+def dropout_numbers(models: Sequence[Network]) -> dict[str, tf.Tensor]:
+    """Returns what the dropout of several networks takes as tensors, by layer and kind: a row a network."""
+    found: dict[str, tf.Tensor] = {}
+    for layers in zip(*([layer for layer in model.layers if isinstance(layer, Dropout)] for model in models)):
+        name = layers[0].name
+        found[f"{name}/key"] = tf.constant([layer.key for layer in layers], tf.int64)
+        found[f"{name}/least"] = _column([layer.least for layer in layers], tf.uint32)
+        found[f"{name}/scale"] = _column([1 / (1 - layer.rate) for layer in layers])
+    return found
+
+
+def _drop(keys: tf.Variable, least: tf.Variable, scale: tf.Variable, x: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     _, units, batch = tf.unstack(tf.shape(x))
-    bits = tf.stack([dropout_bits(key, [batch, units], step) for key in tf.unstack(numbers["key"])])
-    kept = tf.transpose(bits, [0, 2, 1]) >= numbers["least"]
-    return tf.where(kept, x * tf.cast(numbers["scale"], x.dtype), tf.zeros_like(x))
+    bits = tf.stack([dropout_bits(key, [batch, units], step) for key in tf.unstack(keys)])
+    return tf.where(tf.transpose(bits, [0, 2, 1]) >= least, x * tf.cast(scale, x.dtype), tf.zeros_like(x))
 
 
 def _column(values: Sequence[float], dtype: Any = tf.float32) -> tf.Tensor:

@@ -117,10 +117,7 @@ class Trainer:
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by the name it has in a checkpoint."""
-        groups = {"weights": self.model.named_variables(), "optimizer": self.optimizer.named_variables()}
-        if self.averages is not None:
-            groups["averages"] = self.averages.named_variables()
-        return {f"{group}/{name}": v for group, found in groups.items() for name, v in found.items()}
+        return named_variables(self.model, self.optimizer, self.averages)
 
     def compile(self) -> float:
         """Traces and compiles the loop for each shape of block, without a step done; returns the seconds it took."""
@@ -340,6 +337,14 @@ def check_fit(model: Network, train: Split, validation: Split | None, settings: 
         raise InputError(
             f"patience is {settings.patience} but there are no validation examples; give some, or patience=0."
         )
+
+
+def named_variables(model: Weights, optimizer: Optimizer, averages: Averages | None) -> dict[str, tf.Variable]:
+    """Returns every variable that training changes, of a network or of several as one, by its name in a checkpoint."""
+    groups = {"weights": model.named_variables(), "optimizer": optimizer.named_variables()}
+    if averages is not None:
+        groups["averages"] = averages.named_variables()
+    return {f"{group}/{name}": v for group, found in groups.items() for name, v in found.items()}
 
 
 def weights_of(owner: Weights) -> dict[str, np.ndarray]:

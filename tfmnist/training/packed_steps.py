@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfmnist.nn.losses import LOSSES
 from tfmnist.nn.models import to_unit
 from tfmnist.nn.optimizers import AdamW, Optimizer
-from tfmnist.nn.packed import PackedNetwork
+from tfmnist.nn.packed import PackedNetwork, dropout_numbers
 from tfmnist.recipe import Loss
-from tfmnist.training.loop import Trainer
+from tfmnist.training.loop import Trainer, named_variables
 from tfmnist.training.step import Averages
 
 State = dict[str, tf.Tensor]
@@ -45,10 +45,7 @@ class PackedSteps:
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by the name that a trainer's has."""
-        groups = {"weights": self.model.named_variables(), "optimizer": self.optimizer.named_variables()}
-        if self.averages is not None:
-            groups["averages"] = self.averages.named_variables()
-        return {f"{group}/{name}": v for group, found in groups.items() for name, v in found.items()}
+        return named_variables(self.model, self.optimizer, self.averages)
 
     def state(self) -> State:
         """Returns all that tells these trainings from others, as it is now."""
@@ -61,9 +58,8 @@ class PackedSteps:
 
     def fresh(self, lanes: Sequence[Trainer]) -> State:
         """Returns the state of trainers as they stand: their numbers; the variables are for the caller to add."""
-        model = PackedNetwork([lane.model for lane in lanes])
-        numbers = {name: tf.convert_to_tensor(value) for name, value in model.numbers().items()}
-        return {f"numbers/{name}": value for name, value in {**_numbers(lanes), **numbers}.items()}
+        numbers = {**_numbers(lanes), **dropout_numbers([lane.model for lane in lanes])}
+        return {f"numbers/{name}": value for name, value in numbers.items()}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
