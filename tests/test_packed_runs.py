@@ -148,6 +148,19 @@ def test_what_was_killed_between_two_checkpoints_goes_on(recipe: Recipe, tmp_pat
         assert_same(tmp_path / "pack" / f"{place}", tmp_path / f"alone-{place}")
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_kill_between_a_checkpoint_and_its_line_of_history_leaves_no_gap(
+    recipe: Recipe, tmp_path: Path, epochs: int
+) -> None:
+    together(tmp_path, [recipe, recipe], until=2 * epochs)
+    file = tmp_path / "0" / "metrics.jsonl"
+    whole = file.read_text()
+    assert whole.count("\n") == epochs
+    file.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    together(tmp_path, [recipe, recipe])
+    assert len(history(tmp_path / "0")) == 3 and file.read_text().startswith(whole)
+
+
 def test_a_packed_run_is_a_run(recipe: Recipe, tmp_path: Path) -> None:
     together(tmp_path, [recipe, recipe.replace({"optimizer.learning_rate": 0.1})])
     result = resume(tmp_path / "1").result

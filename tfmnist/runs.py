@@ -325,7 +325,9 @@ def begun(
     with locked(path):
         check_new_folder(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+        under_way = UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
+        under_way.write_history()
+        yield under_way
 
 
 @contextmanager
@@ -363,7 +365,9 @@ def begun_before(
             )
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
-        yield UnderWay(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
+        under_way = UnderWay(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
+        under_way.write_history()  # as of this checkpoint: the run may have been killed between the two
+        yield under_way
 
 
 @dataclass(frozen=True)
@@ -397,7 +401,6 @@ class UnderWay:
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
-            self._write_history()
             if profiled:
                 wait([signatures] if signatures else [])  # nothing else shall compute while it is measured
                 found = profile(trainer)
@@ -415,7 +418,7 @@ class UnderWay:
     def save(self) -> None:
         """Writes a checkpoint, and the history as it stands."""
         save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
-        self._write_history()
+        self.write_history()
 
     def interrupted(self) -> Interrupted:
         """Saves, and returns what says so."""
@@ -434,7 +437,8 @@ class UnderWay:
         seconds = sum(row["seconds"] for row in state.history)
         return Trained(self.path, state.epoch, epochs["validation_accuracy"], epochs["validation_loss"], seconds)
 
-    def _write_history(self) -> None:
+    def write_history(self) -> None:
+        """Writes `metrics.jsonl`, a line for each epoch so far."""
         lines = (json.dumps(row) + "\n" for row in self.trainer.state.history)
         write_whole(self.path / "metrics.jsonl", "".join(lines))
 
