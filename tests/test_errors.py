@@ -20,8 +20,8 @@ def test_an_input_error_is_not_swallowed_as_a_value_error() -> None:
     [
         ("epoch", ["epochs", "batch_size"], "; did you mean 'epochs'?"),
         ("batch-size", ["epochs", "batch_size"], "; did you mean 'batch_size'?"),
-        ("zzz", ["epochs", "batch_size"], "; known: epochs, batch_size"),
-        ("", ["epochs"], "; known: epochs"),
+        ("zzz", ["epochs", "batch_size"], "; known: epochs, batch_size."),
+        ("", ["epochs"], "; known: epochs."),
     ],
 )
 def test_the_nearest_word_is_suggested_or_all_are_listed(word: str, known: list[str], text: str) -> None:

@@ -306,7 +306,7 @@ def test_files_that_are_no_recipe_are_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_suggests_a_shipped_recipe() -> None:
-    assert "'mlpp' is not shipped; did you mean 'mlp'?" in complaint(lambda: Recipe.load("mlpp"))
+    assert "'mlpp' is neither shipped nor a .toml file; did you mean 'mlp'?" in complaint(lambda: Recipe.load("mlpp"))
     assert "known: mlp, " in complaint(lambda: Recipe.load("zzz"))
 
 

@@ -330,7 +330,7 @@ def _activation(name: str) -> tuple[Callable[[Array], Array], Callable[[Array], 
     if name not in ACTIVATIONS:
         raise InputError(
             f"activation {name!r}: the formulas are written out for {', '.join(ACTIVATIONS)}"
-            f"{did_you_mean(name, ACTIVATIONS) if name != 'gelu' else '; use one of them'}."
+            f"{did_you_mean(name, ACTIVATIONS) if name != 'gelu' else '; use one of them.'}"
         )
     return ACTIVATIONS[name]
 

@@ -73,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
     if "" in rest:
         raise InputError(f"tfmnist {name}: an argument is empty; expected a value (a shell variable that is not set?)")
     if name not in COMMANDS:
-        raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} (see tfmnist --help).")
+        raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} See tfmnist --help.")
     if name == "train":
         train(rest)
     else:

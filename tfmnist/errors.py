@@ -34,7 +34,7 @@ class Interrupted(TfmnistError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns `"; did you mean 'x'?"` for the nearest known word, or all known words where none is near.
+    """Returns a sentence's end, `"; did you mean 'x'?"` for the nearest known word, or all where none is near.
 
     Example:
         >>> did_you_mean("learning_rat", ["learning_rate", "momentum"])
@@ -42,4 +42,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."

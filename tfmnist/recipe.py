@@ -36,7 +36,7 @@ def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][0])
         where = f"{section}.{name}" if section else name
-        return f"recipe key {where!r} does not exist{did_you_mean(name, known)}."
+        return f"recipe key {where!r} does not exist{did_you_mean(name, known)}"
     where = ".".join(part for part in (section, key) if part)
     expected = first["msg"].removeprefix("Value error, ")
     for other in others:  # of a union: the same key, the same input
@@ -295,7 +295,7 @@ class Recipe(Section):
             path, name = _SHIPPED / f"{text}.toml", text
             if text not in shipped_recipes():
                 raise InputError(
-                    f"recipe {text!r} is not shipped{did_you_mean(text, shipped_recipes())} (or a .toml file)."
+                    f"recipe {text!r} is neither shipped nor a .toml file{did_you_mean(text, shipped_recipes())}"
                 )
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
@@ -325,7 +325,7 @@ class Recipe(Section):
             section, _, key = name.partition(".")
             target = values.get(section)
             if not isinstance(target, dict):
-                raise InputError(f"recipe section {section!r} does not exist{did_you_mean(section, self.sections())}.")
+                raise InputError(f"recipe section {section!r} does not exist{did_you_mean(section, self.sections())}")
             target[key] = value
         return Recipe.model_validate(values).honest(self)
 

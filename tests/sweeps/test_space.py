@@ -91,7 +91,7 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         ('[space]\n"data.validation" = [1000, 0]', "'data.validation' is 0: trials are compared by validation"),
         ('[space]\n"train.block" = {low = 1.5, high = 9}', "'train.block' reaches 1.5: expected whole numbers"),
         (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are ended between epochs"),
-        ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is not shipped"),
+        ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is neither shipped nor a .toml file; did you mean 'mlp'?"),
         ("[space", "not valid TOML"),
     ],
 )

@@ -19,7 +19,7 @@ def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
     """
     for name in only:
         if name not in names:
-            raise InputError(f"recipe key 'data.only' has {name!r}: no such class{did_you_mean(name, names)}.")
+            raise InputError(f"recipe key 'data.only' has {name!r}: no such class{did_you_mean(name, names)}")
     if len(set(only)) < len(only):
         raise InputError(f"recipe key 'data.only' is {list(only)}: expected no class twice.")
     number = np.full(len(names), -1, np.int64)

@@ -50,7 +50,7 @@ INITIALIZERS: dict[str, Initializer] = {
 def initializer(name: str) -> Initializer:
     """Returns the initializer of that name, or raises an `InputError` that lists them."""
     if name not in INITIALIZERS:
-        raise InputError(f"initializer {name!r} does not exist{did_you_mean(name, INITIALIZERS)}.")
+        raise InputError(f"initializer {name!r} does not exist{did_you_mean(name, INITIALIZERS)}")
     return INITIALIZERS[name]
 
 

@@ -89,7 +89,7 @@ class Network(tf.Module):
         for pattern in patterns:
             found = fnmatch.filter(layers, pattern)
             if not found:
-                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, layers)}.")
+                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, layers)}")
             for name in found:
                 layers[name].frozen = True
         if not self.parameters:
@@ -288,7 +288,7 @@ def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:
 
 def _check(activation: str, classes: int, hidden: Sequence[int]) -> None:
     if activation not in ACTIVATIONS:
-        raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}.")
+        raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
     if not 2 <= classes <= 1000:
         raise InputError(f"classes is {classes}: expected 2 to 1000.")
     for units in hidden:

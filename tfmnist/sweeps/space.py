@@ -262,12 +262,12 @@ class Sweep:
             )
         for key, values in self.space.items():
             if key not in known:
-                raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}.")
+                raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}")
             if key == "train.seed":
                 raise InputError("space: 'train.seed' is not searched; give search.seeds, the seeds of each trial.")
             for other in values.when:
                 if other not in known:
-                    raise InputError(f"space: {key!r} has when {other!r}: no recipe key{did_you_mean(other, known)}.")
+                    raise InputError(f"space: {key!r} has when {other!r}: no recipe key{did_you_mean(other, known)}")
                 if other in self.space and other not in before:
                     raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; put that before.")
             before.append(key)
@@ -317,7 +317,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         *tables, name = first["loc"]
         table: Any = {"search": Search, "space": Range}.get(str(tables[0]) if tables else "", _File)
-        return f"key {where!r} does not exist{did_you_mean(str(name), table.model_fields)}."
+        return f"key {where!r} does not exist{did_you_mean(str(name), table.model_fields)}"
     if first["type"] == "missing" and where == "space":
         return "there is no [space]: expected at least one recipe key to search."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")

@@ -49,7 +49,7 @@ def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tup
             "evaluate it on data of its own size."
         )
     if loss not in LOSSES:
-        raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}.")
+        raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}")
     beyond = split.labels[(split.labels < 0) | (split.labels >= model.classes)]
     if len(beyond):
         raise InputError(f"label {beyond[0]} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}.")
