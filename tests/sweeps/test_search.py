@@ -106,6 +106,54 @@ def test_a_grid_is_tried_whole_and_its_best_is_a_recipe(tmp_path: Path) -> None:
     assert table["best"] == end.best.number and table["trials"] == rows(end.trials)
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_two_machines_share_a_search_by_a_storage(tmp_path: Path, sampler: str) -> None:
+    text = GRID.replace('"grid"', f'"{sampler}"\ntrials = 12')
+    folders, workers = [tmp_path / "one", tmp_path / "other"], [MadeUp(), MadeUp()]
+    searches: list[Any] = []
+    for folder, executor in zip(folders, workers):
+        folder.mkdir()
+        storage = f"sqlite:///{tmp_path}/shared.db"
+        searches.append(search_events(Sweep.parse(text, "some"), folder, executor, storage=storage))
+    last: list[Any] = [None, None]
+    going = [0, 1]
+    while going:  # in turns, event by event
+        for place in tuple(going):
+            event = next(searches[place], None)
+            last[place] = event or last[place]
+            if event is None:
+                going.remove(place)
+    shares = [set(executor.seen) for executor in workers]
+    assert not shares[0] & shares[1] and len(shares[0] | shares[1]) == 12 and min(map(len, shares)) >= 5
+    end = max(last, key=lambda result: len(result.trials))
+    assert [trial.number for trial in end.trials] == list(range(12))
+    assert rows(end.trials) == rows(found(text, tmp_path / "alone").trials)
+
+
+def test_who_comes_too_late_for_the_last_trial_gets_none(tmp_path: Path) -> None:
+    from tfmnist.sweeps.library import Study
+
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    sweep = Sweep.parse(GRID.replace('"grid"', '"grid"\ntrials = 1'), "some")
+    one, other = (Study(sweep, tmp_path / name, storage) for name in ("one", "other"))
+    assert one.count() == other.count() == 0
+    trial = one.ask()
+    assert trial and trial[0].values == {"optimizer.learning_rate": 0.001, "model.hidden": [8]}
+    assert other.ask() is None and other.begun() == [] and other.ended() == [] and len(one.begun()) == 1
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [("[3]", 2), ("{low = 3, high = 27}", 4)])
+def test_hyperband_counts_the_epochs_of_the_longest_trial(tmp_path: Path, epochs: str, rungs: int) -> None:
+    from tfmnist.sweeps.library import Study
+
+    text = f'[space]\n"train.epochs" = {epochs}\n[search]\npruner = "hyperband"'
+    asked = Study(Sweep.parse(text, "some"), tmp_path).ask()
+    assert asked
+    asked[1].report(0.5, 1)
+    asked[1].should_prune()
+    assert len(asked[1].study.pruner._pruners) == rungs
+
+
 @pytest.mark.parametrize("steps", [1, 7, 20, 45])
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_what_was_killed_goes_on_to_the_same_table(tmp_path: Path, steps: int, sampler: str) -> None:

@@ -57,16 +57,13 @@ class Study:
                 raise InputError(
                     f"--storage {storage}: {reason}; expected a database's URL, or leave it out."
                 ) from None
-        if sweep.search.sampler == "grid":
-            known = len(self._study.get_trials(deepcopy=False))
-            for point in sweep.grid()[known : sweep.trials]:
-                self._study.enqueue_trial({key: encode(value) for key, value in point.items()})
+        self._grid = _Points(sweep.grid() if sweep.search.sampler == "grid" else [])
 
     def ended(self) -> list[Trial]:
         """Returns the trials that have ended, in order."""
         found: list[Trial] = []
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.state.is_finished():
+            if frozen.state.is_finished() and frozen.number < self.sweep.trials:
                 row = json.loads(frozen.user_attrs.get("row", '{"values": {}, "state": "failed"}'))
                 found.append(Trial(frozen.number, **row))
         return found
@@ -78,19 +75,21 @@ class Study:
         ours = [frozen for frozen in running if frozen.user_attrs.get("owner", nobodys) == self._owner]
         found: list[tuple[Trial, Any]] = []
         for frozen in ours:
-            self._study.sampler = _sampler(self.sweep, frozen.number)
+            self._study.sampler = self._sampler(frozen.number)
             found.append(self._suggest(optuna.trial.Trial(self._study, frozen._trial_id)))
         return found
 
     def count(self) -> int:
         """Returns how many trials have begun, here or elsewhere."""
-        waiting = optuna.trial.TrialState.WAITING
-        return sum(frozen.state != waiting for frozen in self._study.get_trials(deepcopy=False))
+        return len(self._study.get_trials(deepcopy=False))
 
-    def ask(self) -> tuple[Trial, Any]:
-        """Returns the next trial."""
-        self._study.sampler = _sampler(self.sweep, len(self._study.get_trials(deepcopy=False)))
+    def ask(self) -> tuple[Trial, Any] | None:
+        """Returns the next trial; nothing where another machine has taken the last one in this moment."""
+        self._study.sampler = self._sampler(self.count())
         asked = self._study.ask()
+        if asked.number >= self.sweep.trials:
+            self._study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
+            return None
         asked.set_user_attr("owner", self._owner)
         return self._suggest(asked)
 
@@ -109,6 +108,21 @@ class Study:
             number = 2 if self.sweep.search.times else 1
             self._study.tell(asked.number, values and values[:number], state or states.FAIL)
 
+    def _sampler(self, number: int) -> Any:
+        """Returns a sampler for one trial: what it draws depends on the sweep's seed and the trial's number alone."""
+        seed = seeds.key(self.sweep.search.seed, f"trial {number}") % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            match self.sweep.search.sampler:
+                case "grid":
+                    return self._grid
+                case "random":
+                    return optuna.samplers.RandomSampler(seed)
+                case "tpe":
+                    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+                case "cmaes":
+                    return optuna.samplers.CmaEsSampler(seed=seed)
+
     def _suggest(self, asked: Any) -> tuple[Trial, Any]:
         values: dict[str, Any] = {}
         for key, within in self.sweep.space.items():
@@ -123,6 +137,22 @@ class Study:
             else:
                 values[key] = asked.suggest_float(key, *within.ends, log=within.log)
         return Trial(asked.number, values), asked
+
+
+class _Points(optuna.samplers.BaseSampler):
+    """Gives each trial the point of its number, so that those of several machines divide a grid."""
+
+    def __init__(self, points: list[dict[str, Any]]) -> None:
+        self._points = points
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        return encode(self._points[trial.number][param_name])
 
 
 class _Held:
@@ -143,20 +173,6 @@ def _mend(path: Path) -> Path:
     return path
 
 
-def _sampler(sweep: Sweep, number: int) -> Any:
-    """Returns a sampler for one trial: what it draws depends on the sweep's seed and the trial's number alone."""
-    seed = seeds.key(sweep.search.seed, f"trial {number}") % 2**32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        match sweep.search.sampler:
-            case "grid" | "random":
-                return optuna.samplers.RandomSampler(seed)
-            case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed)
-
-
 def _pruner(sweep: Sweep) -> Any:
     match sweep.search.pruner:
         case "none":
@@ -166,4 +182,6 @@ def _pruner(sweep: Sweep) -> Any:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner()
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(max_resource=sweep.recipe.train.epochs)
+            searched = sweep.space.get("train.epochs")
+            longest = max(searched.choice or searched.ends) if searched else sweep.recipe.train.epochs
+            return optuna.pruners.HyperbandPruner(max_resource=round(longest))

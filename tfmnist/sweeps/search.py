@@ -88,8 +88,8 @@ def search_events(
             while len(beginning) < free:
                 if waiting:
                     state = waiting.pop(0)
-                elif study.count() < sweep.trials and not is_late():
-                    state = _Running(*study.ask())
+                elif study.count() < sweep.trials and not is_late() and (begun := study.ask()):
+                    state = _Running(*begun)
                 else:
                     break
                 if _is_over_before(sweep, folder, state):
