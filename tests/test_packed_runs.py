@@ -148,17 +148,31 @@ def test_what_was_killed_between_two_checkpoints_goes_on(recipe: Recipe, tmp_pat
         assert_same(tmp_path / "pack" / f"{place}", tmp_path / f"alone-{place}")
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_a_kill_between_a_checkpoint_and_its_line_of_history_leaves_no_gap(
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_a_line_of_history_whose_checkpoint_was_never_written_is_written_again(
     recipe: Recipe, tmp_path: Path, epochs: int
 ) -> None:
     together(tmp_path, [recipe, recipe], until=2 * epochs)
-    file = tmp_path / "0" / "metrics.jsonl"
-    whole = file.read_text()
-    assert whole.count("\n") == epochs
-    file.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    before = history(tmp_path / "0")
+    assert len(before) == epochs
+    list_checkpoints(tmp_path / "0" / "checkpoints")[-1].unlink()
     together(tmp_path, [recipe, recipe])
-    assert len(history(tmp_path / "0")) == 3 and file.read_text().startswith(whole)
+    rows = history(tmp_path / "0")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert [row["loss"] for row in rows[:epochs]] == [row["loss"] for row in before]
+
+
+def test_a_run_saves_no_checkpoint_before_its_history(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a killed sweep goes on, whether to prune is asked with every epoch that is not trained again."""
+
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("tfmnist.runs.save_checkpoint", fail)
+    ((outcome,),) = together(tmp_path, [recipe])
+    assert isinstance(outcome, OSError) and len(history(tmp_path / "0")) == 1
 
 
 def test_a_packed_run_is_a_run(recipe: Recipe, tmp_path: Path) -> None:

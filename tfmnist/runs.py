@@ -366,7 +366,7 @@ def begun_before(
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
         under_way = UnderWay(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
-        under_way.write_history()  # as of this checkpoint: the run may have been killed between the two
+        under_way.write_history()  # as of this checkpoint
         yield under_way
 
 
@@ -416,9 +416,9 @@ class UnderWay:
             yield self._finish(form, signatures)
 
     def save(self) -> None:
-        """Writes a checkpoint, and the history as it stands."""
-        save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
+        """Writes the history as it stands, and a checkpoint: who is killed between them never knows less than that."""
         self.write_history()
+        save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
 
     def interrupted(self) -> Interrupted:
         """Saves, and returns what says so."""
