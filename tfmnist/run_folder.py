@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,9 @@ from typing import Any
 
 from tfmnist.errors import BusyError, InputError
 from tfmnist.recipe import Recipe
+
+# what is written under the lock, by the temporary names of `write_whole` and `write_saved_model`; reports are not
+_HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
 
 
 def make_folder(name: str, run_dir: str | Path | None) -> Path:
@@ -54,16 +59,31 @@ def _cannot_make(error: OSError) -> InputError:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a run's folder for this process alone; the lock goes with the process, however it ends."""
+    """Holds a run's folder for this process alone; the lock goes with the process, however it ends.
+
+    What a process that was killed left half-written there is deleted.
+    """
     folder = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"{path}: another process is training there; wait for it, or choose another.") from None
+        _tidy(path)
         yield
     finally:
         os.close(folder)
+
+
+def _tidy(path: Path) -> None:
+    for folder in (path, path / "checkpoints", path / "model"):
+        for left in folder.glob(".*"):
+            if not _HALF_WRITTEN.fullmatch(left.name):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def is_trained(path: Path) -> bool:
