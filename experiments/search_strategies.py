@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tfmnist.sweeps.executors import LocalWorkers
 from tfmnist.sweeps.search import search_events
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import StudyResult, study_events
 from tfmnist.sweeps.table import SweepResult
+from tfmnist.sweeps.workers import LocalWorkers
 
 HERE = Path(__file__).parent
 REPEATS, SEEDS, WORKERS = 5, 3, 2

@@ -64,6 +64,8 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.sweeps.search",
     "tfmnist.sweeps.space",
     "tfmnist.sweeps.table",
+    "tfmnist.sweeps.worker",
+    "tfmnist.sweeps.workers",
     "tfmnist.training.compiled_code",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}

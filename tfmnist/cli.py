@@ -391,6 +391,7 @@ def sweep(
     threads: int = 1,
     pack: Literal["auto"] | int = "auto",
     storage: str = "",
+    ray: str = "",
 ) -> None:
     """Searches recipes: trains many, and says which is best. The same command goes on with a sweep that was stopped.
 
@@ -401,6 +402,7 @@ def sweep(
         threads: TensorFlow's threads in each.
         pack: How many trials that differ only in numbers may train together in each, in one graph; auto, or 1 for none.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
+        ray: Address of a Ray cluster whose processors train: HOST:PORT, auto, or local to begin one here.
     """
     from tfmnist.sweeps.space import Sweep
 
@@ -412,7 +414,7 @@ def sweep(
 
     packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    executor = _make_executor(workers, threads, folder, packed)
+    executor = _make_executor(workers, threads, folder, packed, ray)
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):
             screen.show(event)
@@ -420,10 +422,10 @@ def sweep(
         print(f"report   {write_sweep_report(folder)}")
 
 
-def _make_executor(workers: int, threads: int, folder: Path, pack: int) -> Any:
-    from tfmnist.sweeps.executors import make_executor
+def _make_executor(workers: int, threads: int, folder: Path, pack: int, ray: str = "") -> Any:
+    from tfmnist.sweeps.workers import make_executor
 
-    executor = make_executor(workers, threads, folder, pack)
+    executor = make_executor(workers, threads, folder, pack, ray)
     if workers == -1:  # this process will train
         with _tensorflow_quietly():
             from tfmnist import runs  # noqa: F401

@@ -1,7 +1,5 @@
 """Who trains: in this process and in worker processes the same comes out, also where one is killed."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,10 @@ import pytest
 from tfmnist.files import read_npz
 from tfmnist.recipe import Recipe
 from tfmnist.runs import resume
-from tfmnist.sweeps.executors import Executor, InProcess, LocalWorkers, Report
+from tfmnist.sweeps.executors import Executor, InProcess, Report
 from tfmnist.sweeps.packing import Job
+from tfmnist.sweeps.workers import LocalWorkers
+from tfmnist.training.checkpoint import list_checkpoints
 
 
 @pytest.fixture(params=["in process", "workers"])
@@ -38,6 +38,10 @@ def follow(executor: Executor, count: int = 1, seconds: float = 120) -> list[Rep
         assert time.monotonic() < until, found
         found.extend(executor.reports(0.2))
     return found
+
+
+def processes(executor: LocalWorkers) -> list[Any]:
+    return [worker._process for worker in executor._alive]  # type: ignore[attr-defined]
 
 
 def test_a_job_is_trained_and_not_judged(executor: Executor, small: Path, tmp_path: Path) -> None:
@@ -68,17 +72,20 @@ def test_what_goes_wrong_is_a_report_and_the_next_job_is_trained(
 
 
 def test_a_job_is_stopped_and_goes_on_to_the_same_weights(executor: Executor, small: Path, tmp_path: Path) -> None:
-    for name, epochs in (("stopped", 400), ("whole", 4)):
-        executor.submit([job(small, tmp_path / name, train__epochs=epochs)])
-        if name == "stopped":
-            while not list(executor.reports(0.2)):  # its first epoch
-                pass
-            executor.stop(name)
-            assert follow(executor)[-1].kind == "stopped"
-            assert executor.free == executor.workers
-    assert follow(executor)[-1].kind == "done"
-    checkpoints = list((tmp_path / "stopped" / "checkpoints").iterdir())
-    assert checkpoints and not (tmp_path / "stopped" / "result.json").exists()
+    executor.submit([job(small, tmp_path / "stopped", train__epochs=300)])
+    while not list(executor.reports(0.2)):  # its first epoch
+        pass
+    executor.stop("stopped")
+    assert follow(executor)[-1].kind == "stopped" and executor.free == executor.workers
+    lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().count("\n")
+    assert 1 <= lines < 300 and not (tmp_path / "stopped" / "result.json").exists()
+    executor.submit([job(small, tmp_path / name, train__epochs=300) for name in ("stopped", "whole")[: executor.free]])
+    assert {report.kind for report in follow(executor, min(2, executor.workers))} == {"epoch", "done"}
+    if executor.workers == 1:
+        executor.submit([job(small, tmp_path / "whole", train__epochs=300)])
+        follow(executor)
+    ours, theirs = (read_npz(list_checkpoints(tmp_path / name / "checkpoints")[-1]) for name in ("stopped", "whole"))
+    assert all(np.array_equal(ours[name], values) for name, values in theirs.items() if name not in ("state", "recipe"))
 
 
 def test_a_worker_that_is_killed_is_a_report_and_its_job_goes_on(small: Path, tmp_path: Path) -> None:
@@ -88,8 +95,8 @@ def test_a_worker_that_is_killed_is_a_report_and_its_job_goes_on(small: Path, tm
         executor.submit([task])
         while not list(executor.reports(0.2)):
             pass
-        (worker,) = executor._alive
-        os.kill(worker._process.pid, signal.SIGKILL)
+        (process,) = processes(executor)
+        process.kill()
         report = follow(executor)[-1]
         assert report.kind == "crashed" and "SIGKILL" in report.figures["reason"]
         assert executor.free == 1
@@ -112,9 +119,9 @@ def test_closing_saves_what_is_trained_and_leaves_no_process(small: Path, tmp_pa
     seen: set[str] = set()
     while len(seen) < 2:
         seen |= {report.name for report in executor.reports(0.2)}
-    processes = [worker._process for worker in executor._alive]
+    begun = processes(executor)
     executor.close()
-    assert all(process.poll() is not None for process in processes)
+    assert len(begun) == 2 and all(process.poll() is not None for process in begun)
     assert all(list((tmp_path / name / "checkpoints").iterdir()) for name in ("a", "b"))
 
 

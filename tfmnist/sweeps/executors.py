@@ -1,28 +1,20 @@
-"""Who trains the trials of a sweep: this process, or worker processes of this machine.
+"""Who trains the trials of a sweep takes jobs and gives reports, and knows nothing of searching: this process, here.
 
-An executor takes jobs and gives reports; it knows nothing of searching. Jobs are plain data, so that an executor on
-other machines needs no more than the run folders to be reachable there.
+Jobs are plain data, so that workers elsewhere need no more than the run folders to be reachable there.
 """
 
-import contextlib
-import json
 import logging
-import queue
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tfmnist.errors import BusyError, DivergedError, InputError, Interrupted
-from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.packing import Job, kind_of, packs, shares
+from tfmnist.sweeps.packing import Job, kind_of, packs
 
 TRIES = 2  # of a job whose worker process ends, for those who submit jobs
 WAIT = 0.5  # seconds for which they wait for reports, between two looks at whether to stop
@@ -237,129 +229,3 @@ class InProcess:
         for _ in self._reports:  # what it holds, a folder's lock say, is let go at its end
             pass
         self._stops = {}
-
-
-class LocalWorkers:
-    """Trains in processes of this machine that live for many jobs, so that TensorFlow is loaded once in each.
-
-    Args:
-        workers: how many processes, each with `threads` of TensorFlow's.
-        log: file for what the processes write to standard error.
-        threads: by default one.
-        pack: how many jobs may train together in each.
-    """
-
-    def __init__(self, workers: int, log: Path, threads: int = 1, pack: int = 1) -> None:
-        self.workers, self._threads, self._log, self._pack = workers, threads, log, pack
-        self._reports: queue.Queue[tuple[_Worker, str | None]] = queue.Queue()
-        self._alive: list[_Worker] = []
-
-    @property
-    def free(self) -> int:
-        return (self.workers - sum(bool(worker.jobs) for worker in self._alive)) * self._pack
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        idle: list[_Worker | None] = [worker for worker in self._alive if not worker.jobs]
-        idle += [None] * (self.workers - len(self._alive))
-        for worker, share in zip(idle, shares(jobs, len(idle))):
-            if worker is None:
-                worker = _Worker((self._threads, self._pack), self._log, self._reports)
-                self._alive.append(worker)
-            worker.jobs = {job.name for job in share}
-            worker.say({"jobs": [asdict(job) for job in share]})
-
-    def reports(self, seconds: float) -> Iterator[Report]:
-        with contextlib.suppress(queue.Empty):
-            worker, line = self._reports.get(timeout=seconds)
-            while True:
-                yield from self._read(worker, line)
-                worker, line = self._reports.get_nowait()
-
-    def stop(self, name: str) -> None:
-        for worker in self._alive:
-            if name in worker.jobs:
-                worker.say({"stop": name})
-
-    def close(self) -> None:
-        for worker in self._alive:
-            worker.hang_up()  # all of them, before one is waited for
-        for worker in self._alive:
-            worker.end()
-        self._alive.clear()
-
-    def _read(self, worker: "_Worker", line: str | None) -> list[Report]:
-        if line is not None:
-            report = Report(**json.loads(line))
-            if report.kind != "epoch":
-                worker.jobs.discard(report.name)
-            return [report]
-        jobs, worker.jobs = sorted(worker.jobs), set()
-        if worker in self._alive:
-            self._alive.remove(worker)
-        return [Report(name, "crashed", {"reason": worker.why()}) for name in jobs]
-
-
-class _Worker:
-    """A worker process, seen from here."""
-
-    def __init__(
-        self, settings: tuple[int, int], log: Path, reports: "queue.Queue[tuple[_Worker, str | None]]"
-    ) -> None:
-        self.jobs: set[str] = set()  # that it has not ended yet, by name
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfmnist.sweeps.worker", *map(str, settings)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the sweep, which tells its workers
-            )
-        assert self._process.stdin and self._process.stdout
-        self._orders: IO[str] = self._process.stdin
-        self._answers: IO[str] = self._process.stdout
-        self._reader = threading.Thread(target=self._follow, args=(reports,), daemon=True)
-        self._reader.start()
-
-    def _follow(self, reports: "queue.Queue[tuple[_Worker, str | None]]") -> None:
-        for line in self._answers:
-            if line.endswith("\n"):  # else it was killed amid it
-                reports.put((self, line))
-        reports.put((self, None))
-
-    def say(self, order: dict[str, Any]) -> None:
-        """Sends an order; where the process has ended, its end is on its way as a report."""
-        with contextlib.suppress(OSError):
-            self._orders.write(json.dumps(order) + "\n")
-            self._orders.flush()
-
-    def hang_up(self) -> None:
-        """Tells the process that there will be no more orders: it saves what it trains, and ends."""
-        with contextlib.suppress(OSError):
-            self._orders.close()
-
-    def end(self) -> int:
-        """Lets the process save what it trains, waits for its end, and returns its exit code."""
-        self.hang_up()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        code = self._process.wait()
-        self._reader.join()
-        self._answers.close()
-        return code
-
-    def why(self) -> str:
-        """Returns why the process ended."""
-        code = self.end()
-        return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def make_executor(workers: int, threads: int, folder: Path, pack: int = 1) -> Executor:
-    """Returns who trains: worker processes, one a processor for 0, or this process for -1."""
-    if workers < -1 or threads < 1:
-        raise InputError(f"workers {workers}, threads {threads}: expected -1 or more, and 1 or more.")
-    if workers == -1:
-        return InProcess(pack)
-    return LocalWorkers(workers or processors(), folder / "log", threads, pack)

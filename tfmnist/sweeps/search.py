@@ -18,12 +18,13 @@ from typing import Any, Literal
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.files import write_whole
 from tfmnist.run_folder import locked, make_folder_at, read_history
-from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report, make_executor
+from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report
 from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.study import SeedResult, StudyResult, is_study_of, study_events
 from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
+from tfmnist.sweeps.workers import make_executor
 
 _TABLE_AGE = 5.0  # seconds that the table on disk may be behind
 
@@ -149,6 +150,7 @@ def sweep(
     threads: int = 1,
     pack: Literal["auto"] | int = "auto",
     storage: str = "",
+    ray: str = "",
 ) -> SweepResult:
     """Runs a sweep, or goes on with one, writes its report, and returns its table.
 
@@ -159,9 +161,11 @@ def sweep(
         threads: TensorFlow's threads in each.
         pack: how many trials that differ only in numbers may train together in each; 1 for none.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
+        ray: address of a Ray cluster whose processors train: `HOST:PORT`, `auto`, or `local` to begin one here.
 
     Raises:
-        InputError: the file is wrong, the folder holds another sweep, or every trial is refused.
+        InputError: the file is wrong, the folder holds another sweep, every trial is refused, or there is no such
+            cluster.
 
     Example:
         >>> import tempfile
@@ -184,7 +188,7 @@ def sweep(
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
     folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
-    with closing(make_executor(workers, threads, folder, packed)) as executor:
+    with closing(make_executor(workers, threads, folder, packed, ray)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)
     assert isinstance(last, SweepResult)
     if last.trials:
