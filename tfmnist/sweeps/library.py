@@ -81,7 +81,7 @@ class Study:
 
     def count(self) -> int:
         """Returns how many trials have begun, here or elsewhere."""
-        return len(self._study.get_trials(deepcopy=False))
+        return min(len(self._study.get_trials(deepcopy=False)), self.sweep.trials)
 
     def ask(self) -> tuple[Trial, Any] | None:
         """Returns the next trial; nothing where another machine has taken the last one in this moment."""

@@ -123,8 +123,9 @@ def search_events(
         if ended and len(refused) == len(ended):
             raise InputError(f"{folder}: every trial failed; the first: {refused[0].reason}")
         confirmed: list[StudyResult] = []
-        unconfirmed = ""
-        if found.best and sweep.search.confirm:
+        elsewhere = study.count() - len(ended)
+        unconfirmed = f"trials under way elsewhere: {elsewhere}; give the same command after them" * bool(elsewhere)
+        if found.best and sweep.search.confirm and not elsewhere:
             first = max(sweep.search.seeds) + 1
             fresh = range(first, first + sweep.search.confirm)
             for name, recipe in (("best", best_recipe(sweep, found.best)), ("unswept", sweep.recipe)):
