@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ import ray
 
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
+from tfmnist.sweeps.executors import Report
 from tfmnist.sweeps.packing import Job
 from tfmnist.sweeps.ray_workers import RayWorkers
 from tfmnist.sweeps.search import search_events
@@ -37,8 +39,9 @@ def job(folder: Path, epochs: int) -> Job:
     return Job(folder.name, str(folder), recipe.model_dump(mode="json"))
 
 
-def reports(workers: RayWorkers) -> Iterator[Any]:
-    while True:
+def reports(workers: RayWorkers, seconds: float = 300) -> Iterator[Report]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         yield from workers.reports(0.2)
 
 
