@@ -413,7 +413,7 @@ def sweep(
     from tfmnist.sweeps.search import search_events
 
     packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
-    folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
+    folder = Path(run_dir or f"sweeps/{asked.name}")
     executor = _make_executor(workers, threads, folder, packed, ray)
     with _stoppable() as stop, contextlib.closing(executor), SweepScreen(asked) as screen:
         for event in search_events(asked, folder, executor, storage=storage, stop=stop):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tfmnist.errors import InputError, Interrupted
 from tfmnist.recipe import Recipe
 from tfmnist.sweeps.executors import Report
 from tfmnist.sweeps.packing import Job
-from tfmnist.sweeps.search import search_events
+from tfmnist.sweeps.search import search_events, sweep
 from tfmnist.sweeps.space import Sweep
 from tfmnist.sweeps.table import SweepResult, Trial, values_in_short
 
@@ -130,6 +131,19 @@ def test_two_machines_share_a_search_by_a_storage(tmp_path: Path, sampler: str) 
     left = 11 - len(first.trials)
     assert left and first.unconfirmed.startswith(f"trials under way elsewhere: {left};") and not first.confirmed
     assert rows(end.trials) == rows(found(text, tmp_path / "alone").trials)
+
+
+@pytest.mark.parametrize(
+    ("missing", "ray", "extra"), [("optuna", "", "sweep"), ("ray", "local", "ray"), ("nothing", "nowhere", "HOST:PORT")]
+)
+def test_what_cannot_begin_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, ray: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "tfmnist.sweeps.library", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError, match=extra):
+        sweep(Sweep.parse(GRID, "some"), tmp_path / "some", ray=ray)
+    assert not (tmp_path / "some").exists()
 
 
 def test_who_comes_too_late_for_the_last_trial_gets_none(tmp_path: Path) -> None:

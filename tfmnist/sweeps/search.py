@@ -45,20 +45,21 @@ def search_events(
 
     Args:
         sweep: what to search.
-        folder: the sweep's own; its trials are `trials/0000` and so on, run folders each (`trials/0000-seed-1` where a
-            trial has several seeds).
+        folder: the sweep's own, made if it is not there; its trials are `trials/0000` and so on, run folders each
+            (`trials/0000-seed-1` where a trial has several seeds).
         executor: who trains; is not closed here.
         storage: URL of a database that several machines share; by default a journal in the folder.
         stop: when it is set, the trials under way are saved and `Interrupted` is raised.
 
     Raises:
-        InputError: the folder holds another sweep, or every trial is refused.
+        InputError: Optuna is not installed, the folder holds another sweep, or every trial is refused.
     """
+    from tfmnist.sweeps.library import Study  # which needs an extra
+
+    make_folder_at(folder)
     # a database may be shared by several, a folder not: the journal there, and its trials, have one writer
     with locked(folder):
         _check_same(sweep, folder)
-        from tfmnist.sweeps.library import Study  # which needs an extra
-
         study = Study(sweep, folder, storage)
         ended = study.ended()
         tidy(sweep, folder, ended)
@@ -188,7 +189,7 @@ def sweep(
     """
     asked = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     packed = choose_pack(pack, asked.recipe, asked.search, asked.space)
-    folder = make_folder_at(Path(run_dir or f"sweeps/{asked.name}"))
+    folder = Path(run_dir or f"sweeps/{asked.name}")
     with closing(make_executor(workers, threads, folder, packed, ray)) as executor:
         *_, last = search_events(asked, folder, executor, storage=storage)
     assert isinstance(last, SweepResult)
