@@ -416,7 +416,7 @@ class UnderWay:
             yield self._finish(form, signatures)
 
     def save(self) -> None:
-        """Writes the history as it stands, and a checkpoint: who is killed between them never knows less than that."""
+        """Writes the history, then a checkpoint, so that a kill between them leaves none ahead of its history."""
         self.write_history()
         save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
 
