@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfmnist.machine import processors
-from tfmnist.plots import save
-from tfmnist.plots.style import BLUE, GREEN, INK, LIGHT, QUIET, VERMILION, WIDTH, dress, make_figure
-from tfmnist.run_folder import read_history
-from tfmnist.sweeps.table import TABLE
+from tfmnist.reports.style import BLUE, GREEN, INK, LIGHT, QUIET, VERMILION, WIDTH, dress, make_figure, save
+from tfmnist.runs.result import read_history
+from tfmnist.sweeps.trials import TABLE
+from tfmnist.system.machine import processors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

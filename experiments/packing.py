@@ -17,10 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from tfmnist import load
-from tfmnist.nn.models import make_model
-from tfmnist.nn.optimizers import make_optimizer
-from tfmnist.nn.schedules import make_schedule
 from tfmnist.recipe import Recipe
+from tfmnist.runs.build import make_model, make_optimizer, make_schedule
 from tfmnist.training.loop import Trainer
 from tfmnist.training.pack import Pack
 from tfmnist.training.threads import set_threads

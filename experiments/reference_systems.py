@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import tfmnist
-from tfmnist.data.folders import write_folder
+from tfmnist.data.convert import write_folder
 
 RESULTS = Path(__file__).parent / "results"
 PUBLISHED = {  # test accuracy of the original, re-run; mlp, which as printed does not learn, shall reach this

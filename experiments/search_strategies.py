@@ -15,9 +15,9 @@ from statistics import median
 from typing import Any
 
 from tfmnist.sweeps.search import search_events
-from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.study import StudyResult, study_events
-from tfmnist.sweeps.table import SweepResult
+from tfmnist.sweeps.seed_study import StudyResult, study_events
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import SweepResult
 from tfmnist.sweeps.workers import LocalWorkers
 
 HERE = Path(__file__).parent

@@ -1,119 +1,196 @@
-"""The house plan: imports point down only, TensorFlow stays out where it is promised to, and Keras everywhere."""
+"""The house plan: imports point down only, TensorFlow stays out where it is promised to, and Keras everywhere.
+
+Run as a script, it prints how any checkout is built: `python tests/test_layering.py [CHECKOUT...]`.
+"""
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "tfmnist"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tfmnist"
 
-# Rooms by floor, lowest first. A room may import from lower floors, and from its own where ALLOWED says so.
+# Rooms, folders or modules at the top of the package, by floor. A room imports from lower floors only.
 FLOORS = {
     "errors": 1,
-    "files": 1,
-    "machine": 1,
-    "recipe": 1,
+    "layer_specs": 1,
     "seeds": 1,
-    "backprop": 2,
+    "system": 1,
     "data": 2,
-    "nn": 3,
-    "artifacts": 4,
-    "training": 4,
-    "packed_runs": 5,
-    "plots": 5,
-    "report_process": 5,
-    "reports": 5,
-    "run_folder": 2,
-    "runs": 5,
-    "reading": 5,
-    "options": 6,
-    "screen": 6,
-    "sweeps": 6,
-    "sweep_screen": 7,
-    "cli": 8,
-    "__main__": 9,
-}
-ALLOWED = {
-    ("files", "errors"),
-    ("recipe", "errors"),
-    ("packed_runs", "runs"),
-    ("report_process", "plots"),
-    ("report_process", "reports"),
-    ("reports", "plots"),
-    ("runs", "reports"),
+    "nn": 2,
+    "photos": 2,
+    "recipe": 2,
+    "artifacts": 3,
+    "backprop": 3,
+    "reports": 3,
+    "training": 3,
+    "runs": 4,
+    "sweeps": 5,
+    "cli": 6,
+    "__main__": 7,
 }
 WITHOUT_TENSORFLOW = [
     "tfmnist",
-    "tfmnist.artifacts.folders",
+    "tfmnist.artifacts.versions",
     "tfmnist.backprop",
-    "tfmnist.cli",
-    "tfmnist.data.folders",
-    "tfmnist.data.pictures",
+    "tfmnist.cli.main",
+    "tfmnist.cli.sweep_screen",
     "tfmnist.data.sources",
-    "tfmnist.plots",
     "tfmnist.recipe",
-    "tfmnist.report_process",
-    "tfmnist.machine",
-    "tfmnist.reports",
-    "tfmnist.sweep_screen",
-    "tfmnist.sweeps.executors",
-    "tfmnist.sweeps.packing",
+    "tfmnist.reports.charts",
+    "tfmnist.reports.page",
+    "tfmnist.reports.pictures",
+    "tfmnist.runs.folder",
+    "tfmnist.runs.report",
     "tfmnist.sweeps.report",
     "tfmnist.sweeps.search",
-    "tfmnist.sweeps.space",
-    "tfmnist.sweeps.table",
+    "tfmnist.sweeps.seed_study",
     "tfmnist.sweeps.worker",
     "tfmnist.sweeps.workers",
-    "tfmnist.training.compiled_code",
+    "tfmnist.system.cache",
+    "tfmnist.system.files",
+    "tfmnist.system.machine",
+    "tfmnist.system.pictures",
+    "tfmnist.training.compile_cache",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}
+
+Graph = dict[str, set[str]]
+
+
+def modules(package: Path) -> dict[str, ast.Module]:
+    """Every module of a package by its dotted name, parsed."""
+    found: dict[str, ast.Module] = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(trees: dict[str, ast.Module]) -> Graph:
+    """The modules of the package that each module imports, anywhere in the file, also for type checking only."""
+    graph: Graph = {}
+    for name, tree in trees.items():
+        asked: set[str] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                asked |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, "imports are absolute"
+                asked |= {
+                    full if (full := f"{node.module}.{alias.name}") in trees else str(node.module)
+                    for alias in node.names
+                }
+        graph[name] = {other for other in asked if other.split(".")[0] == "tfmnist"} - {name}
+    return graph
 
 
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
-def modules() -> list[tuple[str, ast.Module]]:
-    found: list[tuple[str, ast.Module]] = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        name = ".".join(part for part in parts if part != "__init__")
-        found.append((name, ast.parse(path.read_text(encoding="utf-8"))))
-    return found
+def between_rooms(graph: Graph) -> Graph:
+    """The same imports between rooms; those of the package's own __init__, which offers everything, do not count."""
+    rooms: Graph = {room(name): set() for name in graph if name != "tfmnist"}
+    for name, others in graph.items():
+        if name != "tfmnist":
+            rooms[room(name)] |= {room(other) for other in others if other != "tfmnist"} - {room(name)}
+    return rooms
 
 
-def imports(tree: ast.Module) -> set[str]:
-    """Every module of the package that is imported anywhere in a file."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            found |= {
-                f"{node.module}.{alias.name}" if node.module == "tfmnist" else str(node.module) for alias in node.names
-            }
-    return {name for name in found if name.split(".")[0] == "tfmnist"}
+def circles(graph: Graph) -> list[list[str]]:
+    """The groups of nodes that can reach each other."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for other in graph.get(waiting.pop(), set()) - seen:
+                seen.add(other)
+                waiting.append(other)
+        return seen
+
+    reached = {name: reach(name) for name in graph}
+    groups = {tuple(sorted(b for b in reached[a] if a in reached.get(b, ()))) for a in graph if a in reached[a]}
+    return [list(group) for group in sorted(groups)]
 
 
-@pytest.mark.parametrize(
-    ("name", "tree"), [pytest.param(*pair, id=pair[0]) for pair in modules() if pair[0] != "tfmnist"]
-)
-def test_imports_point_down(name: str, tree: ast.Module) -> None:
-    for imported in imports(tree) - {"tfmnist", "tfmnist.__version__"}:
+def floors(rooms: Graph) -> int:
+    """The number of rooms in the longest chain of imports; rooms in a circle follow each other once."""
+
+    @cache
+    def height(name: str, above: frozenset[str] = frozenset()) -> int:
+        above = above | {name}
+        return 1 + max((height(other, above) for other in rooms[name] - above), default=0)
+
+    return max(map(height, rooms))
+
+
+def measure(checkout: Path) -> dict[str, Any]:
+    """How a checkout is built, in numbers."""
+    package = checkout / "tfmnist"
+    graph = imports(modules(package))
+    rooms = between_rooms(graph)
+    loose = sorted(path.stem for path in package.glob("*.py") if path.name != "__init__.py")
+    return {
+        "lines in tfmnist/": _lines(package),
+        "lines in tests/": _lines(checkout / "tests"),
+        "modules": len(graph),
+        "loose modules at the top": f"{len(loose)} ({', '.join(loose)})",
+        "rooms": len(rooms),
+        "floors": floors(rooms),
+        "imports between rooms": sum(map(len, rooms.values())),
+        "circles of rooms": len(circles(rooms)),
+        "circles of modules": len(circles({name: others for name, others in graph.items() if name != "tfmnist"})),
+        "imports of the package from inside": sum("tfmnist" in others for others in graph.values()),
+    }
+
+
+def _lines(folder: Path) -> int:
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
+
+
+TREES = modules(PACKAGE)
+GRAPH = imports(TREES)
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH.keys() - {"tfmnist"}))
+def test_imports_point_down(name: str) -> None:
+    for imported in GRAPH[name]:
         here, there = room(name), room(imported)
-        assert here == there or FLOORS[here] > FLOORS[there] or (here, there) in ALLOWED, f"{name} imports {imported}"
+        assert here == there or FLOORS[here] > FLOORS[there], f"{name} imports {imported}"
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {room(name) for name, _ in modules()} - {"tfmnist"} == set(FLOORS)
+def test_house() -> None:
+    built = measure(ROOT)
+    print("\n".join(f"{what:<36} {value}" for what, value in built.items()))
+    assert set(between_rooms(GRAPH)) == set(FLOORS)
+    assert built["floors"] <= max(FLOORS.values())
+    assert not built["circles of rooms"] and not built["circles of modules"]
 
 
-@pytest.mark.parametrize(("name", "tree"), [pytest.param(*pair, id=pair[0]) for pair in modules()])
-def test_no_keras(name: str, tree: ast.Module) -> None:
-    for node in ast.walk(tree):
+def test_tests_mirror_the_package() -> None:
+    """Each module has a test of its name, and each test its module."""
+    package = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.name.startswith("__")}
+    tests = {
+        path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path.relative_to(ROOT / "tests").parts[0] not in ("experiments", "whole")
+    }
+    alone = {Path("layering.py"), Path("no_keras.py"), Path("package.py"), Path("readme.py")}
+    assert sorted(map(str, package - tests)) == []
+    assert sorted(map(str, tests - package - alone)) == []
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_no_keras(name: str) -> None:
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tf":
             assert node.attr not in KERAS, f"{name}:{node.lineno} uses tf.{node.attr}"
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -125,3 +202,9 @@ def test_no_keras(name: str, tree: ast.Module) -> None:
 def test_import_without_tensorflow(name: str) -> None:
     code = f"import sys, {name}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    for checkout in map(Path, sys.argv[1:] or [ROOT]):
+        print(checkout.resolve())
+        print("\n".join(f"  {what:<36} {value}" for what, value in measure(checkout).items()))

@@ -6,33 +6,41 @@ Importing this package does not import TensorFlow; using a name that computes do
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tfmnist.system.machine import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
-    from tfmnist.artifacts.saved_model import Exported, load_exported
-    from tfmnist.data.sources import Digits, Split, load
+    from tfmnist.artifacts.exported import Exported, load_exported
+    from tfmnist.data.sources import load
+    from tfmnist.data.split import Digits, Split
     from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError
     from tfmnist.nn.models import CNN, MLP
     from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum, RMSprop
-    from tfmnist.plots import plot_images
     from tfmnist.recipe import Recipe
-    from tfmnist.runs import Run, export, resume, run
+    from tfmnist.reports.pictures import plot_images
+    from tfmnist.runs.events import Run
+    from tfmnist.runs.export import export
+    from tfmnist.runs.train import resume, run
     from tfmnist.sweeps.search import sweep
-    from tfmnist.sweeps.table import SweepResult
+    from tfmnist.sweeps.trials import SweepResult
     from tfmnist.training.evaluation import evaluate
     from tfmnist.training.loop import fit
 
 _HOMES = {
-    "tfmnist.artifacts.saved_model": ("Exported", "load_exported"),
-    "tfmnist.data.sources": ("Digits", "Split", "load"),
+    "tfmnist.artifacts.exported": ("Exported", "load_exported"),
+    "tfmnist.data.sources": ("load",),
+    "tfmnist.data.split": ("Digits", "Split"),
     "tfmnist.errors": ("DivergedError", "InputError", "Interrupted", "TfmnistError"),
     "tfmnist.nn.models": ("CNN", "MLP"),
     "tfmnist.nn.optimizers": ("SGD", "Adam", "AdamW", "Momentum", "RMSprop"),
-    "tfmnist.plots": ("plot_images",),
     "tfmnist.recipe": ("Recipe",),
-    "tfmnist.runs": ("Run", "export", "resume", "run"),
+    "tfmnist.reports.pictures": ("plot_images",),
+    "tfmnist.runs.events": ("Run",),
+    "tfmnist.runs.export": ("export",),
+    "tfmnist.runs.train": ("resume", "run"),
     "tfmnist.sweeps.search": ("sweep",),
-    "tfmnist.sweeps.table": ("SweepResult",),
+    "tfmnist.sweeps.trials": ("SweepResult",),
     "tfmnist.training.evaluation": ("evaluate",),
     "tfmnist.training.loop": ("fit",),
 }

@@ -2,7 +2,7 @@
 
 import sys
 
-from tfmnist.cli import main
+from tfmnist.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TfmnistError(Exception):
@@ -43,3 +44,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
+
+
+def check_name(path: str | Path | None) -> None:
+    """Raises an `InputError` where a path is no UTF-8, which neither TOML nor JSON could hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: not a name in UTF-8; rename it, or choose another.") from None

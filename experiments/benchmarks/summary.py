@@ -302,7 +302,7 @@ def is_number(column: int, rows: Sequence[Sequence[str]]) -> bool:
 
 def draw(results: Results, path: Path) -> None:
     """Draws the times of all contenders relative to tfmnist's, a line each, and writes the figure as PNG."""
-    from tfmnist.plots.style import BLUE, EDGE, INK, LIGHT, QUIET, VERMILION, make_figure, save
+    from tfmnist.reports.style import BLUE, EDGE, INK, LIGHT, QUIET, VERMILION, make_figure, save
 
     lines: list[tuple[str, float | None]] = []  # a workload's name has no figure
     for name, result in results["workloads"].items():

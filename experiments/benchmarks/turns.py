@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tfmnist.machine import processors
+from tfmnist.system.machine import processors
 
 HERE = Path(__file__).parent
 WORKLOADS = (

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfmnist
-from tfmnist.artifacts.folders import find_version, list_versions
+from tfmnist.artifacts.versions import find_version, list_versions
 from tfmnist.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 5)).astype(np.uint8)

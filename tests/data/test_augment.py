@@ -18,17 +18,21 @@ ALL = Augment(rotate=15, scale=0.1, shear=10, shift=2)
 NONE = {"rotate": 0.0, "scale_x": 0.0, "scale_y": 0.0, "shear": 0.0, "shift_x": 0.0, "shift_y": 0.0}
 
 
+def affine(section: Augment) -> dict[str, float]:
+    return section.model_dump(include={"rotate", "scale", "shear", "shift"})
+
+
 def pictures(*shape: int) -> Array:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def augment(images: Array, section: Augment, step: int = 0, seed: int = 1) -> Array:
-    return augment_block(tf.constant(images), tf.constant(step, tf.int64), section, seed).numpy()
+    return augment_block(tf.constant(images), tf.constant(step, tf.int64), seed, **section.model_dump()).numpy()
 
 
 def transform(section: Augment, height: int = 5, width: int = 5, **draws: float) -> list[float]:
     row = tf.constant([list({**NONE, **draws}.values())])
-    return affine_transforms(row, tf.constant(height), tf.constant(width), section).numpy()[0].tolist()
+    return affine_transforms(row, tf.constant(height), tf.constant(width), **affine(section)).numpy()[0].tolist()
 
 
 @pytest.fixture
@@ -190,7 +194,7 @@ def test_the_ink_is_kept_about() -> None:
 def test_it_runs_inside_a_data_pipeline() -> None:
     images = pictures(3, 2, 12, 12)
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
-    (changed,) = blocks.map(lambda block, step: augment_block(block, step, ALL, 1))
+    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **ALL.model_dump()))
     np.testing.assert_array_equal(changed.numpy(), augment(images, ALL, step=7))
 
 
@@ -256,7 +260,7 @@ def test_smoothing_is_a_gaussian_with_columns_of_length_one() -> None:
 def test_sampling_without_a_field_is_the_projective_transform() -> None:
     images = pictures(40, 11, 16)
     draws = tf.constant(np.random.default_rng(1).uniform(-1, 1, [40, 6]), tf.float32)
-    transforms = affine_transforms(draws, tf.constant(11), tf.constant(16), ALL)
+    transforms = affine_transforms(draws, tf.constant(11), tf.constant(16), **affine(ALL))
     expected = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images[..., np.newaxis], tf.float32),
         transforms=transforms,
@@ -351,5 +355,5 @@ def test_elastic_keeps_shape_type_and_range(shape: tuple[int, ...]) -> None:
 def test_elastic_runs_inside_a_data_pipeline() -> None:
     images = pictures(3, 2, 12, 9)
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
-    (changed,) = blocks.map(lambda block, step: augment_block(block, step, ELASTIC, 1))
+    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **ELASTIC.model_dump()))
     np.testing.assert_array_equal(changed.numpy(), augment(images, ELASTIC, step=7))

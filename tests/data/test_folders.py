@@ -20,10 +20,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import tfmnist.data.folders as folders
-from tfmnist.data.folders import Reading, is_picture_folder, read_folder, read_folder_events, write_folder
+from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.convert import write_folder
+from tfmnist.data.folders import is_picture_folder, read_folder, read_folder_events
 from tfmnist.data.idx import write_idx
-from tfmnist.data.npz import Source
-from tfmnist.data.sources import Digits, Split
+from tfmnist.data.split import Digits, Source, Split
 from tfmnist.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]

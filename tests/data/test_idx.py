@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as npst
 
 import tfmnist.data.idx as idx
 from tfmnist.data.idx import find_idx_files, read_idx, read_images, read_labels, write_idx
+from tfmnist.data.mapped import find_map
 from tfmnist.errors import InputError
-from tfmnist.files import find_map
 
 MNIST = Path(idx.__file__).parent / "mnist"
 NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]

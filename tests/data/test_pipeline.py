@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tfmnist import seeds
+from tfmnist.data.augment import augment_block
 from tfmnist.data.pipeline import Block, Plan, make_plan, stream_blocks
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.recipe import Augment
 
 Array = NDArray[Any]
@@ -198,6 +200,7 @@ FAULTS = """
 import resource
 import numpy as np
 from tfmnist import Split
+from tfmnist.data.augment import augment_block
 from tfmnist.data.pipeline import Plan, stream_blocks
 
 split = Split(np.zeros((23, 2, 2), np.uint8), np.zeros(23, np.int64))
@@ -222,7 +225,8 @@ def test_memory_that_is_freed_after_a_stream_is_used_again() -> None:
 def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1) -> list[Array]:
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, [23, 6, 6], np.uint8), np.arange(23))
-    stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=augment)
+    change = augment and partial(augment_block, seed=seed, **augment.model_dump())
+    stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=change)
     return [np.asarray(images) for block in stream for images in block.images[: block.end - block.first]]
 
 

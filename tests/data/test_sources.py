@@ -19,12 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tfmnist.data.folders import Reading
+from tfmnist.data.bulk_decode import Reading
 from tfmnist.data.idx import read_images, write_idx
 from tfmnist.data.selection import stratify
-from tfmnist.data.sources import Digits, Split, load, load_events, load_labelled, load_section
+from tfmnist.data.sources import load
+from tfmnist.data.split import Digits, Split
 from tfmnist.errors import InputError
 from tfmnist.recipe import Data
+from tfmnist.runs.build import load_events, load_labelled, load_section
 
 IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 Arrays = dict[str, npt.NDArray[Any]]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.table import Trial, write_table
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import Trial, write_table
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SWEEPS = sorted((EXPERIMENTS / "sweeps").glob("*.toml"))

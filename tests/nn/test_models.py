@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tfmnist.errors import InputError
 from tfmnist.nn.layers import ACTIVATIONS
-from tfmnist.nn.models import CNN, MLP, Network, in_order, make_model, to_unit
+from tfmnist.nn.models import CNN, MLP, Network, in_order, to_unit
 from tfmnist.recipe import Model, Recipe, shipped_recipes
+from tfmnist.runs.build import make_model
 
 LIST = ["conv 4 3x3 /2 valid", "max 2", "conv 6 2x2", "flatten", "dense 7", "dropout 0.5"]
 

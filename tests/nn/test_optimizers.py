@@ -19,11 +19,11 @@ from tfmnist.nn.optimizers import (
     Optimizer,
     RMSprop,
     clip_by_global_norm,
-    make_optimizer,
     one_minus_power,
 )
 from tfmnist.nn.schedules import constant, staircase
 from tfmnist.recipe import Optimizer as Section
+from tfmnist.runs.build import make_optimizer
 
 Array = NDArray[Any]
 Slope = Callable[[Any], Any]

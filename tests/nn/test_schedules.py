@@ -7,17 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tfmnist.errors import InputError
-from tfmnist.nn.schedules import (
-    Schedule,
-    constant,
-    cosine,
-    exponential,
-    make_schedule,
-    one_cycle,
-    staircase,
-    warmup,
-)
+from tfmnist.nn.schedules import Schedule, constant, cosine, exponential, one_cycle, staircase, warmup
 from tfmnist.recipe import Schedule as Section
+from tfmnist.runs.build import make_schedule
 
 STEPS = [0, 1, 9, 10, 11, 29, 30, 31, 50, 99, 100, 101, 10_000]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfmnist.files import read_npz
 from tfmnist.recipe import Recipe
-from tfmnist.runs import resume
+from tfmnist.runs.train import resume
 from tfmnist.sweeps.executors import Executor, InProcess, Report
 from tfmnist.sweeps.packing import Job
 from tfmnist.sweeps.workers import LocalWorkers
+from tfmnist.system.files import read_npz
 from tfmnist.training.checkpoint import list_checkpoints
 
 

@@ -7,7 +7,7 @@ import pytest
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
 from tfmnist.sweeps.packing import Job, choose_pack, pack_key, packs, shares
-from tfmnist.sweeps.space import Search
+from tfmnist.sweeps.sweep_file import Search
 
 
 def job(name: str, **keys: Any) -> Job:

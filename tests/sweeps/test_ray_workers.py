@@ -18,8 +18,8 @@ from tfmnist.sweeps.executors import Report
 from tfmnist.sweeps.packing import Job
 from tfmnist.sweeps.ray_workers import RayWorkers
 from tfmnist.sweeps.search import search_events
-from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.table import SweepResult
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import SweepResult
 from tfmnist.sweeps.workers import make_executor
 
 

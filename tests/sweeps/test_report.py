@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from tfmnist import plots
 from tfmnist.errors import InputError
-from tfmnist.plots.sweeps import Key, Scale, Trials
 from tfmnist.recipe import Recipe
+from tfmnist.reports import style
+from tfmnist.sweeps import figures as drawings
 from tfmnist.sweeps import report
+from tfmnist.sweeps.figures import Key, Scale, Trials
 from tfmnist.sweeps.report import compare, write_sweep_report
-from tfmnist.sweeps.space import Range, Search, Sweep
-from tfmnist.sweeps.study import SeedResult, StudyResult
-from tfmnist.sweeps.table import Trial, write_table
+from tfmnist.sweeps.seed_study import SeedResult, StudyResult
+from tfmnist.sweeps.sweep_file import Range, Search, Sweep
+from tfmnist.sweeps.trials import Trial, write_table
 
 HIDDEN: list[list[int]] = [[], [128], [512, 256]]
 SPACE: dict[str, Any] = {
@@ -334,7 +335,7 @@ def keys_of(count: int, trials: int) -> list[Key]:
 
 def test_500_trials_of_ten_keys_have_room(tmp_path: Path) -> None:
     trials = made(500, ("done", "done", "pruned", "diverged", "failed"))
-    figure = plots.parallel_coordinates(trials, keys_of(10, 500))
+    figure = drawings.parallel_coordinates(trials, keys_of(10, 500))
     figure.draw_without_rendering()
     axes = figure.axes[0]
     lines = {str(part.get_label()): part for part in axes.collections if isinstance(part, LineCollection)}
@@ -347,13 +348,13 @@ def test_500_trials_of_ten_keys_have_room(tmp_path: Path) -> None:
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width
         assert not any(box.overlaps(other) for other in boxes[:number]), axes.texts[number].get_text()
     path = tmp_path / "slices.png"
-    plots.save(plots.slices(trials, keys_of(10, 500)), path)
+    style.save(drawings.slices(trials, keys_of(10, 500)), path)
     assert path.stat().st_size < 900_000
 
 
 def test_slices_say_under_which_condition_a_key_is_searched() -> None:
     key = Key("optimizer.momentum", np.full(9, 0.5), (0.0, 1.0), note="where optimizer.kind is momentum")
-    figure = plots.slices(made(9), [key])
+    figure = drawings.slices(made(9), [key])
     assert figure.axes[0].get_xlabel() == "where optimizer.kind is momentum"
     names = {str(label) for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
     assert names == {"done", "best", "beyond the axis"}
@@ -361,13 +362,13 @@ def test_slices_say_under_which_condition_a_key_is_searched() -> None:
 
 def test_the_front_is_drawn_with_numbers() -> None:
     trials = made(40)
-    figure = plots.pareto_front(trials, [int(trials.best or 0)])
+    figure = drawings.pareto_front(trials, [int(trials.best or 0)])
     assert figure.axes[0].get_xscale() == "log"
     assert [text.get_text() for text in figure.axes[0].texts] == [str(trials.best)]
 
 
 def test_curves_end_in_marks() -> None:
-    figure = plots.trial_curves(made(30, ("done", "pruned", "diverged")))
+    figure = drawings.trial_curves(made(30, ("done", "pruned", "diverged")))
     marks = {str(line.get_label()): line for line in figure.axes[0].lines}
     assert {"done", "pruned", "diverged", "best"} <= set(marks)
     assert len(marks["pruned"].get_xdata()) == 10  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ from tfmnist.recipe import Recipe
 from tfmnist.sweeps.executors import Report
 from tfmnist.sweeps.packing import Job
 from tfmnist.sweeps.search import search_events, sweep
-from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.table import SweepResult, Trial, values_in_short
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import SweepResult, Trial, values_in_short
 
 GRID = """
 [fixed]
@@ -139,7 +139,7 @@ def test_two_machines_share_a_search_by_a_storage(tmp_path: Path, sampler: str) 
 def test_what_cannot_begin_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, ray: str, extra: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tfmnist.sweeps.library", raising=False)
+    monkeypatch.delitem(sys.modules, "tfmnist.sweeps.optuna_study", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError, match=extra):
         sweep(Sweep.parse(GRID, "some"), tmp_path / "some", ray=ray)
@@ -147,7 +147,7 @@ def test_what_cannot_begin_leaves_no_folder(
 
 
 def test_who_comes_too_late_for_the_last_trial_gets_none(tmp_path: Path) -> None:
-    from tfmnist.sweeps.library import Study
+    from tfmnist.sweeps.optuna_study import Study
 
     storage = f"sqlite:///{tmp_path}/shared.db"
     sweep = Sweep.parse(GRID.replace('"grid"', '"grid"\ntrials = 1'), "some")
@@ -160,7 +160,7 @@ def test_who_comes_too_late_for_the_last_trial_gets_none(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("epochs", "rungs"), [("[3]", 2), ("{low = 3, high = 27}", 4)])
 def test_hyperband_counts_the_epochs_of_the_longest_trial(tmp_path: Path, epochs: str, rungs: int) -> None:
-    from tfmnist.sweeps.library import Study
+    from tfmnist.sweeps.optuna_study import Study
 
     text = f'[space]\n"train.epochs" = {epochs}\n[search]\npruner = "hyperband"'
     asked = Study(Sweep.parse(text, "some"), tmp_path).ask()

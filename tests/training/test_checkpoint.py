@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.errors import InputError
-from tfmnist.files import read_npz, write_npz
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import OPTIMIZERS, Adam
 from tfmnist.recipe import Augment, Train
+from tfmnist.system.files import read_npz, write_npz
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
 from tfmnist.training.loop import Epoch, Trainer
 

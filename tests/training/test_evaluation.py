@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfmnist.data.sources import Split, load
+from tfmnist.data.sources import load
+from tfmnist.data.split import Split
 from tfmnist.errors import InputError
-from tfmnist.files import read_npz
 from tfmnist.nn.models import MLP
-from tfmnist.training.evaluation import evaluate, outputs, write_evaluation
+from tfmnist.runs.result import write_evaluation
+from tfmnist.system.files import read_npz
+from tfmnist.training.evaluation import evaluate, outputs
 
 
 def split_of(count: int, shape: tuple[int, int] = (4, 5), classes: int = 3) -> Split:

@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 
 from tfmnist.data.augment import augment_block
-from tfmnist.data.sources import Split, load
-from tfmnist.files import write_npz
-from tfmnist.nn.models import CNN, MLP, Network, make_model
+from tfmnist.data.sources import load
+from tfmnist.data.split import Split
+from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.recipe import Augment, Recipe
+from tfmnist.runs.build import make_model
+from tfmnist.system.files import write_npz
 from tfmnist.training.inspection import inspect
 
 TURN = Augment(rotate=20, shift=1)
@@ -99,7 +101,9 @@ def test_versions_are_those_of_training() -> None:
     assert (changed.shape, changed.dtype) == ((3, 8, 12, 10), np.uint8)
     assert len({image.tobytes() for image in changed.reshape(24, 12, 10)}) == 24
     for step in (0, 5):
-        expected = augment_block(tf.constant(originals[np.newaxis]), tf.constant(step, tf.int64), TURN, 5).numpy()[0]
+        expected = augment_block(
+            tf.constant(originals[np.newaxis]), tf.constant(step, tf.int64), 5, **TURN.model_dump()
+        ).numpy()[0]
         np.testing.assert_array_equal(changed[:, step], expected)
 
 

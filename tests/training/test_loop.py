@@ -10,12 +10,15 @@ import numpy.typing as npt
 import pytest
 
 import tfmnist.training.loop as loop
-from tfmnist import runs, seeds
-from tfmnist.data.sources import Digits, Split, load, load_events
+from tfmnist import seeds
+from tfmnist.data.sources import load
+from tfmnist.data.split import Digits, Split
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum
 from tfmnist.recipe import Augment, Loss, Recipe, Train
+from tfmnist.runs import train as runs
+from tfmnist.runs.build import load_events
 from tfmnist.training.evaluation import evaluate
 from tfmnist.training.loop import Epoch, Progress, Trainer, fit, weights_of
 

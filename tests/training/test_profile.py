@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import Adam
 from tfmnist.recipe import Train

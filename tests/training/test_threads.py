@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
+from tfmnist.system.machine import processors
 from tfmnist.training.threads import choose_threads, threads_set
 
 

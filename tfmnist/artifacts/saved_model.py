@@ -2,23 +2,18 @@
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from tfmnist.artifacts.folders import CARD, EXTRA, find_version, next_version, read_card, write_manifest
+from tfmnist.artifacts.versions import CARD, EXTRA, next_version, write_manifest
 from tfmnist.errors import InputError, TfmnistError
-from tfmnist.files import sync
 from tfmnist.nn.models import to_unit
+from tfmnist.system.files import sync
 
 
 def make_signatures(
@@ -166,142 +161,3 @@ def _publish(staging: Path, destination: Path) -> Path:
         except OSError:
             if not version.exists():
                 raise  # else another process has just taken this number: take the next
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of n images."""
-
-    classes: npt.NDArray[np.int64]  # [n]
-    probabilities: npt.NDArray[np.float32]  # [n, classes]
-    logits: npt.NDArray[np.float32]  # [n, classes]
-
-
-@dataclass(frozen=True)
-class PicturePredictions(Predictions):
-    """What a model says of n picture files, and what it saw."""
-
-    normalized: npt.NDArray[np.uint8]  # [n, height, width]
-    digits: npt.NDArray[np.int64]  # [n]: how many digits were found in the picture, 0 for a blank one
-
-
-class Exported:
-    """A loaded model: `predict` images, or use `signatures` as TensorFlow gives them.
-
-    Attributes:
-        path: the version's folder.
-        card: `assets.extra/model_card.json`.
-        class_names: a name a class.
-        image_shape: height and width of the images it takes.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.card: dict[str, Any] = read_card(path)
-        self.image_shape: tuple[int, int] = (self.card["image_shape"][0], self.card["image_shape"][1])
-        self.class_names: tuple[str, ...] = tuple(self.card["class_names"])
-        self.classes = len(self.class_names)
-
-    @cached_property
-    def _loaded(self) -> Any:
-        return tf.saved_model.load(str(self.path))
-
-    @property
-    def signatures(self) -> Any:
-        """The SavedModel's signatures, by name."""
-        return self._loaded.signatures
-
-    @cached_property
-    def _uint8(self) -> "_OfImages":
-        return _OfImages(self.signatures["serving_default"])
-
-    @cached_property
-    def _float(self) -> "_OfImages":
-        return _OfImages(self.signatures["float_images"])
-
-    @property
-    def loss(self) -> str:
-        """The kind of loss it was trained with."""
-        return self.card["loss"]
-
-    def predict(self, images: npt.ArrayLike) -> Predictions:
-        """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
-
-        Raises:
-            InputError: another shape or dtype, or floats out of range.
-        """
-        array = np.asarray(images)
-        if array.ndim != 3 or array.shape[1:] != self.image_shape:
-            height, width = self.image_shape
-            raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
-        if array.dtype == np.uint8:
-            found = self._uint8(array)
-        elif np.issubdtype(array.dtype, np.floating):
-            if array.size and not (array.min() >= 0 and array.max() <= 1):
-                raise InputError(
-                    f"float images reach from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
-                )
-            found = self._float(array.astype(np.float32, copy=False))
-        else:
-            raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
-        return Predictions(**{name: output.numpy() for name, output in found.items()})
-
-    def predict_pictures(self, image_bytes: Sequence[bytes]) -> "PicturePredictions":
-        """Classifies picture files, PNG or JPEG, any size, ink dark or light, grey or colour: a user's own photos.
-
-        Args:
-            image_bytes: the contents of n files.
-
-        Raises:
-            InputError: one is no picture, damaged or too large.
-        """
-        if "image_bytes" not in self.signatures:
-            raise InputError(f"{self.path}: exported without a way to take picture files; export the run again.")
-        contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])
-        try:
-            found = self.signatures["image_bytes"](image_bytes=contents)
-        except tf.errors.InvalidArgumentError as error:
-            raise unreadable(error) from None
-        return PicturePredictions(**{field.name: found[field.name].numpy() for field in fields(PicturePredictions)})
-
-    def logits(self, images: Any) -> tf.Tensor:
-        """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
-        return self._uint8(tf.convert_to_tensor(images))["logits"]
-
-
-class _OfImages:
-    """A signature as a function of its one argument, called as the graph operation that it is.
-
-    Called as a Python function, binding the argument by name and gathering the outputs takes three times as long as
-    a small network.
-    """
-
-    def __init__(self, signature: Any):
-        self.signature = signature  # keeps the function alive
-        self.captured = list(signature.captured_inputs)
-        self.names = sorted(signature.structured_outputs)  # the order of its outputs
-        self.types = [output.dtype for output in signature.outputs]
-
-    def __call__(self, images: Any) -> dict[str, tf.Tensor]:
-        call: Any = tf.raw_ops.StatefulPartitionedCall
-        outputs = call(args=[images, *self.captured], Tout=self.types, f=self.signature)
-        return dict(zip(self.names, outputs))
-
-
-def unreadable(error: tf.errors.InvalidArgumentError) -> InputError:
-    """Returns the error for a picture that TensorFlow cannot decode, in one line."""
-    said = re.search(r"assertion failed: \[+([^\]]*)", error.message)
-    reason = said[1] if said else "a damaged PNG or JPEG: save it again"
-    return InputError(f"a picture cannot be read: {reason}.")
-
-
-def load_exported(path: str | Path) -> Exported:
-    """Loads an exported model, after checking that every file is as it was written.
-
-    Args:
-        path: a run folder, a model folder (its newest version is taken), or one version's folder.
-
-    Raises:
-        InputError: there is no model, or a file of it is missing or damaged.
-    """
-    return Exported(find_version(path))

@@ -11,10 +11,20 @@ from typing import Any
 import tensorflow as tf
 
 from tfmnist import seeds
-from tfmnist.recipe import Augment
 
 
-def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, seed: int) -> tf.Tensor:
+def augment_block(
+    images: tf.Tensor,
+    first_step: tf.Tensor,
+    seed: int,
+    *,
+    rotate: float = 0.0,
+    scale: float = 0.0,
+    shear: float = 0.0,
+    shift: float = 0.0,
+    elastic: float = 0.0,
+    elastic_width: float = 4.0,
+) -> tf.Tensor:
     """Returns the block with every image rotated, scaled, sheared, shifted and distorted at random.
 
     All changes are one map from output to input pixels, resampled bilinearly once.
@@ -22,8 +32,13 @@ def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, se
     Args:
         images: uint8 `[steps, batch, height, width]`.
         first_step: int64 scalar, number of the block's first step since the start of training.
-        section: the largest changes; each is drawn uniformly from minus to plus it.
         seed: the run's seed.
+        rotate: largest angle in degrees; this and the next three are drawn uniformly from minus to plus the value.
+        scale: largest share by which each axis grows or shrinks by itself.
+        shear: largest slant in degrees.
+        shift: largest shift in pixels along each axis.
+        elastic: root mean square in pixels of a random displacement that is alike for neighbours.
+        elastic_width: standard deviation in pixels of the Gaussian that smooths the displacements.
 
     Returns:
         uint8, the shape of `images`; what comes in from outside is 0.
@@ -31,10 +46,12 @@ def augment_block(images: tf.Tensor, first_step: tf.Tensor, section: Augment, se
     steps, batch, height, width = tf.unstack(tf.shape(images))
     numbers = first_step + tf.range(tf.cast(steps, tf.int64))
     flat = tf.reshape(images, [-1, height, width])
-    transforms = affine_transforms(_draw("augment", seed, numbers, [batch, 6]), height, width, section)
-    if section.elastic:
+    transforms = affine_transforms(
+        _draw("augment", seed, numbers, [batch, 6]), height, width, rotate=rotate, scale=scale, shear=shear, shift=shift
+    )
+    if elastic:
         noise = _draw("elastic", seed, numbers, [batch, 2, height, width])
-        moved = sample(flat, transforms, elastic_fields(noise, section.elastic, section.elastic_width))
+        moved = sample(flat, transforms, elastic_fields(noise, elastic, elastic_width))
     else:
         moved = tf.raw_ops.ImageProjectiveTransformV3(
             images=tf.cast(tf.expand_dims(flat, -1), tf.float32),
@@ -113,26 +130,28 @@ def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Te
     return above + lower * (below - above)
 
 
-def affine_transforms(draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, section: Augment) -> tf.Tensor:
+def affine_transforms(
+    draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, *, rotate: float, scale: float, shear: float, shift: float
+) -> tf.Tensor:
     """Returns `[n, 8]` transforms from output to input pixels, about the picture's centre.
 
     Args:
         draws: float32 `[n, 6]` in [-1, 1]: rotation, scale of x and of y, shear, shift of x and of y.
         height: int32 scalar.
         width: int32 scalar.
-        section: the largest changes.
+        rotate, scale, shear, shift: the largest changes, as in `augment_block`.
     """
-    rotate, scale_x, scale_y, shear, shift_x, shift_y = tf.unstack(draws, axis=1)
-    angle = rotate * (section.rotate * math.pi / 180)
-    slant = tf.tan(shear * (section.shear * math.pi / 180))
-    scale_x, scale_y = 1.0 + scale_x * section.scale, 1.0 + scale_y * section.scale
+    turn, wider, taller, slanted, moved_x, moved_y = tf.unstack(draws, axis=1)
+    angle = turn * (rotate * math.pi / 180)
+    slant = tf.tan(slanted * (shear * math.pi / 180))
+    scale_x, scale_y = 1.0 + wider * scale, 1.0 + taller * scale
     cosine, sine = tf.cos(angle), tf.sin(angle)
     # rows of R(angle) · [[1, slant], [0, 1]] · diag(1 / scale), which maps an output pixel to where it comes from
     a, b = cosine / scale_x, (cosine * slant - sine) / scale_y
     c, d = sine / scale_x, (sine * slant + cosine) / scale_y
     centre_x, centre_y = (tf.cast(width, tf.float32) - 1) / 2, (tf.cast(height, tf.float32) - 1) / 2
-    from_x = centre_x - shift_x * section.shift
-    from_y = centre_y - shift_y * section.shift
+    from_x = centre_x - moved_x * shift
+    from_y = centre_y - moved_y * shift
     zero = tf.zeros_like(a)
     return tf.stack(
         [a, b, from_x - a * centre_x - b * centre_y, c, d, from_y - c * centre_x - d * centre_y, zero, zero], axis=1

@@ -14,8 +14,8 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from tfmnist.data.mapped import FileMap
 from tfmnist.errors import InputError
-from tfmnist.files import FileMap
 
 Bytes = npt.NDArray[np.uint8]
 

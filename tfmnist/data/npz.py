@@ -2,38 +2,17 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tfmnist.data.split import Images, Labels, Part, Source
 from tfmnist.errors import InputError
 
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
-
-MOST_CLASSES = 1000  # of any source
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601
 _CHUNK = 4096  # examples
-
-
-class Part(NamedTuple):
-    """Training or test arrays, with the names by which messages call them."""
-
-    images: Images
-    labels: Labels
-    images_name: str
-    labels_name: str
-
-
-class Source(NamedTuple):
-    """What a source holds. No class names means "0", "1", ...; no test part, that one is drawn from the other."""
-
-    train: Part
-    test: Part | None
-    class_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what the user should know: pictures left out, say
 
 
 def read_npz(path: Path) -> Source:

@@ -5,7 +5,7 @@ of an epoch come in blocks of one shape, the last of them padded; the last, smal
 compiled loop is traced for two shapes at most.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist import seeds
-from tfmnist.data.augment import augment_block
-from tfmnist.data.sources import Split
-from tfmnist.recipe import Augment
+from tfmnist.data.split import Split
+
+Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def stream_blocks(
         seed: with the epoch, decides the order; with the step, the augmentation.
         epochs: which, counted from 0.
         skip: steps of the first one already done; the rest comes exactly as it would have come without a stop.
-        augment: what to change at random, or None.
+        augment: changes the images of a block at random, given the number of its first step; None for no change.
     """
 
     def cuts() -> Iterator[tuple[int, int, int]]:
@@ -122,8 +122,8 @@ def stream_blocks(
     # not from_generator: with Python 3.11 it tells malloc to give all that is freed above 128 kB back to the system at
     # once, and a step of 784-512-10 took half as long again, for 490 page faults
     blocks = tf.data.Dataset.range(number).map(gather)
-    if augment is not None and augment != Augment():
-        blocks = blocks.map(lambda images, labels, step: (augment_block(images, step, augment, seed), labels, step))
+    if augment is not None:
+        blocks = blocks.map(lambda images, labels, step: (augment(images, step), labels, step))
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing here to tune, and its thread would hold up the end by seconds
     prepared = iter(blocks.prefetch(2).with_options(options))

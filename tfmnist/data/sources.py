@@ -3,168 +3,25 @@
 A source is one function that returns its training and test arrays; all checks, and the validation split, are shared.
 """
 
-import hashlib
 import os
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tfmnist.data.folders import Reading, is_picture_folder, read_folder, read_folder_events
+from tfmnist.data.folders import is_picture_folder, read_folder
 from tfmnist.data.idx import find_idx_files, read_images, read_labels
-from tfmnist.data.npz import MOST_CLASSES, NPZ_KEYS, Part, Source, read_npz
+from tfmnist.data.npz import NPZ_KEYS, read_npz
 from tfmnist.data.selection import choose_classes, keep_few, stratify
-from tfmnist.errors import InputError, did_you_mean
-from tfmnist.files import check_name, gather
-from tfmnist.recipe import Data
+from tfmnist.data.split import MOST_CLASSES, Digits, Part, Source, Split
+from tfmnist.errors import InputError, check_name, did_you_mean
 from tfmnist.seeds import key
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 _MNIST = Path(__file__).parent / "mnist"
-_CHUNK = 4096  # examples
-
-
-class Split:
-    """Images with their labels: a whole data set, or those of its examples that `rows` names.
-
-    Nothing is copied while only `take` and `labels` are used, so a split of a mapped file stays on disk. All arrays
-    that the properties hand out are read-only.
-
-    Args:
-        images: uint8 `[m, height, width]`.
-        labels: integers `[m]`.
-        rows: int64 `[n]` in [0, m): the examples that belong to this split; None for all.
-
-    Raises:
-        InputError: another type or shape, unequal lengths, or rows out of range.
-
-    Example:
-        >>> split = Split(np.zeros([4, 28, 28], np.uint8), np.array([7, 2, 1, 0]), rows=np.array([1, 3]))
-        >>> split, split.labels.tolist()
-        (Split(2 of 28 x 28), [2, 0])
-    """
-
-    def __init__(self, images: Images, labels: npt.NDArray[np.integer[Any]], rows: Labels | None = None) -> None:
-        if images.ndim != 3 or images.dtype != np.uint8:
-            raise InputError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, height, width].")
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise InputError(f"labels are {labels.dtype} {list(labels.shape)}, expected integers [n].")
-        if len(images) != len(labels):
-            raise InputError(f"{len(images)} images but {len(labels)} labels, expected one label for each image.")
-        if rows is not None:
-            if rows.ndim != 1 or rows.dtype != np.int64:
-                raise InputError(f"rows are {rows.dtype} {list(rows.shape)}, expected int64 [n].")
-            if rows.size and not 0 <= rows.min() <= rows.max() < len(images):
-                raise InputError(f"rows go from {rows.min()} to {rows.max()}, expected 0 to {len(images) - 1}.")
-            rows, labels = _read_only(rows), labels[rows]
-        self._labels: Labels = _read_only(labels.astype(np.int64, copy=False))
-        self._rows = rows
-        # Together, so that a thread in `take` never sees selected images with rows of the base.
-        self._source: tuple[Images, Labels | None] = (_read_only(images), rows)
-
-    @property
-    def images(self) -> Images:
-        """uint8 `[n, height, width]`. With `rows`, the first use copies them out and lets go of the larger array."""
-        images, rows = self._source
-        if rows is not None:
-            images = _read_only(np.take(images, rows, axis=0))
-            self._source = (images, None)
-        return images
-
-    @property
-    def labels(self) -> Labels:
-        """int64 `[n]`."""
-        return self._labels
-
-    @property
-    def rows(self) -> Labels | None:
-        """int64 `[n]`: the place of each example in the data set it was split from; None for all of it."""
-        return self._rows
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width."""
-        _, height, width = self._source[0].shape
-        return height, width
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __repr__(self) -> str:
-        return "Split({} of {} x {})".format(len(self), *self.image_shape)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hex digest of the split's images and labels, in their order."""
-        digest = hashlib.sha256(f"uint8 {self.image_shape} int64 {len(self)}".encode())
-        for start in range(0, len(self), _CHUNK):
-            digest.update(self.take(np.arange(start, min(start + _CHUNK, len(self))))[0].data)
-        digest.update(self.labels.astype("<i8").data)
-        return digest.hexdigest()
-
-    def take(self, positions: Labels) -> tuple[Images, Labels]:
-        """Returns copies of the examples at some positions, in one gather.
-
-        Args:
-            positions: int64 `[...]` in [0, n), any shape.
-
-        Returns:
-            uint8 `[..., height, width]` and int64 `[...]`.
-
-        Raises:
-            IndexError: a position is out of range.
-        """
-        images, rows = self._source
-        chosen = positions if rows is None else rows[positions]
-        return gather(images, chosen), np.take(self._labels, positions)
-
-
-@dataclass(frozen=True)
-class Digits:
-    """A data set: what trains, what selects, and what is looked at once, at the end. `validation` may be empty."""
-
-    train: Split
-    validation: Split
-    test: Split
-    class_names: tuple[str, ...]
-    source: str
-    notes: tuple[str, ...] = ()  # what the user should know, a line each: pictures left out, a test set drawn
-
-    @property
-    def classes(self) -> int:
-        """Number of classes; labels are smaller."""
-        return len(self.class_names)
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.train.image_shape
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hex digest of all images and labels, whatever the file format and however validation was split off."""
-        train, held, test = self.train, self.validation, self.test
-        order = np.arange(len(train) + len(held))
-        if train.rows is not None and held.rows is not None:
-            order = np.argsort(np.concatenate([train.rows, held.rows]), kind="stable")
-        digest = hashlib.sha256(f"uint8 {self.image_shape} int64 {len(order)} {len(test)}".encode())
-        for start in range(0, len(order), _CHUNK):
-            chosen = order[start : start + _CHUNK]
-            block = np.empty([len(chosen), *self.image_shape], np.uint8)
-            trains = chosen < len(train)
-            block[trains] = train.take(chosen[trains])[0]
-            block[~trains] = held.take(chosen[~trains] - len(train))[0]
-            digest.update(block.data)
-        digest.update(np.concatenate([train.labels, held.labels])[order].astype("<i8").data)
-        digest.update(test.images.data)
-        digest.update(test.labels.astype("<i8").data)
-        return digest.hexdigest()
 
 
 def load(
@@ -207,7 +64,7 @@ def load(
         raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
     if per_class < 0:
         raise InputError(f"recipe key 'data.per_class' is {per_class}: expected 0 or more.")
-    return _divide(
+    return divide(
         _read(source, skip_broken),
         str(source),
         validation=validation,
@@ -219,7 +76,7 @@ def load(
     )
 
 
-def _divide(
+def divide(
     data: Source,
     source: str,
     *,
@@ -287,47 +144,6 @@ def _divide(
     )
 
 
-def load_section(section: Data, seed: int) -> Digits:
-    """Loads what a recipe's `data` section describes."""
-    return load(seed=seed, **section.model_dump())
-
-
-def load_events(section: Data, seed: int) -> Generator[Reading, None, Digits]:
-    """Like `load_section`; yields how far it is where pictures are decoded, and returns the data set."""
-    check_source(section.source)
-    path = Path(section.source).expanduser()
-    if section.source == "mnist" or not path.is_dir() or not is_picture_folder(path):
-        return load_section(section, seed)
-    data = yield from read_folder_events(path, skip_broken=section.skip_broken)
-    return _divide(data, seed=seed, **section.model_dump(exclude={"skip_broken"}))
-
-
-def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:
-    """Loads a data set with labels that are places in `class_names`, a model's; its other classes are left out.
-
-    Raises:
-        InputError: as `load`, and where it has none of these classes.
-    """
-    try:
-        digits = load_section(section, seed)
-    except InputError:  # some class without examples, perhaps: its number is known here
-        count = max(len(class_names), *(int(name) + 1 for name in class_names if name.isdecimal()), 2)
-        section = section.model_copy(update={"classes": min(count, MOST_CLASSES)})
-        digits = load_section(section, seed)
-    if digits.class_names == tuple(class_names):
-        return digits
-    shared = [name for name in class_names if name in digits.class_names]
-    if not shared:
-        raise InputError(
-            f"{section.source}: its classes are {', '.join(digits.class_names[:10])}, expected some of the model's, "
-            f"{', '.join(class_names[:10])}; rename them, or give other data."
-        )
-    digits = load_section(section.model_copy(update={"only": tuple(shared)}), seed)
-    number = np.array([list(class_names).index(name) for name in shared])
-    train, held, test = (Split(s.images, number[s.labels]) for s in (digits.train, digits.validation, digits.test))
-    return Digits(train, held, test, tuple(class_names), digits.source, digits.notes)
-
-
 def check_source(source: str | Path) -> None:
     """Raises an `InputError` where there is nothing at a source; reads nothing."""
     check_name(source)
@@ -380,10 +196,3 @@ def _count_classes(parts: Sequence[Part], classes: int) -> int:
                 "correct the label, or set data.classes (--data.classes)."
             )
     return count
-
-
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns a contiguous view that cannot be written through; `np.take` would copy all of a strided array."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view

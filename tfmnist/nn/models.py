@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfmnist.errors import InputError, did_you_mean
+from tfmnist.layer_specs import parse_layer
 from tfmnist.nn.layers import (
     ACTIVATIONS,
     Activation,
@@ -22,7 +23,6 @@ from tfmnist.nn.layers import (
     Pool,
     Shape,
 )
-from tfmnist.recipe import Model, parse_layer
 
 
 class Network(tf.Module):
@@ -173,7 +173,7 @@ class MLP(Network):
 
 
 class CNN(Network):
-    """Layers from a short list, each a string as `tfmnist.recipe.parse_layer` reads it, and a dense layer of logits.
+    """Layers from a short list, each a string that `tfmnist.layer_specs.parse_layer` reads, and a dense layer of logits.
 
     Each convolution and dense layer is followed by batch normalisation, where asked for, and the activation.
 
@@ -211,7 +211,10 @@ class CNN(Network):
             return self.layers[-1].output_shape
 
         for text in layers:
-            entry = parse_layer(text)
+            try:
+                entry = parse_layer(text)
+            except ValueError as error:
+                raise InputError(str(error)) from None
             if entry.kind in ("conv", "max", "average", "global") and len(shape()) != 3:
                 raise InputError(
                     f"recipe key 'model.layers' has {text!r} after the image was flattened; move it before."
@@ -268,17 +271,6 @@ class Reshape(Layer):
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         return tf.expand_dims(x, -1)
-
-
-def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
-    """Returns the network that a recipe's `model` section describes, with its initial weights."""
-    options = section.model_dump(exclude={"kind", "hidden", "layers", "init_from", "init_sha256", "freeze"})
-    if section.kind == "mlp":
-        model = MLP(image_shape, section.hidden, classes, seed=seed, **options)
-    else:
-        model = CNN(image_shape, section.layers, classes, seed=seed, **options)
-    model.freeze(section.freeze)
-    return model
 
 
 def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:

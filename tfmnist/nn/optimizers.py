@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfmnist.errors import InputError
 from tfmnist.nn.schedules import Schedule, constant
-from tfmnist.recipe import Optimizer as OptimizerSection
 
 Gradients = Sequence[tf.Tensor]
 Slots = list[tf.Variable]
@@ -311,22 +310,6 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
-
-_KEYS: dict[str, tuple[str, ...]] = {
-    "sgd": (),
-    "momentum": ("momentum", "nesterov"),
-    "rmsprop": ("rho", "epsilon"),
-    "adam": ("beta1", "beta2", "epsilon"),
-    "adamw": ("beta1", "beta2", "epsilon", "weight_decay"),
-}
-
-
-def make_optimizer(
-    section: OptimizerSection, parameters: Sequence[tf.Variable], schedule: Schedule, *, fused: bool
-) -> Optimizer:
-    """Returns the optimizer that a recipe's `optimizer` section describes."""
-    options = {key: getattr(section, key) for key in _KEYS[section.kind]}
-    return OPTIMIZERS[section.kind](parameters, schedule, fused=fused, **options)
 
 
 def _positive(name: str, value: float) -> None:

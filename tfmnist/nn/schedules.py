@@ -9,7 +9,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfmnist.errors import InputError
-from tfmnist.recipe import Schedule as ScheduleSection
 
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 
@@ -77,25 +76,6 @@ def warmup(schedule: Schedule, steps: int) -> Schedule:
         return rise * schedule(tf.maximum(step - steps, 0))
 
     return value
-
-
-def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoch: int, epochs: int) -> Schedule:
-    """Returns the schedule of a recipe's `schedule` section; its epochs become steps."""
-    rising = round(section.warmup * steps_per_epoch)
-    total = steps_per_epoch * epochs - rising
-    if total < 1 and section.kind != "constant":
-        raise InputError(
-            f"recipe key 'schedule.warmup' is {section.warmup} epochs of {epochs}: expected fewer than 'train.epochs'."
-        )
-    every = max(1, round(section.every * steps_per_epoch))
-    schedules: dict[str, Callable[[], Schedule]] = {
-        "constant": lambda: constant(learning_rate),
-        "step": lambda: staircase(learning_rate, section.factor, every),
-        "exponential": lambda: exponential(learning_rate, section.factor, every),
-        "cosine": lambda: cosine(learning_rate, total, section.end),
-        "one_cycle": lambda: one_cycle(learning_rate, total, section.start, section.peak, section.end),
-    }
-    return warmup(schedules[section.kind](), rising)
 
 
 def _positive(name: str, value: float) -> None:

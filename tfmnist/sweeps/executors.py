@@ -96,8 +96,8 @@ def _train(
 def _train_pack(
     jobs: Sequence[Job], stops: Mapping[str, threading.Event], size: int, compiled: dict[str, Any], kind: str
 ) -> Iterator[Report]:
-    from tfmnist.packed_runs import pack_events
-    from tfmnist.runs import Trained
+    from tfmnist.runs.events import Trained
+    from tfmnist.runs.packed import pack_events
     from tfmnist.training.loop import Epoch
 
     lanes = [(Path(job.folder), Recipe.model_validate(job.recipe), stops[job.name]) for job in jobs]
@@ -129,7 +129,7 @@ def _train_pack(
 
 
 def _train_job(job: Job, stop: threading.Event) -> Iterator[Report]:
-    from tfmnist.runs import Run, Trained
+    from tfmnist.runs.events import Run, Trained
     from tfmnist.training.loop import Epoch
 
     try:
@@ -167,7 +167,7 @@ def _patiently(begin: Callable[[], Iterator[Any]], stop: threading.Event) -> Ite
 
 
 def _events_of(job: Job, stop: threading.Event) -> Iterator[Any]:
-    from tfmnist import runs
+    from tfmnist.runs import train as runs
 
     folder = Path(job.folder)
     _clear(folder)

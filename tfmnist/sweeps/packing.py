@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.space import Search
+from tfmnist.sweeps.sweep_file import Search
 
 # weights of all networks of a pack that stay near the processor, with gradients, from one step to the next: beyond it
 # each by itself is faster (experiments/packing.py)

@@ -16,13 +16,23 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from tfmnist import plots
 from tfmnist.errors import InputError
-from tfmnist.plots.sweeps import Key, Trials, short_number
-from tfmnist.reports import LONG_TABLE, checked, embed, fold, make_table, make_tiles, percent, write_page
-from tfmnist.sweeps.space import Range, Search, encode
-from tfmnist.sweeps.study import SeedResult, spread
-from tfmnist.sweeps.table import TABLE, Trial, ranked
+from tfmnist.reports.page import LONG_TABLE, checked, embed, fold, make_table, make_tiles, percent, write_page
+from tfmnist.reports.style import short_number
+from tfmnist.sweeps.figures import (
+    Key,
+    Trials,
+    key_importance,
+    parallel_coordinates,
+    pareto_front,
+    seed_dots,
+    slices,
+    trial_curves,
+    trial_history,
+)
+from tfmnist.sweeps.seed_study import SeedResult, spread
+from tfmnist.sweeps.sweep_file import Range, Search, encode
+from tfmnist.sweeps.trials import TABLE, Trial, ranked
 
 ENOUGH = 10  # trials done from which the importance of keys is worked out
 _STATES = ("done", "pruned", "diverged", "failed")
@@ -182,7 +192,7 @@ def _verdict(table: _Table, figures: Path) -> str:
     head = ("Recipe", "Test accuracy, mean", "sd", "Seeds", "Seconds of training, mean")
     sentence = f'<p class="verdict">{escape(compare(found["best"], found["unswept"]))}</p>'
     return embed(
-        plots.seed_dots({"best recipe": found["best"], "unswept recipe": found["unswept"]}),
+        seed_dots({"best recipe": found["best"], "unswept recipe": found["unswept"]}),
         figures / "test_accuracy.png",
         "Progress, or luck?",
         "Test accuracy of the best and the unswept recipe, a dot a seed, with mean and standard deviation.",
@@ -264,22 +274,22 @@ def _figures(table: _Table, trials: Trials, keys: Mapping[str, Key], front: list
     done = trials.are("done") & drawn
     level = "Where the line has long been level, more trials of this kind would find little." if done.sum() > 1 else ""
     pruned = "Pruned trials stand where their curves ended." if (trials.are("pruned") & drawn).any() else ""
-    yield section("history", plots.trial_history(trials), " ".join(filter(None, (level, pruned, edge))))
+    yield section("history", trial_history(trials), " ".join(filter(None, (level, pruned, edge))))
     if done.any():
         absent = any(bool(np.isnan(key.places).any()) for key in shown)
         none = "At 'none' are trials that do not search a key." if absent else ""
         worse = "At 'worse' end those that diverged, or that the axis does not reach." if trials.scale.strip else ""
-        yield section("parallel_coordinates", plots.parallel_coordinates(trials, shown), f"{none} {worse}".strip())
-    yield section("slices", plots.slices(trials, shown))
+        yield section("parallel_coordinates", parallel_coordinates(trials, shown), f"{none} {worse}".strip())
+    yield section("slices", slices(trials, shown))
     yield _importance(table, section)
     if any(len(curve) > 1 for curve in trials.drawn_curves):
         several = "Of the first seed of each trial." if len(table.search.seeds) > 1 else ""
-        yield section("learning_curves", plots.trial_curves(trials), several)
+        yield section("learning_curves", trial_curves(trials), several)
     if table.search.times and front:
         best_first = [table.trials[row] for row in front]
         rows = [[f"Trial {row.number}", _result(table, row), f"{row.seconds:,.1f}", _values(row)] for row in best_first]
         below = f'<div class="wrap">{make_table(("", "Result", "Seconds", "Values"), rows)}</div>'
-        yield section("pareto_front", plots.pareto_front(trials, front), below=below)
+        yield section("pareto_front", pareto_front(trials, front), below=below)
 
 
 def _importance(table: _Table, section: Callable[[str, Any, str], str]) -> str:
@@ -301,7 +311,7 @@ def _importance(table: _Table, section: Callable[[str, Any, str], str]) -> str:
                 f"{100 * quantile:.0f} % of the {len(done)} trials done and among all of those (PED-ANOVA), in "
                 "shares of 1: it says which keys decide whether a trial is among the best, not which way."
             )
-            return section("importance", plots.key_importance(shares), caption)
+            return section("importance", key_importance(shares), caption)
     return f'<section><h2>{_FIGURES["importance"][0]}</h2><p class="note">Not worked out: {why}.</p></section>'
 
 

@@ -16,15 +16,16 @@ from threading import Event as Flag
 from typing import Any, Literal
 
 from tfmnist.errors import InputError, Interrupted
-from tfmnist.files import write_whole
-from tfmnist.run_folder import locked, make_folder_at, read_history
+from tfmnist.runs.folder import locked, make_folder_at
+from tfmnist.runs.result import read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor, Report
 from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.report import write_sweep_report
-from tfmnist.sweeps.space import Sweep
-from tfmnist.sweeps.study import SeedResult, StudyResult, is_study_of, study_events
-from tfmnist.sweeps.table import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
+from tfmnist.sweeps.seed_study import SeedResult, StudyResult, is_study_of, study_events
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
 from tfmnist.sweeps.workers import make_executor
+from tfmnist.system.files import write_whole
 
 _TABLE_AGE = 5.0  # seconds that the table on disk may be behind
 
@@ -54,7 +55,7 @@ def search_events(
     Raises:
         InputError: Optuna is not installed, the folder holds another sweep, or every trial is refused.
     """
-    from tfmnist.sweeps.library import Study  # which needs an extra
+    from tfmnist.sweeps.optuna_study import Study  # which needs an extra
 
     make_folder_at(folder)
     # a database may be shared by several, a folder not: the journal there, and its trials, have one writer

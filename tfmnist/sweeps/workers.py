@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfmnist.errors import InputError
-from tfmnist.machine import processors
 from tfmnist.sweeps.executors import Executor, InProcess, Report
 from tfmnist.sweeps.packing import Job, shares
+from tfmnist.system.machine import processors
 
 PATIENCE = 60.0  # seconds that a worker may take to save what it trains
 

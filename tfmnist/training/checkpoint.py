@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmnist.errors import InputError
-from tfmnist.files import read_npz, write_npz
+from tfmnist.system.files import read_npz, write_npz
 from tfmnist.training.loop import State, Trainer
 
 _KEEP = 2  # the newest, and one more in case it is damaged

@@ -1,19 +1,16 @@
 """Evaluation: every example counted once, sums divided once."""
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.files import write_npz
 from tfmnist.nn.losses import LOSSES, probabilities
-from tfmnist.training.metrics import Metrics, measure
+from tfmnist.nn.metrics import Metrics, measure
 
 _BATCH = 1000
-_MISTAKES = 32
 
 
 class Classifier(Protocol):
@@ -61,22 +58,6 @@ def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tup
         found.append(probabilities(loss, logits).numpy())
     shares = np.concatenate(found)
     return measure(split.labels, shares, total / max(1, len(split))), shares
-
-
-def write_evaluation(path: Path, split: Split, shares: np.ndarray, loss: float, class_names: tuple[str, ...]) -> None:
-    """Writes what a report needs of an evaluation: labels, probabilities, and the surest mistakes with their images."""
-    predictions, sureness = shares.argmax(axis=1), shares.max(axis=1)
-    wrong = np.flatnonzero(predictions != split.labels)
-    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:_MISTAKES]
-    arrays = {
-        "labels": split.labels,
-        "probabilities": shares,
-        "loss": np.array(loss),
-        "class_names": np.array(class_names),
-        "mistake_index": surest,
-        "mistake_images": split.take(surest)[0],
-    }
-    write_npz(path, arrays)
 
 
 def _size(shape: tuple[int, int]) -> str:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist.data.augment import augment_block
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.nn.layers import Activation, BatchNorm, Conv2D, Dense
 from tfmnist.nn.models import Network, to_unit
 from tfmnist.recipe import Augment
@@ -58,7 +58,7 @@ def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dic
         chosen = np.sort(np.unique(examples.labels, return_index=True)[1])[:_EXAMPLES]
         originals = examples.take(chosen)[0]
         block = tf.constant(np.broadcast_to(originals, [_STEPS, *originals.shape]))
-        changed = augment_block(block, tf.constant(0, tf.int64), augment, seed).numpy()
+        changed = augment_block(block, tf.constant(0, tf.int64), seed, **augment.model_dump()).numpy()
         arrays |= {"augmented_originals": originals, "augmented": changed.swapaxes(0, 1)}
     return arrays
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfmnist.data.augment import augment_block
 from tfmnist.data.pipeline import make_plan, stream_blocks
-from tfmnist.data.sources import Split
+from tfmnist.data.split import Split
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import Adam, Optimizer
@@ -89,7 +90,9 @@ class Trainer:
         check_fit(model, train, validation, settings)
         self.model, self.optimizer, self.settings = model, optimizer, settings
         self.train, self.validation = train, validation if validation is not None and len(validation) else None
-        self.loss, self.augment, self.clip_norm = loss, augment, clip_norm
+        self.loss, self.clip_norm = loss, clip_norm
+        random = augment != Augment()
+        self.augment = partial(augment_block, seed=settings.seed, **augment.model_dump()) if random else None
         self.mode: CompileMode = choose_mode(settings.compile, model)
         optimizer.fused = self.mode != "xla"
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks

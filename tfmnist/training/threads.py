@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import tensorflow as tf
 
-from tfmnist.machine import processors
 from tfmnist.recipe import Recipe
+from tfmnist.system.machine import processors
 
 # Multiply-adds of a forward pass below which a second thread costs more than it saves.
 SMALL_STEP = 1_000_000

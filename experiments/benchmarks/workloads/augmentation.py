@@ -57,7 +57,9 @@ def own(elastic: bool = False) -> Contender:
     section = Augment(**(AFFINE | ELASTIC if elastic else AFFINE))
     blocks = load_images().reshape(-1, BLOCK // BATCH, BATCH, SIDE, SIDE)
     spec = [tf.TensorSpec([None, None, SIDE, SIDE], tf.uint8), tf.TensorSpec([], tf.int64)]
-    augment: Any = tf.function(lambda images, step: augment_block(images, step, section, 0), input_signature=spec)
+    augment: Any = tf.function(
+        lambda images, step: augment_block(images, step, 0, **section.model_dump()), input_signature=spec
+    )
     step = 0
 
     def run() -> None:
@@ -151,7 +153,7 @@ def pytorch(size: int) -> Contender:
 def training(changes: dict[str, float] | None = None) -> Contender:
     """tfmnist: steps of the `cnn` recipe, with augmentation or without."""
     import tfmnist
-    from tfmnist.nn.models import make_model
+    from tfmnist.runs.build import make_model
     from tfmnist.training.loop import Epoch, Trainer
 
     section = {f"augment.{key}": value for key, value in (changes or {}).items()}

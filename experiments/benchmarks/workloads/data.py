@@ -42,9 +42,7 @@ def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int
     Validation and averaging of the weights are off, which the rivals have none of; `changes` are keys of the recipe.
     """
     import tfmnist
-    from tfmnist.nn.models import make_model
-    from tfmnist.nn.optimizers import make_optimizer
-    from tfmnist.nn.schedules import make_schedule
+    from tfmnist.runs.build import make_model, make_optimizer, make_schedule
     from tfmnist.training.loop import Epoch, Trainer
     from tfmnist.training.threads import choose_threads, set_threads, threads_set
 

@@ -26,7 +26,7 @@ BATCH, HIDDEN, CLASSES, RATE = 64, 256, 10, 0.001
 def write_pictures() -> "tempfile.TemporaryDirectory[str]":
     """Returns a temporary folder with MNIST as `tfmnist pictures` writes it, in `pictures/`."""
     import tfmnist
-    from tfmnist.data.folders import write_folder
+    from tfmnist.data.convert import write_folder
 
     folder = tempfile.TemporaryDirectory(prefix="tfmnist-pictures-", ignore_cleanup_errors=True)
     for _ in write_folder(tfmnist.load("mnist"), Path(folder.name) / "pictures"):

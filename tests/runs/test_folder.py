@@ -1,0 +1,54 @@
+"""A run's folder: what can be told of it without TensorFlow."""
+
+from pathlib import Path
+
+import pytest
+
+from tfmnist.recipe import Recipe
+from tfmnist.runs.folder import is_trained, locked
+from tfmnist.runs.train import resume, run_events
+from tfmnist.system.files import write_whole
+
+
+def test_a_run_is_trained_between_its_last_epoch_and_its_judgement(small: Path, tmp_path: Path) -> None:
+    keys = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.compile": "graph"}
+    events = run_events(Recipe().replace({**keys, "train.epochs": 2}), tmp_path / "run", judged=False)
+    found = [(type(event).__name__, is_trained(tmp_path / "run")) for event in events]
+    assert found == [("Started", False), ("Epoch", False), ("Epoch", True), ("Trained", True)]
+    *_, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    resume(tmp_path / "run")
+    assert not is_trained(tmp_path / "run") and not is_trained(tmp_path)
+    (tmp_path / "run" / "result.json").unlink()
+    newest.write_bytes(b"damaged")
+    assert not is_trained(tmp_path / "run")
+
+
+def test_patience_that_has_run_out_ends_a_training(small: Path, tmp_path: Path) -> None:
+    keys = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.compile": "graph"}
+    keys |= {"train.epochs": 50, "train.patience": 1, "optimizer.kind": "sgd", "optimizer.learning_rate": 1e-30}
+    *_, last = run_events(Recipe().replace(keys), tmp_path / "run", judged=False)
+    assert is_trained(tmp_path / "run") and getattr(last, "epochs", 50) < 50
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(tmp_path: Path) -> None:
+    ours = [".recipe.toml-ab12_xyz", "checkpoints/.step-00000010.npz-q1w2e3r4", "model/.writing-00000000/assets/a"]
+    others = [".recipe.toml-mine", ".notes-ab12_xyz", "recipe.toml", ".report.html-ab12_xyz", "model/1/a", ".env"]
+    for name in (*ours, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    with locked(tmp_path):
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(others) and not (tmp_path / "model" / ".writing-00000000").exists()
+
+
+def test_names_of_files_that_are_being_written_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.unlink", lambda *_, **__: None)  # as when the process is killed
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    for name in ("recipe.toml", "metrics.jsonl", "result.json", "checkpoints/step-00000010.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with pytest.raises(OSError, match="killed"):
+            write_whole(tmp_path / name, "half")
+    monkeypatch.undo()
+    assert len([path for path in tmp_path.rglob(".*") if path.is_file()]) == 4
+    with locked(tmp_path):
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,0 +1,127 @@
+"""What a sweep looks like in a terminal of 80 columns; a line a trial where the output is none. No TensorFlow."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tfmnist.sweeps.seed_study import SeedResult, StudyResult
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import Standing, SweepResult, Trial, ranked, values_in_short
+
+_REASON = 70  # characters shown of why a trial ended early
+_RUNNING = 4  # and of those under way
+_ROWS = 10  # trials shown of the best, while it runs
+
+
+class SweepScreen:
+    """Draws how a sweep stands: the best trials, those under way, the time left; and its table at the end."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self._began = time.monotonic()
+        self._before: int | None = None
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def show(self, event: Standing | SeedResult | SweepResult) -> None:
+        """Draws how it stands now, or what was found."""
+        if isinstance(event, SweepResult):
+            self.live.update(Text())
+            self.live.stop()
+            self._found(event)
+        elif isinstance(event, SeedResult):
+            line = f"{event.study:<8} {show_seed(event)}"
+            if self.console.is_terminal:
+                self.live.update(Text(line), refresh=True)
+            else:
+                self.console.print(line)
+        elif self.console.is_terminal:
+            ended = [trial for trial in event.trials if trial.state != "running"]
+            running = [trial for trial in event.trials if trial.state == "running"]
+            rows = [*ranked(self.sweep.search, ended)[:_ROWS], *running[:_RUNNING]]
+            self.live.update(Group(self._table(rows), Text(self._line(event))), refresh=True)
+        elif event.ended:
+            trial = event.ended
+            done = sum(other.state != "running" for other in event.trials)
+            line = f"{done}/{event.total}  trial {trial.number}  {self._result(trial)}"
+            self.console.print(f"{line}  {self._what(trial)}", soft_wrap=True)
+
+    def _found(self, found: SweepResult) -> None:
+        self.console.print(self._table(ranked(self.sweep.search, found.trials)))
+        if found.best is None:
+            self.console.print("no trial was trained to its end: there is no best")
+            return
+        lines = [
+            "",
+            f"best     trial {found.best.number}: {self._result(found.best)} on validation",
+            f"         {values_in_short(found.best.values)}",
+            *(self._front(found.front) if found.front else ()),
+            *(f"{result.path.name:<8} {show_study(result)}" for result in found.confirmed or ()),
+            *([f"not confirmed with fresh seeds: {found.unconfirmed}"] if found.unconfirmed else ()),
+            f"recipe   {found.path / 'best.toml'}",
+            f"table    {found.path / 'sweep.json'}",
+        ]
+        self.console.print("\n".join(lines), soft_wrap=True)
+
+    def _front(self, trials: list[Trial]) -> list[str]:
+        heading = "front    none is both as accurate and as fast as one of these:"
+        rows = (f"{trial.number:>5}  {self._result(trial):>7}  {trial.seconds:>6.1f} s" for trial in trials)
+        return [heading, *(f"{row}  {values_in_short(trial.values)}" for row, trial in zip(rows, trials))]
+
+    def _table(self, trials: list[Trial]) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("trial", "result", "epochs", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("values", overflow="fold")
+        for trial in trials:
+            figures = (str(trial.number), self._result(trial), str(trial.epochs), f"{trial.seconds:.1f}")
+            table.add_row(*figures, self._what(trial))
+        return table
+
+    def _what(self, trial: Trial) -> str:
+        """Returns the values, and where it ended early the beginning of the reason; `sweep.json` has all of it."""
+        reason = trial.reason.removeprefix("diverged: ").partition(", learning rate")[0]
+        short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
+        return values_in_short(trial.values) + (f" ({short})" if short else "")
+
+    def _result(self, trial: Trial) -> str:
+        if trial.result is None:
+            return trial.state
+        return f"{trial.result:.4f}" if self.sweep.search.objective == "loss" else f"{trial.result:.2%}"
+
+    def _line(self, event: Standing) -> str:
+        done = sum(trial.state != "running" for trial in event.trials)
+        under_way = f"{len(event.trials) - done} under way, {event.workers} workers"
+        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {under_way}"
+        self._before = done if self._before is None else self._before  # by an earlier start
+        if self._before < done < event.total:
+            left = (event.total - done) * (time.monotonic() - self._began) / (done - self._before)
+            line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
+        return line
+
+
+def show_seed(row: SeedResult) -> str:
+    """Returns a line of what one seed reached."""
+    validation = "-" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}"
+    return f"seed {row.seed}: test {row.test_accuracy:.2%}, validation {validation}, {row.seconds:.1f} s"
+
+
+def show_study(result: StudyResult) -> str:
+    """Returns a line of what all seeds reached."""
+    mean, deviation = result.test_accuracy
+    return f"test accuracy {mean:.2%} ± {100 * deviation:.2f} (mean ± sd of {len(result.seeds)} seeds)"

@@ -1,0 +1,64 @@
+"""Large files mapped from disk, and rows of them read without their pages staying in memory."""
+
+import math
+import mmap
+import os
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+_LARGE = 128 << 20  # bytes of a mapped file that may stay
+
+
+class FileMap(mmap.mmap):
+    """A file mapped for reading, which also knows how to be read without its pages staying: see `gather`."""
+
+    descriptor = -1
+
+    @classmethod
+    def of(cls, file: BinaryIO, offset: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """Maps uint8 of a shape that begin at an offset; nothing is read yet. The array keeps the map alive."""
+        mapped = cls(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.descriptor = os.dup(file.fileno())
+        return np.frombuffer(mapped, np.uint8, math.prod(shape), offset).reshape(shape)
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Returns copies of some rows, like `np.take(array, rows, axis=0)`; of a large mapped file, nothing more stays.
+
+    Each page of a map that is read counts as this process's memory, the system maps many around it, and so random rows
+    soon reach all of them. Rows of a large `FileMap` are therefore read from the file itself, a call each.
+
+    Args:
+        array: `[m, ...]`.
+        rows: int64 `[...]` in [0, m).
+
+    Raises:
+        IndexError: a row is out of range.
+    """
+    mapped = find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
+    if mapped is None:
+        return np.take(array, rows, axis=0)
+    flat = rows.reshape(-1)
+    if flat.size and not 0 <= flat.min() <= flat.max() < len(array):
+        raise IndexError(f"rows go from {flat.min()} to {flat.max()}, expected 0 to {len(array) - 1}")
+    found = np.empty((flat.size, *array.shape[1:]), array.dtype)
+    start = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    size, view = array.strides[0], found.reshape(-1).data.cast("B")
+    for place, offset in enumerate((start + size * flat).tolist()):
+        os.preadv(mapped.descriptor, [view[place * size : (place + 1) * size]], offset)
+    return found.reshape(*rows.shape, *array.shape[1:])
+
+
+def find_map(array: npt.NDArray[Any]) -> FileMap | None:
+    """Returns the map that an array is a view of, or None."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    base = base.obj if isinstance(base, memoryview) else base
+    return base if isinstance(base, FileMap) else None

@@ -1,0 +1,197 @@
+"""Picture files in graph: a PNG or JPEG becomes an upright picture in colour, of bounded size, on paper.
+
+What is damaged, or too large, is refused before it is decoded.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfmnist.photos.files import MOST_PIXELS
+
+WORK_SIDE = 512  # longer side of the picture in which ink is looked for, at most
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
+
+
+def decode(content: tf.Tensor, side: int = WORK_SIDE) -> tf.Tensor:
+    """Decodes a PNG or JPEG, turned upright and shrunk; what is transparent becomes paper.
+
+    Args:
+        content: string scalar.
+        side: the longer side of the result, at most.
+
+    Returns:
+        float32 `[h, w, 3]` in [0, 1].
+
+    Raises:
+        tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels (before it is decoded).
+
+    Example:
+        >>> decode(tf.io.encode_png(tf.zeros([3, 2, 1], tf.uint8))).shape
+        TensorShape([3, 2, 3])
+    """
+    head = tf.strings.join([tf.strings.substr(content, 0, 26), b"\0" * 26])
+    is_png = tf.equal(tf.strings.substr(head, 0, 16), PNG + b"\0\0\0\rIHDR")
+    is_jpeg = tf.equal(tf.strings.substr(head, 0, 3), JPEG)
+    known = tf.debugging.Assert(is_png | is_jpeg, ["not a PNG or JPEG picture: save it as one"])
+    with tf.control_dependencies(_steps(known)):
+        size = tf.cond(
+            is_png,
+            lambda: tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False)[::-1],
+            lambda: tf.io.extract_jpeg_shape(content)[:2],
+        )
+    size = tf.ensure_shape(size, [2])
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    small = tf.reduce_all(size > 0) & tf.reduce_all(size <= MOST_PIXELS) & (pixels <= MOST_PIXELS)
+    complaint = ["the picture's size (height, width) is over 64 megapixels, or none: shrink it", size]
+    with tf.control_dependencies(_steps(tf.debugging.Assert(small, complaint))):
+        content = tf.identity(content)  # so that decoding waits for the assertion
+    colours = tf.cond(is_png, lambda: _decode_png(content, side), lambda: _decode_jpeg(content, size, side))
+    return tf.ensure_shape(colours, [None, None, 3])
+
+
+def _steps(assertion: Any) -> list[Any]:
+    return [] if assertion is None else [assertion]  # eager assertions have happened already
+
+
+def _decode_png(content: tf.Tensor, side: int) -> tf.Tensor:
+    picture = tf.io.decode_png(content, channels=4)
+    opaque = tf.reduce_min(picture[..., 3]) == 255
+    return tf.cond(opaque, lambda: shrink(picture, side)[:, :, :3] / 255.0, lambda: lay_on_paper(picture, side))
+
+
+def _decode_jpeg(content: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+    # decoding at 1/2, 1/4 or 1/8 of the size is what makes a photo cheap
+    halvings = tf.reduce_sum(tf.cast(tf.reduce_max(size) >= [2 * side, 4 * side, 8 * side], tf.int32))
+
+    def at(ratio: int) -> Callable[[], tf.Tensor]:
+        return lambda: shrink(tf.io.decode_jpeg(content, channels=3, ratio=ratio), side) / 255.0
+
+    colours = tf.switch_case(halvings, [at(1), at(2), at(4), at(8)])
+    return turn_upright(colours, read_orientation(content))
+
+
+def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:
+    """Shrinks a picture so that its longer side is at most `side`, by averaging areas; float32 `[h, w, c]`.
+
+    Example:
+        >>> shrink(tf.zeros([40, 20, 3], tf.uint8), 8).shape
+        TensorShape([8, 4, 3])
+    """
+    size = tf.cast(tf.shape(picture)[:2], tf.float32)
+    scale = tf.minimum(side / tf.reduce_max(size), 1.0)
+    return resize(picture, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), "area")
+
+
+def resize(picture: tf.Tensor, size: Any, method: str, antialias: bool = False) -> tf.Tensor:
+    """`tf.image.resize` of one picture, `[h, w, c]` to float32 `[h', w', c]`, the same at the same size."""
+    picture = tf.ensure_shape(picture, [None, None, None])
+    return tf.cast(tf.image.resize(picture[tf.newaxis], size, method=method, antialias=antialias)[0], tf.float32)
+
+
+def to_batch(plane: tf.Tensor) -> tf.Tensor:
+    """`[h, w]` as `[1, h, w, 1]`."""
+    return tf.expand_dims(tf.expand_dims(plane, 0), -1)
+
+
+def to_plane(batch: tf.Tensor) -> tf.Tensor:
+    """`[1, h, w, 1]` as `[h, w]`."""
+    return tf.ensure_shape(batch[0, :, :, 0], [None, None])
+
+
+def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
+    """Fills what is transparent with paper.
+
+    Where most of the picture is transparent, its opaque part is ink, and paper white or black, whichever contrasts;
+    else paper has the mean colour of what is opaque.
+
+    Args:
+        picture: uint8 `[h, w, 4]`, RGBA.
+        side: the longer side of the result, at most.
+
+    Returns:
+        float32 `[h', w', 3]` in [0, 1].
+
+    Example:
+        >>> float(tf.reduce_max(lay_on_paper(tf.zeros([2, 2, 4], tf.uint8), 8)))  # nothing there: paper
+        1.0
+    """
+    stride = tf.maximum(tf.reduce_max(tf.shape(picture)[:2]) // (4 * side), 1)  # bounds the memory of the next lines
+    values = tf.cast(picture[::stride, ::stride], tf.float32) / 255.0
+    colours, cover = values[:, :, :3], values[:, :, 3:]
+    opaque = tf.reduce_sum(cover)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(colours * cover, axis=[0, 1]), opaque)
+    contrasting = tf.fill([3], tf.where(tf.reduce_mean(mean) > 0.5, 0.0, 1.0))
+    paper = tf.where(tf.reduce_mean(cover) < 0.5, contrasting, mean)
+    return shrink(colours * cover + paper * (1.0 - cover), side)
+
+
+def read_orientation(content: tf.Tensor) -> tf.Tensor:
+    """Reads how a camera was held from a JPEG's EXIF data (JEITA CP-3451, tag 274), in its first 128 KB.
+
+    Args:
+        content: string scalar.
+
+    Returns:
+        int32 scalar, 1 to 8; 1, upright, where nothing is said or what is said is broken.
+
+    Example:
+        >>> int(read_orientation(tf.constant(b"no picture")))
+        1
+    """
+    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**17), tf.uint8), tf.int32)
+    data = tf.concat([data, tf.zeros([16], tf.int32)], axis=0)
+    last = tf.size(data) - 1
+
+    def at(place: tf.Tensor, count: int) -> tf.Tensor:
+        """`count` bytes from a place on; past the end the last one, which is 0."""
+        return tf.gather(data, tf.clip_by_value(tf.expand_dims(place, -1) + tf.range(count), 0, last))
+
+    def is_exif(place: tf.Tensor) -> tf.Tensor:
+        wanted = tf.constant([0xFF, 0xE1, *b"Exif\0\0"])
+        return tf.reduce_all(tf.equal(tf.gather(at(place, 10), [0, 1, 4, 5, 6, 7, 8, 9]), wanted))
+
+    def is_before(place: tf.Tensor) -> tf.Tensor:
+        marker = at(place, 2)
+        return (
+            tf.equal(marker[0], 0xFF) & tf.not_equal(marker[1], 0xDA) & (place < last) & tf.logical_not(is_exif(place))
+        )
+
+    def step(place: tf.Tensor) -> tuple[tf.Tensor]:
+        length = at(place + 2, 2)
+        return (place + 2 + tf.maximum(length[0] * 256 + length[1], 2),)
+
+    (segment,) = tf.while_loop(is_before, step, (tf.constant(2),), maximum_iterations=64)
+    start = segment + 10
+    big = tf.equal(at(start, 1)[0], ord("M"))
+
+    def number(place: tf.Tensor, count: int) -> tf.Tensor:
+        found = at(place, count)
+        found = tf.where(big, found, tf.reverse(found, [-1]))
+        return tf.reduce_sum(found * [256**power for power in range(count - 1, -1, -1)], axis=-1)
+
+    # three bytes of an offset are enough: what is farther off is outside of the segment
+    table = start + tf.clip_by_value(number(start + tf.where(big, 5, 4), 3), 0, 2**17)
+    entries = table + 2 + 12 * tf.range(tf.minimum(number(table, 2), 512))
+    fits = tf.equal(number(entries, 2), 274) & tf.equal(number(entries + 2, 2), 3) & (entries + 12 < last)
+    value = tf.reduce_max(tf.where(fits, number(entries + 8, 2), 0))
+    valid = is_exif(segment) & (number(start + 2, 2) == 42) & (value >= 1) & (value <= 8)
+    return tf.where(valid, value, 1)
+
+
+def turn_upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns and mirrors a picture, `[h, w, c]`, as its EXIF orientation says, 1 to 8.
+
+    Example:
+        >>> turn_upright(tf.zeros([3, 2, 1]), tf.constant(6)).shape
+        TensorShape([2, 3, 1])
+    """
+
+    def says(*values: int) -> tf.Tensor:
+        return tf.reduce_any(tf.equal(orientation, values))
+
+    picture = tf.cond(says(5, 6, 7, 8), lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
+    picture = tf.cond(says(2, 3, 6, 7), lambda: tf.reverse(picture, [1]), lambda: picture)
+    return tf.cond(says(3, 4, 7, 8), lambda: tf.reverse(picture, [0]), lambda: picture)

@@ -1,0 +1,72 @@
+"""What a run reports while it goes on."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.split import Digits
+from tfmnist.nn.models import Network
+from tfmnist.recipe import Recipe
+from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.profile import Profile
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run is about to train: what it is, and what was chosen for it."""
+
+    path: Path
+    recipe: Recipe
+    digits: Digits
+    model: Network
+    notes: tuple[str, ...]
+    first_epoch: int  # from 1; larger than 1 where a run is resumed
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and what `result.json` says."""
+
+    path: Path
+    result: dict[str, Any]
+
+    @property
+    def test_accuracy(self) -> float:
+        """Share of the test images that the final model gets right."""
+        return self.result["test_accuracy"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that is trained and not judged yet: the test set is not read. `resume` finishes it."""
+
+    path: Path
+    epochs: int
+    validation_accuracy: float | None
+    validation_loss: float | None
+    seconds: float  # of training
+
+
+Event = Reading | Started | Profile | Progress | Epoch | Trained | Run
+
+
+class Clock:
+    """Seconds by phase, for `result.json`."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.seconds: dict[str, float] = {"load": 0.0, "compile": 0.0, "train": 0.0, "evaluate": 0.0, "export": 0.0}
+        self._last = self.began
+
+    def lap(self, phase: str) -> None:
+        """Adds the time since the last lap to a phase."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    def all(self) -> dict[str, float]:
+        """Returns all phases and the total, rounded to milliseconds."""
+        total = {"total": time.perf_counter() - self.began}
+        return {phase: round(seconds, 3) for phase, seconds in {**self.seconds, **total}.items()}

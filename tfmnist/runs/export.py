@@ -1,0 +1,124 @@
+"""Exporting a run, or a network, as a SavedModel."""
+
+import platform
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
+from tfmnist.data.split import Split
+from tfmnist.errors import InputError
+from tfmnist.nn.losses import probabilities
+from tfmnist.nn.models import Network
+from tfmnist.photos.normalize import Form, find_form, normalize
+from tfmnist.recipe import Recipe
+from tfmnist.runs.build import make_model
+from tfmnist.runs.result import read_result
+from tfmnist.system.files import read_npz
+from tfmnist.system.machine import VERSION
+from tfmnist.training.loop import set_weights
+
+
+def export(
+    run_or_model: str | Path | Network,
+    destination: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    loss: str = "cross_entropy",
+) -> Path:
+    """Writes a trained network as the next version of a model folder.
+
+    Args:
+        run_or_model: a run's folder, or a network that was trained with `tfmnist.fit`.
+        destination: the model's folder; gets a sub-folder `1`, or the next number.
+        class_names: for a network, a name a class; by default the numbers from 0.
+        loss: for a network, the kind it was trained with; decides how logits become probabilities.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: the run is not finished, the names do not fit, or the folder cannot be written.
+    """
+    if isinstance(run_or_model, Network):
+        model = run_or_model
+        names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
+        if len(names) != model.classes:
+            raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
+        card = {"parameters": model.parameter_count, "versions": versions()}
+        form = form_in({}, model)
+        return write_model(trace(model, loss, form), model, Path(destination), {**card, "loss": loss}, form, names)
+    path = Path(run_or_model)
+    recipe = Recipe.load_run(path)
+    unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
+    result = read_result(path)
+    if result is None:
+        raise unfinished
+    try:
+        weights = read_npz(path / "weights.npz")
+    except (OSError, ValueError):
+        raise unfinished from None
+    names, data = result["data"]["class_names"], result["data"]
+    model = make_model(recipe.model, data["image_shape"], len(names), recipe.train.seed)
+    set_weights(model, weights)
+    form = form_in(data, model)
+    signatures = trace(model, recipe.loss.kind, form)
+    return write_model(signatures, model, Path(destination), make_card(recipe, result), form, names)
+
+
+def trace(model: Network, loss: str, form: Form) -> tf.Module:
+    return make_signatures(
+        model.forward,
+        partial(probabilities, loss),
+        partial(normalize, form=form),
+        list(model.named_variables().values()),
+        image_shape=model.image_shape,
+    )
+
+
+def write_model(
+    signatures: tf.Module,
+    model: Network,
+    destination: Path,
+    card: dict[str, Any],
+    form: Form,
+    class_names: Sequence[str],
+) -> Path:
+    card = {**card, "form": form.to_dict()}
+    return write_saved_model(destination, signatures, image_shape=model.image_shape, class_names=class_names, card=card)
+
+
+def make_card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in result.items() if key not in ("data", "versions", "seconds")}
+    return {
+        "loss": recipe.loss.kind,
+        "recipe": recipe.model_dump(mode="json"),
+        "result": kept,
+        "data": result["data"],
+        "versions": result["versions"],
+    }
+
+
+def form_in(data: dict[str, Any], model: Network) -> Form:
+    """Returns the form that a result's data has; MNIST's where it says none, as in runs of version 0.1."""
+    return (
+        Form.from_dict(data["form"]) if "form" in data else Form(*model.image_shape, centred=True, light_ground=False)
+    )
+
+
+def form_of(split: Split) -> Form:
+    places = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
+    return find_form(split.take(places)[0])
+
+
+def versions() -> dict[str, str]:
+    return {
+        "tfmnist": VERSION,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

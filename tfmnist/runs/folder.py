@@ -1,0 +1,111 @@
+"""A run's folder: where it is, who may write in it, and what came out."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tfmnist.errors import BusyError, InputError, check_name
+from tfmnist.recipe import Recipe
+
+# what is written under the lock, by the temporary names of `write_whole` and `write_saved_model`; reports are not
+_HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
+
+
+def make_folder(name: str, run_dir: str | Path | None) -> Path:
+    """Makes a run's folder: the one asked for, or `runs/<name>-<UTC time>`, which `runs/latest` then points to."""
+    try:
+        if run_dir is not None:
+            return make_folder_at(Path(run_dir))
+        stem = f"runs/{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        path, number = Path(stem), 1
+        while True:
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+                path = Path(f"{stem}-{number}")
+        link = path.parent / f".latest-{os.getpid()}"
+        try:
+            link.symlink_to(path.name)
+            link.replace(path.parent / "latest")
+        except OSError:  # a folder of that name is in the way, or the disk knows no links: it is only a convenience
+            link.unlink(missing_ok=True)
+        return path
+    except OSError as error:
+        raise _cannot_make(error) from None
+
+
+def make_folder_at(path: Path) -> Path:
+    """Makes a folder where there is none yet, and returns it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_make(error) from None
+    return path
+
+
+def _cannot_make(error: OSError) -> InputError:
+    return InputError(f"{error.filename}: cannot make the run folder: {error.strerror}; choose another with --run-dir.")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a run's folder for this process alone; the lock goes with the process, however it ends.
+
+    What a process that was killed left half-written there is deleted.
+    """
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{path}: another process is training there; wait for it, or choose another.") from None
+        _tidy(path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _tidy(path: Path) -> None:
+    for folder in (path, path / "checkpoints", path / "model"):
+        for left in folder.glob(".*"):
+            if not _HALF_WRITTEN.fullmatch(left.name):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def is_trained(path: Path) -> bool:
+    """Whether this is a run whose training is over and which is not judged yet, as a sweep leaves its trials."""
+    import numpy as np  # not for the help of a command
+
+    checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))
+    if not checkpoints or (path / "result.json").exists() or not (path / "recipe.toml").is_file():
+        return False
+    settings = Recipe.load_run(path).train
+    try:
+        with np.load(checkpoints[-1], allow_pickle=False) as arrays:
+            state = json.loads(str(arrays["state"]))
+        waited = state["epoch"] - state["best_epoch"]
+        return state["epoch"] >= settings.epochs or bool(settings.patience and waited >= settings.patience)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False  # going on with the run says what is wrong with it
+
+
+def check_new_folder(path: str | Path | None) -> None:
+    """Raises an `InputError` where a new run's folder is there already and not empty."""
+    check_name(path)
+    if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
+        raise InputError(
+            f"{path}: is there already and not an empty folder; choose another, or go on with it by --resume {path}."
+        )

@@ -1,0 +1,164 @@
+"""The table of a sweep: its trials, which of them are best, and the file that holds them. No TensorFlow, no Optuna."""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tfmnist.recipe import Recipe
+from tfmnist.sweeps.seed_study import StudyResult
+from tfmnist.sweeps.sweep_file import Search, Sweep
+from tfmnist.system.files import write_whole
+
+TABLE = "sweep.json"
+
+
+@dataclass
+class Trial:
+    """One point of the search and what came of it."""
+
+    number: int
+    values: dict[str, Any]
+    state: Literal["running", "done", "pruned", "diverged", "failed"] = "running"
+    result: float | None = None
+    """Mean over the seeds of the validation result."""
+    results: list[float] = field(default_factory=list)
+    """Of each seed."""
+    seconds: float = 0.0
+    """Of training, all seeds."""
+    epochs: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """Of the first seed, a row an epoch: `epoch`, `validation_accuracy`, `validation_loss`, `seconds` of that epoch."""
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a row of the table."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a sweep stands, after something has happened."""
+
+    trials: list[Trial]
+    total: int
+    workers: int
+    ended: Trial | None = None
+    """The trial that has just ended."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A finished sweep."""
+
+    path: Path
+    trials: list[Trial]
+    best: Trial | None
+    recipe: Recipe | None
+    """The best trial's, with the first seed; also in `best.toml`."""
+    confirmed: tuple[StudyResult, StudyResult] | None = None
+    """The best recipe and the one that nothing was searched of, trained with fresh seeds and judged on the test set."""
+    unconfirmed: str = ""
+    """Why that failed, where it did."""
+    front: list[Trial] = field(default_factory=list)
+    """Where time counts too: the trials than which none is both as accurate and as fast, the fastest first."""
+
+
+def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
+    """Returns the trials, the best first, the earlier of equals; those without a result come last.
+
+    Example:
+        >>> trials = [Trial(0, {}), Trial(1, {}, result=0.9), Trial(2, {}, result=1.0)]
+        >>> [trial.number for trial in ranked(Search(), trials)]
+        [2, 1, 0]
+    """
+    sign = 1 if search.objective == "loss" else -1
+    return sorted(trials, key=lambda trial: (trial.result is None, sign * (trial.result or 0.0), trial.number))
+
+
+def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
+    """Returns the Pareto front of accuracy and time, the fastest first; nothing where time is no objective.
+
+    Example:
+        >>> trials = [Trial(n, {}, result=a, seconds=s) for n, (a, s) in enumerate([(0.9, 1), (0.8, 2), (0.95, 3)])]
+        >>> [trial.number for trial in front(Search(objective="accuracy and time"), trials)]
+        [0, 2]
+    """
+    found: list[Trial] = []
+    if not search.times:
+        return found
+    done = [trial for trial in trials if trial.result is not None]
+    for trial in sorted(done, key=lambda trial: (trial.seconds, -(trial.result or 0.0), trial.number)):
+        if not found or (trial.result or 0.0) > (found[-1].result or 0.0):
+            found.append(trial)
+    return found
+
+
+def kept(search: Search, trials: Iterable[Trial]) -> set[int]:
+    """Returns the numbers of the ended trials whose run folders stay."""
+    trials = list(trials)
+    if search.keep == "all":
+        return {trial.number for trial in trials}
+    best = [trial for trial in ranked(search, trials) if trial.result is not None][: search.best_kept]
+    return {trial.number for trial in (*best, *front(search, trials))}
+
+
+def tidy(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
+    """Deletes the run folders of ended trials that `keep` does not keep; their rows and curves stay in the table."""
+    stay = kept(sweep.search, trials)
+    for trial in trials:
+        if trial.number not in stay:
+            for name in run_names(sweep, trial.number):
+                shutil.rmtree(folder / "trials" / name, ignore_errors=True)
+
+
+def run_names(sweep: Sweep, number: int) -> list[str]:
+    """Returns the names of a trial's run folders, one a seed.
+
+    Example:
+        >>> run_names(Sweep.parse('space = {"model.hidden" = [[8], []]}\\nsearch = {seeds = [0, 4]}', "some"), 7)
+        ['0007-seed-0', '0007-seed-4']
+    """
+    seeds = sweep.search.seeds
+    return [f"{number:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else [f"{number:04}"]
+
+
+def best_recipe(sweep: Sweep, best: Trial) -> Recipe:
+    """Returns the recipe of the best trial, with the first seed, under the sweep's name."""
+    return sweep.recipe_of(best.values, sweep.search.seeds[0]).model_copy(update={"name": f"{sweep.name}-best"})
+
+
+def write_table(
+    sweep: Sweep, folder: Path, trials: Iterable[Trial], confirmed: Sequence[StudyResult] = (), unconfirmed: str = ""
+) -> SweepResult:
+    """Writes `sweep.json`, and `best.toml` where there is a best trial; returns what they say."""
+    rows = sorted(trials, key=lambda trial: trial.number)
+    best = next((trial for trial in ranked(sweep.search, rows) if trial.result is not None), None)
+    recipe = best_recipe(sweep, best) if best else None
+    if recipe:
+        write_whole(folder / "best.toml", recipe.to_toml())
+    table: dict[str, Any] = {
+        "sweep": sweep.name,
+        "recipe": sweep.recipe.name,
+        "search": sweep.search.model_dump(mode="json"),
+        "space": {key: within.model_dump(mode="json") for key, within in sweep.space.items()},
+        "total": sweep.trials,
+        "best": best.number if best else None,
+        "front": [trial.number for trial in front(sweep.search, rows)],
+        "unconfirmed": unconfirmed,
+        "confirmed": {result.path.name: result.to_dict() for result in confirmed},
+        "trials": [trial.to_dict() for trial in rows],
+    }
+    write_whole(folder / TABLE, json.dumps(table, indent=2) + "\n")
+    both = (confirmed[0], confirmed[1]) if confirmed else None
+    return SweepResult(folder, rows, best, recipe, both, unconfirmed, front(sweep.search, rows))
+
+
+def values_in_short(values: Mapping[str, Any]) -> str:
+    """Returns the values of a trial in one short line, without the sections' names where that is clear."""
+    names = [key.partition(".")[2] for key in values]
+    short = [name if names.count(name) == 1 else key for key, name in zip(values, names)]
+    texts = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in values.values())
+    return ", ".join(f"{name} {text}" for name, text in zip(short, texts))
