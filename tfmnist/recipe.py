@@ -331,9 +331,9 @@ class Recipe(Section):
             if not isinstance(target, dict):
                 raise InputError(f"recipe section {section!r} does not exist{did_you_mean(section, self.sections())}")
             target[key] = value
-        return Recipe.model_validate(values).honest(self)
+        return Recipe.model_validate(values).without_stale_claims(self)
 
-    def honest(self, base: "Recipe") -> "Recipe":
+    def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without what `base` promises of accuracy and time, where it is not the same any more."""
         kept = ("train.seed", "train.progress", "export.model", "export.report")
         same = all(key in kept for key in self.changed_from(base))

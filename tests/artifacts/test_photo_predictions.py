@@ -9,15 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from tfmnist.artifacts import photo_predictions as reading
-from tfmnist.artifacts.photo_predictions import PictureReading, read_pictures
+from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_pictures
 from tfmnist.errors import InputError
 
 NAMES = ("0", "1", "2")
 SHARES = np.array([[0.25, 0.625, 0.125], [0.0, 0.25, 0.75], [0.5, 0.5, 0.0]], np.float32)
 
 
-def made(count: int = 1, split: bool = False, names: tuple[str, ...] = NAMES) -> PictureReading:
-    return PictureReading(names, np.zeros([count, 4, 5], np.uint8), SHARES[:count], split)
+def made(count: int = 1, split: bool = False, names: tuple[str, ...] = NAMES) -> PhotoPrediction:
+    return PhotoPrediction(names, np.zeros([count, 4, 5], np.uint8), SHARES[:count], split)
 
 
 def test_one_digit() -> None:
@@ -75,7 +75,7 @@ class Model:
         return type("Found", (), {"probabilities": SHARES[: len(images)]})
 
 
-def read(contents: list[bytes], split: bool = False) -> list[PictureReading]:
+def read(contents: list[bytes], split: bool = False) -> list[PhotoPrediction]:
     names = [f"{number}.png" for number in range(len(contents))]
     model: Any = Model()
     return list(read_pictures(model, names, contents, split))

@@ -12,7 +12,7 @@ import pytest
 
 from tfmnist.backprop.check import Comparison, Entry
 from tfmnist.cli.run_screen import Screen, show_gradients
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.split import Digits, Split
 from tfmnist.nn.models import MLP
 from tfmnist.recipe import Recipe
@@ -51,7 +51,7 @@ def epoch_of(losses: list[float], number: int, blocks: list[int]) -> list[Progre
 
 def shown(first: Started, *epochs: list[Progress | Epoch]) -> None:
     with Screen() as screen:
-        screen.show(Reading(3, 9))
+        screen.show(DecodingProgress(3, 9))
         screen.show(first)
         for events in epochs:
             for event in events:

@@ -20,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import tfmnist.data.folders as folders
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.convert import write_folder
 from tfmnist.data.folders import is_picture_folder, read_folder, read_folder_events
 from tfmnist.data.idx import write_idx
@@ -620,7 +620,7 @@ def test_any_damage_is_a_picture_or_an_input_error(
 def test_the_second_time_nothing_is_decoded(tmp_path: Path, decoded: list[int], cache: Path) -> None:
     root = make(tmp_path / "a")
     events = list(read_folder_events(root))
-    assert events == [Reading(15, 15)] and decoded == [15]
+    assert events == [DecodingProgress(15, 15)] and decoded == [15]
     first = read_folder(root)
     assert list(read_folder_events(root)) == [] and decoded == [15]
     assert_same(first, read_folder(root, cache=tmp_path / "another"))
@@ -761,7 +761,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for cache in (tmp_path / "file", tmp_path / "file" / "cache"):
         events = read_folder_events(root, skip_broken=True, cache=cache)
-        assert next(events) == Reading(15, 15)
+        assert next(events) == DecodingProgress(15, 15)
         with pytest.raises(StopIteration) as end:
             next(events)
         assert_same(first, end.value.value)
@@ -820,16 +820,16 @@ def test_events_stop_anywhere(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     monkeypatch.setattr(folders, "_STRETCH", 4)
     root = make(tmp_path / "a")
     events = read_folder_events(root)
-    assert next(events) == Reading(4, 15)
+    assert next(events) == DecodingProgress(4, 15)
     events.close()
     assert not cache.exists()
-    assert list(read_folder_events(root)) == [Reading(done, 15) for done in (4, 8, 12, 15)]
+    assert list(read_folder_events(root)) == [DecodingProgress(done, 15) for done in (4, 8, 12, 15)]
 
 
 def test_about_fifty_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_STRETCH", 1)
     events = list(read_folder_events(make(tmp_path / "a", train=60)))
-    assert 40 <= len(events) <= 50 and events[-1] == Reading(186, 186)
+    assert 40 <= len(events) <= 50 and events[-1] == DecodingProgress(186, 186)
 
 
 # Writing
@@ -851,7 +851,7 @@ def test_write_folder(tmp_path: Path, validation: int) -> None:
     data = digits(validation)
     destination = tmp_path / "new" / "folder"
     events = list(write_folder(data, destination))
-    assert events[-1] == Reading(15, 15) and [event.total for event in events] == [15] * len(events)
+    assert events[-1] == DecodingProgress(15, 15) and [event.total for event in events] == [15] * len(events)
     assert os.listdir(tmp_path / "new") == ["folder"]
     names = sorted(path.relative_to(destination).as_posix() for path in destination.rglob("*.png"))
     whole = digits(0)

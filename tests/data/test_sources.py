@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.idx import read_images, write_idx
 from tfmnist.data.selection import stratify
 from tfmnist.data.sources import load
@@ -756,7 +756,7 @@ def test_events_come_where_pictures_are_decoded(untested: Path, tmp_path: Path) 
             return events, end.value
 
     events, digits = follow(untested)
-    assert events and all(isinstance(event, Reading) for event in events)
+    assert events and all(isinstance(event, DecodingProgress) for event in events)
     assert events[-1].done == events[-1].total == 67
     assert follow(untested)[0] == []  # the cache has them
     assert digits.sha256 == follow(untested)[1].sha256 == load(untested, validation=3, seed=1).sha256

@@ -12,7 +12,7 @@ from tfmnist.system.files import write_whole
 
 def test_a_run_is_trained_between_its_last_epoch_and_its_judgement(small: Path, tmp_path: Path) -> None:
     keys = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.compile": "graph"}
-    events = run_events(Recipe().replace({**keys, "train.epochs": 2}), tmp_path / "run", judged=False)
+    events = run_events(Recipe().replace({**keys, "train.epochs": 2}), tmp_path / "run", evaluate_test=False)
     found = [(type(event).__name__, is_trained(tmp_path / "run")) for event in events]
     assert found == [("Started", False), ("Epoch", False), ("Epoch", True), ("Trained", True)]
     *_, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
@@ -26,7 +26,7 @@ def test_a_run_is_trained_between_its_last_epoch_and_its_judgement(small: Path, 
 def test_patience_that_has_run_out_ends_a_training(small: Path, tmp_path: Path) -> None:
     keys = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.compile": "graph"}
     keys |= {"train.epochs": 50, "train.patience": 1, "optimizer.kind": "sgd", "optimizer.learning_rate": 1e-30}
-    *_, last = run_events(Recipe().replace(keys), tmp_path / "run", judged=False)
+    *_, last = run_events(Recipe().replace(keys), tmp_path / "run", evaluate_test=False)
     assert is_trained(tmp_path / "run") and getattr(last, "epochs", 50) < 50
 
 

@@ -78,7 +78,7 @@ class MadeUp:
         else:
             last = quality(recipe, done) + recipe.train.seed
             result: dict[str, Any] = {"validation_accuracy": last, "validation_loss": -last, "seconds": 2.0}
-            if job.judged:
+            if job.evaluate_test:
                 result |= {"test_accuracy": last - 0.01, "seconds": {"train": 2.0}}
             yield Report(job.name, "done", result)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import SGD, Adam, Optimizer
 from tfmnist.recipe import Loss
-from tfmnist.training.step import Averages, CompileMode, make_steps, train_step
+from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
 
 MODES: list[CompileMode] = ["eager", "graph", "xla"]
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -228,12 +228,12 @@ def test_each_shape_is_traced_once(mode: CompileMode) -> None:
     assert traced == [(8, 6, 6), (3, 6, 6)]
 
 
-# Averages
+# WeightAverage
 
 
 def test_averages_follow_the_weights_by_the_formula() -> None:
     model = mlp()
-    averages = Averages(model, decay=0.25)
+    averages = WeightAverage(model, decay=0.25)
     name = "dense_1/kernel"
     expected = weights(model)[name].astype(np.float64)
     for step in range(1, 5):
@@ -246,7 +246,7 @@ def test_averages_follow_the_weights_by_the_formula() -> None:
 
 def test_statistics_of_batch_norm_are_averaged_along() -> None:
     model = mlp(batch_norm=True)
-    averages = Averages(model, decay=0.9)
+    averages = WeightAverage(model, decay=0.9)
     assert list(averages.named_variables()) == list(model.named_variables())
     assert_equal({name: v.numpy() for name, v in averages.named_variables().items()}, weights(model))
     start = weights(model)["batch_norm_1/mean"]
@@ -260,7 +260,7 @@ def test_statistics_of_batch_norm_are_averaged_along() -> None:
 def test_averages_do_not_change_the_training() -> None:
     plain, averaged = mlp(), mlp()
     compiled(plain, Adam(plain.parameters), "graph")(*batches(5), 5)
-    averages = Averages(averaged, decay=0.9)
+    averages = WeightAverage(averaged, decay=0.9)
     compiled(averaged, Adam(averaged.parameters), "graph", averages=averages)(*batches(5), 5)
     assert_equal(weights(plain), weights(averaged))
     assert not np.array_equal(averages.named_variables()["logits/bias"].numpy(), weights(plain)["logits/bias"])

@@ -14,7 +14,7 @@ from tfmnist.photos.normalize import Form, split_digits
 
 
 @dataclass(frozen=True, eq=False)
-class PictureReading:
+class PhotoPrediction:
     """What a model says of one picture.
 
     Attributes:
@@ -63,7 +63,7 @@ class PictureReading:
 
 def read_pictures(
     model: Exported, names: Sequence[str], contents: Sequence[bytes], split: bool = False
-) -> Iterator[PictureReading]:
+) -> Iterator[PhotoPrediction]:
     """Reads picture files one by one.
 
     Args:
@@ -91,7 +91,7 @@ def read_pictures(
             problem = "no ink found on it; expected a picture of a digit, dark on light or light on dark."
         elif count > 1 and not split:
             problem = f"{count} digits found on it, expected one; crop it, or read a number with --split-digits."
-        yield PictureReading(model.class_names, seen, empty if problem else shares, split, problem)
+        yield PhotoPrediction(model.class_names, seen, empty if problem else shares, split, problem)
 
 
 def _split(content: bytes, form: Form) -> npt.NDArray[np.uint8]:

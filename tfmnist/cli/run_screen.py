@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from tfmnist.backprop.check import Comparison
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.nn.metrics import Metrics
 from tfmnist.runs.events import Event, Run, Started
 from tfmnist.training.loop import Epoch, Progress
@@ -50,7 +50,7 @@ class Screen:
     def show(self, event: Event) -> None:
         """Draws one event."""
         match event:
-            case Reading():
+            case DecodingProgress():
                 self._live("reading pictures", event.done, event.total, f"{event.done:,}/{event.total:,}")
             case Started():
                 self._started(event)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tfmnist.sweeps.seed_study import SeedResult, StudyResult
 from tfmnist.sweeps.sweep_file import Sweep
-from tfmnist.sweeps.trials import Standing, SweepResult, Trial, ranked, values_in_short
+from tfmnist.sweeps.trials import SweepProgress, SweepResult, Trial, ranked, values_in_short
 
 _REASON = 70  # characters shown of why a trial ended early
 _RUNNING = 4  # and of those under way
@@ -38,7 +38,7 @@ class SweepScreen:
     ) -> None:
         self.live.stop()
 
-    def show(self, event: Standing | SeedResult | SweepResult) -> None:
+    def show(self, event: SweepProgress | SeedResult | SweepResult) -> None:
         """Draws how it stands now, or what was found."""
         if isinstance(event, SweepResult):
             self.live.update(Text())
@@ -104,7 +104,7 @@ class SweepScreen:
             return trial.state
         return f"{trial.result:.4f}" if self.sweep.search.objective == "loss" else f"{trial.result:.2%}"
 
-    def _line(self, event: Standing) -> str:
+    def _line(self, event: SweepProgress) -> str:
         done = sum(trial.state != "running" for trial in event.trials)
         under_way = f"{len(event.trials) - done} under way, {event.workers} workers"
         line = f"\n{self.sweep.name}: {done} of {event.total} trials, {under_way}"

@@ -30,7 +30,7 @@ def train(words: list[str]) -> None:
         base = Recipe.load_run(asked.init_from).replace({"model.init_sha256": "", "model.freeze": ()})
     else:
         base = Recipe.load(asked.recipe or DEFAULT_RECIPE)
-    recipe = recipe_of(parse_train(words, base, summary), base).honest(base)
+    recipe = recipe_of(parse_train(words, base, summary), base).without_stale_claims(base)
     run_dir = asked.run_dir or None
     from tfmnist.data.sources import check_source
     from tfmnist.runs.folder import check_new_folder
@@ -52,7 +52,7 @@ def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None
                 from tfmnist.cli.run_screen import Screen
                 from tfmnist.runs import train as runs
 
-            started = getattr(runs, start)(*arguments, stop, reporter, alone=True, profiled=profiled)
+            started = getattr(runs, start)(*arguments, stop, reporter, owns_process=True, profiled=profiled)
             with Screen() as screen, contextlib.closing(started) as events:
                 for event in events:
                     screen.show(event)

@@ -37,7 +37,7 @@ _GROUP = 128  # pictures that TensorFlow decodes in one call
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecodingProgress:
     """Progress: `done` of `total` pictures."""
 
     done: int

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfmnist.data.bulk_decode import EVENTS, Reading
+from tfmnist.data.bulk_decode import EVENTS, DecodingProgress
 from tfmnist.data.split import Digits
 from tfmnist.errors import InputError, check_name
 
 
-def write_folder(digits: Digits, destination: Path) -> Generator[Reading, None, None]:
+def write_folder(digits: Digits, destination: Path) -> Generator[DecodingProgress, None, None]:
     """Writes a data set as grey PNGs, `train/<class>/00000.png` and `test/<class>/00000.png`; all of it or nothing.
 
     Validation examples go back to where they were drawn from: a file's number is the example's place in the data set.
@@ -33,8 +33,8 @@ def write_folder(digits: Digits, destination: Path) -> Generator[Reading, None, 
         >>> two, none = (Split(np.full([n, 2, 3], 9, np.uint8), np.arange(n)) for n in (2, 0))
         >>> with tempfile.TemporaryDirectory() as name:
         ...     events = list(write_folder(Digits(two, none, two, ("a", "b"), ""), Path(name, "new")))
-        ...     events, sorted(path.relative_to(name).as_posix() for path in Path(name).rglob("*.png"))[:2]
-        ([Reading(done=2, total=4), Reading(done=4, total=4)], ['new/test/a/00000.png', 'new/test/b/00001.png'])
+        ...     events[-1], sorted(path.relative_to(name).as_posix() for path in Path(name).rglob("*.png"))[:2]
+        (DecodingProgress(done=4, total=4), ['new/test/a/00000.png', 'new/test/b/00001.png'])
     """
     check_name(destination)
     destination = Path(os.path.realpath(destination))
@@ -50,7 +50,7 @@ def write_folder(digits: Digits, destination: Path) -> Generator[Reading, None, 
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}-") as scratch:
             folder = Path(scratch, "folder")  # with the rights of any new folder, which the temporary one lacks
-            done = Reading(0, 0)
+            done = DecodingProgress(0, 0)
             for done in _write_pictures(digits, folder):
                 if done.done < done.total:
                     yield done
@@ -66,7 +66,7 @@ def write_folder(digits: Digits, destination: Path) -> Generator[Reading, None, 
         ) from None
 
 
-def _write_pictures(digits: Digits, folder: Path) -> Iterator[Reading]:
+def _write_pictures(digits: Digits, folder: Path) -> Iterator[DecodingProgress]:
     train, held = digits.train, digits.validation
     order = np.arange(len(train) + len(held))
     known = [split.rows for split in (train, held) if len(split) and split.rows is not None]
@@ -90,4 +90,4 @@ def _write_pictures(digits: Digits, folder: Path) -> Iterator[Reading]:
             for number, label, image in zip(numbers[start:].tolist(), labels.tolist(), images):
                 Image.fromarray(image).save(places[int(label)] / f"{number:0{wide}}.png", "PNG")
             done += len(images)
-            yield Reading(done, total)
+            yield DecodingProgress(done, total)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from tfmnist.data.bulk_decode import Listing, Reading, decode_files, digest_files, find_model, show, work
+from tfmnist.data.bulk_decode import DecodingProgress, Listing, decode_files, digest_files, find_model, show, work
 from tfmnist.data.split import MOST_CLASSES, Part, Source
 from tfmnist.errors import InputError, check_name
 from tfmnist.system.cache import PictureCache, find_cache
@@ -87,7 +87,7 @@ def read_folder(folder: Path, *, skip_broken: bool = False, cache: Path | None =
 
 def read_folder_events(
     folder: Path, *, skip_broken: bool = False, cache: Path | None = None
-) -> Generator[Reading, None, Source]:
+) -> Generator[DecodingProgress, None, Source]:
     """Decodes what the cache lacks, and returns what `read_folder` does; takes and raises what that does.
 
     Yields:
@@ -99,7 +99,7 @@ def read_folder_events(
         ...         Path(name, label).mkdir()
         ...         Image.new("L", (3, 2), int(label)).save(Path(name, label, "a.png"))
         ...     list(read_folder_events(Path(name), cache=Path(name, ".cache")))
-        [Reading(done=2, total=2)]
+        [DecodingProgress(done=2, total=2)]
     """
     started = time.time_ns()
     listing = _scan(folder)
@@ -122,7 +122,7 @@ def read_folder_events(
     for results in work(listing, partial(decode_files, listing, images, model, skip_broken)):
         broken |= {place: reason for place, (_, reason) in enumerate(results, len(digests)) if reason}
         digests += [digest for digest, _ in results]
-        yield Reading(len(digests), total)
+        yield DecodingProgress(len(digests), total)
     _check_classes(listing, broken)
     skipped = np.array(list(broken), np.int64)
     if broken:

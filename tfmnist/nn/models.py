@@ -173,7 +173,7 @@ class MLP(Network):
 
 
 class CNN(Network):
-    """Layers from a short list, each a string that `tfmnist.layer_specs.parse_layer` reads, and a dense layer of logits.
+    """Layers from a list of strings, which `tfmnist.layer_specs.parse_layer` reads, and a dense layer of logits.
 
     Each convolution and dense layer is followed by batch normalisation, where asked for, and the activation.
 

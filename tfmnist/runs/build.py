@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmnist.backprop.check import Comparison, check_gradients
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.folders import is_picture_folder, read_folder_events
 from tfmnist.data.sources import check_source, divide, load
 from tfmnist.data.split import MOST_CLASSES, Digits, Split
@@ -31,7 +31,7 @@ def load_section(section: Data, seed: int) -> Digits:
     return load(seed=seed, **section.model_dump())
 
 
-def load_events(section: Data, seed: int) -> Generator[Reading, None, Digits]:
+def load_events(section: Data, seed: int) -> Generator[DecodingProgress, None, Digits]:
     """Like `load_section`; yields how far it is where pictures are decoded, and returns the data set."""
     check_source(section.source)
     path = Path(section.source).expanduser()
@@ -144,15 +144,15 @@ def anchored(recipe: Recipe) -> Recipe:
 
 
 def build_trainer(
-    recipe: Recipe, digits: Digits, clock: Clock, alone: bool, begun: bool = False
+    recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, resumed: bool = False
 ) -> tuple[Trainer, Recipe]:
     """Makes the objects that a recipe describes; weights to start from are not needed where a run has begun."""
     settings = recipe.train
     clock.lap("load")
-    if alone or settings.threads != "auto":  # before TensorFlow computes
+    if owns_process or settings.threads != "auto":  # before TensorFlow computes
         set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
     model = make_model(recipe.model, digits.image_shape, digits.classes, settings.seed)
-    if recipe.model.init_from and not begun:
+    if recipe.model.init_from and not resumed:
         digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
         recipe = recipe.replace({"model.init_sha256": digest})
     steps = -(-len(digits.train) // settings.batch_size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfmnist.data.bulk_decode import Reading
+from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.split import Digits
 from tfmnist.nn.models import Network
 from tfmnist.recipe import Recipe
@@ -40,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that is trained and not judged yet: the test set is not read. `resume` finishes it."""
+    """A run that is trained but not yet evaluated on the test set. `resume` finishes it."""
 
     path: Path
     epochs: int
@@ -49,7 +49,7 @@ class Trained:
     seconds: float  # of training
 
 
-Event = Reading | Started | Profile | Progress | Epoch | Trained | Run
+Event = DecodingProgress | Started | Profile | Progress | Epoch | Trained | Run
 
 
 class Clock:

@@ -86,7 +86,7 @@ def _tidy(path: Path) -> None:
 
 
 def is_trained(path: Path) -> bool:
-    """Whether this is a run whose training is over and which is not judged yet, as a sweep leaves its trials."""
+    """Whether this is a trained run that has not been evaluated on the test set, as a sweep leaves its trials."""
     import numpy as np  # not for the help of a command
 
     checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))

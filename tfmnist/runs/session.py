@@ -59,30 +59,30 @@ class _Here:
 
 
 @contextmanager
-def begun(
+def new_session(
     recipe: Recipe,
     digits: Digits,
     run_dir: str | Path | None,
     *,
     clock: "Clock | None" = None,
     reporter: Reporter | None = None,
-    alone: bool = False,
-) -> Iterator["UnderWay"]:
+    owns_process: bool = False,
+) -> Iterator["RunSession"]:
     """Gives a new run, ready to train; its folder is made, and locked while it is given."""
     clock = clock or Clock()
-    trainer, recipe = build_trainer(anchored(recipe), digits, clock, alone)
+    trainer, recipe = build_trainer(anchored(recipe), digits, clock, owns_process)
     trainer.state.data_sha256 = digits.train.sha256
     path = make_folder(recipe.name, run_dir)
     with locked(path):
         check_new_folder(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
-        under_way = UnderWay(path, recipe, digits, trainer, clock, reporter or _Here())
-        under_way.write_history()
-        yield under_way
+        session = RunSession(path, recipe, digits, trainer, clock, reporter or _Here())
+        session.write_history()
+        yield session
 
 
 @contextmanager
-def begun_before(
+def resume_session(
     path: Path,
     recipe: Recipe,
     digits: Digits,
@@ -90,11 +90,13 @@ def begun_before(
     *,
     clock: "Clock | None" = None,
     reporter: Reporter | None = None,
-    alone: bool = False,
-) -> Iterator["UnderWay"]:
+    owns_process: bool = False,
+) -> Iterator["RunSession"]:
     """Gives a run as it stood at its last checkpoint; its folder is locked while it is given."""
     clock = clock or Clock()
-    trainer, recipe = build_trainer(recipe, digits, clock, alone, begun=bool(list_checkpoints(path / "checkpoints")))
+    trainer, recipe = build_trainer(
+        recipe, digits, clock, owns_process, resumed=bool(list_checkpoints(path / "checkpoints"))
+    )
     with locked(path):  # before the checkpoint is read: it must still be the newest when it is gone on from
         notes: list[str] = []
         checkpoints = list_checkpoints(path / "checkpoints")
@@ -116,13 +118,13 @@ def begun_before(
             )
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
-        under_way = UnderWay(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
-        under_way.write_history()  # as of this checkpoint
-        yield under_way
+        session = RunSession(path, recipe, digits, trainer, clock, reporter or _Here(), tuple(notes))
+        session.write_history()  # as of this checkpoint
+        yield session
 
 
 @dataclass(frozen=True)
-class UnderWay:
+class RunSession:
     """A run whose folder is made and locked: the objects that it consists of, and who draws its report."""
 
     path: Path
@@ -133,7 +135,7 @@ class UnderWay:
     reporter: Reporter
     notes: tuple[str, ...] = ()
 
-    def go_on(self, stop: threading.Event | None, profiled: bool, judged: bool) -> Iterator[Event]:
+    def run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         """Trains from where the trainer stands to the end, and yields the events of `run_events`."""
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
         if trainer.finished and (done := read_result(path)) and done["epochs"] == trainer.state.epoch:
@@ -147,7 +149,7 @@ class UnderWay:
         form = form_of(self.digits.train)
         with ThreadPoolExecutor(1) as beside:
             # beside compiling and training: neither waits for the other, and each leaves a core idle now and then
-            exported = recipe.export.model and judged
+            exported = recipe.export.model and evaluate_test
             signatures = beside.submit(trace, trainer.model, recipe.loss.kind, form) if exported else None
             if not trainer.finished:
                 trainer.compile()
@@ -160,7 +162,7 @@ class UnderWay:
                 yield found
             yield from self._train(stop)
             clock.lap("train")
-            if not judged:
+            if not evaluate_test:
                 yield self.trained()
                 return
             set_weights(trainer.model, trainer.final_weights())
@@ -182,7 +184,7 @@ class UnderWay:
         return DivergedError(f"{error} Last good checkpoint: {kept[-1] if kept else 'none yet'}.")
 
     def trained(self) -> Trained:
-        """Returns what is known of a trained run before it is judged."""
+        """Returns what is known of a trained run that has not been evaluated on the test set."""
         state = self.trainer.state
         epochs = state.history[state.best_epoch - 1 if self.recipe.train.patience else -1]
         seconds = sum(row["seconds"] for row in state.history)

@@ -9,7 +9,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.build import anchored, load_events
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder
-from tfmnist.runs.session import Reporter, begun, begun_before
+from tfmnist.runs.session import Reporter, new_session, resume_session
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
@@ -42,28 +42,28 @@ def run_events(
     run_dir: str | Path | None = None,
     stop: threading.Event | None = None,
     reporter: Reporter | None = None,
-    alone: bool = False,
+    owns_process: bool = False,
     profiled: bool = False,
-    judged: bool = True,
+    evaluate_test: bool = True,
 ) -> Iterator[Event]:
     """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end;
-    before them `Reading`, where pictures are decoded.
+    before them `DecodingProgress`, where pictures are decoded.
 
     Args:
         recipe: as for `run`.
         run_dir: as for `run`.
         stop: when it is set, the run saves its state after the block under way and raises `Interrupted`.
         reporter: draws the report; by default this process does, at the end.
-        alone: the process is there for this run only, which then may choose the number of TensorFlow's threads.
+        owns_process: the process is there for this run only, which then may choose the number of TensorFlow's threads.
         profiled: measure first where a step's time goes, and yield a `Profile`.
-        judged: False to end with `Trained`, before the test set is read, the model exported and the report drawn.
+        evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
     """
     check_new_folder(run_dir)
     clock = Clock()
     recipe = anchored(recipe)
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    with begun(recipe, digits, run_dir, clock=clock, reporter=reporter, alone=alone) as under_way:
-        yield from under_way.go_on(stop, profiled, judged)
+    with new_session(recipe, digits, run_dir, clock=clock, reporter=reporter, owns_process=owns_process) as session:
+        yield from session.run(stop, profiled, evaluate_test)
 
 
 def resume_events(
@@ -71,9 +71,9 @@ def resume_events(
     epochs: int | None = None,
     stop: threading.Event | None = None,
     reporter: Reporter | None = None,
-    alone: bool = False,
+    owns_process: bool = False,
     profiled: bool = False,
-    judged: bool = True,
+    evaluate_test: bool = True,
 ) -> Iterator[Event]:
     """Like `resume`, with the events of `run_events`."""
     path = Path(run_dir)
@@ -87,8 +87,10 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    with begun_before(path, recipe, digits, epochs, clock=clock, reporter=reporter, alone=alone) as under_way:
-        yield from under_way.go_on(stop, profiled, judged)
+    with resume_session(
+        path, recipe, digits, epochs, clock=clock, reporter=reporter, owns_process=owns_process
+    ) as session:
+        yield from session.run(stop, profiled, evaluate_test)
 
 
 def _last(events: Iterator[Event]) -> Run:

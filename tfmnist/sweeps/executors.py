@@ -113,7 +113,7 @@ def _train_pack(
             job = jobs[lane]
             if isinstance(event, Epoch):
                 yield Report(job.name, "epoch", asdict(event))
-            elif isinstance(event, Trained) and job.judged:
+            elif isinstance(event, Trained) and job.evaluate_test:
                 trained.append(job)
             elif isinstance(event, Trained):
                 yield _trained(job, event)
@@ -172,8 +172,8 @@ def _events_of(job: Job, stop: threading.Event) -> Iterator[Any]:
     folder = Path(job.folder)
     _clear(folder)
     if folder.exists():
-        return runs.resume_events(folder, stop=stop, judged=job.judged)
-    return runs.run_events(Recipe.model_validate(job.recipe), folder, stop, judged=job.judged)
+        return runs.resume_events(folder, stop=stop, evaluate_test=job.evaluate_test)
+    return runs.run_events(Recipe.model_validate(job.recipe), folder, stop, evaluate_test=job.evaluate_test)
 
 
 def _clear(folder: Path) -> None:

@@ -51,7 +51,7 @@ class Job:
     name: str
     folder: str
     recipe: dict[str, Any]
-    judged: bool = False
+    evaluate_test: bool = False
     """Whether to read the test set at the end, export and report; else it stops when it is trained."""
     alone: bool = False
     """Whether it trains by itself, as where its process has ended before."""

@@ -23,7 +23,7 @@ from tfmnist.sweeps.packing import Job, choose_pack
 from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.seed_study import SeedResult, StudyResult, is_study_of, study_events
 from tfmnist.sweeps.sweep_file import Sweep
-from tfmnist.sweeps.trials import Standing, SweepResult, Trial, best_recipe, run_names, tidy, write_table
+from tfmnist.sweeps.trials import SweepProgress, SweepResult, Trial, best_recipe, run_names, tidy, write_table
 from tfmnist.sweeps.workers import make_executor
 from tfmnist.system.files import write_whole
 
@@ -41,7 +41,7 @@ class _Running:
 
 def search_events(
     sweep: Sweep, folder: Path, executor: Executor, *, storage: str = "", stop: Flag | None = None
-) -> Iterator[Standing | SeedResult | SweepResult]:
+) -> Iterator[SweepProgress | SeedResult | SweepResult]:
     """Runs a sweep to its end, or goes on with it; yields how it stands whenever that changes, at the end the result.
 
     Args:
@@ -76,9 +76,9 @@ def search_events(
             ended.append(state.trial)
             tidy(sweep, folder, ended)
 
-        def standing(of: Trial | None = None) -> Standing:
+        def standing(of: Trial | None = None) -> SweepProgress:
             rows = [*ended, *(state.trial for state in (*running.values(), *waiting))]
-            return Standing(sorted(rows, key=lambda trial: trial.number), sweep.trials, executor.workers, of)
+            return SweepProgress(sorted(rows, key=lambda trial: trial.number), sweep.trials, executor.workers, of)
 
         yield standing()
         while True:

@@ -29,7 +29,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a recipe reached with each seed; all are judged on the test set."""
+    """What a recipe reached with each seed; all are evaluate_test on the test set."""
 
     path: Path
     seeds: tuple[SeedResult, ...]
@@ -123,7 +123,7 @@ def _studied(
 def _job(recipe: Recipe, seed: int, folder: Path) -> Job:
     path = folder / f"seed-{seed}"
     own = recipe.replace({"train.seed": seed})
-    return Job(f"{folder.name}/seed-{seed}", str(path), own.model_dump(mode="json"), judged=True, mixed=True)
+    return Job(f"{folder.name}/seed-{seed}", str(path), own.model_dump(mode="json"), evaluate_test=True, mixed=True)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

@@ -39,7 +39,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepProgress:
     """How a sweep stands, after something has happened."""
 
     trials: list[Trial]

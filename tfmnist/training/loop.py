@@ -19,7 +19,7 @@ from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import evaluate
-from tfmnist.training.step import Averages, CompileMode, make_steps, train_step
+from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
 
 
 class Weights(Protocol):
@@ -98,7 +98,7 @@ class Trainer:
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
         images = 10_000 if self.mode == "xla" else 2_000
         self.plan = make_plan(len(train), settings.batch_size, settings.block, images, settings.progress)
-        self.averages = Averages(model, settings.average) if settings.average else None
+        self.averages = WeightAverage(model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
         # of what is trained, where that has a kernel: frozen layers may leave scales and offsets alone
@@ -342,7 +342,7 @@ def check_fit(model: Network, train: Split, validation: Split | None, settings: 
         )
 
 
-def named_variables(model: Weights, optimizer: Optimizer, averages: Averages | None) -> dict[str, tf.Variable]:
+def named_variables(model: Weights, optimizer: Optimizer, averages: WeightAverage | None) -> dict[str, tf.Variable]:
     """Returns every variable that training changes, of a network or of several as one, by its name in a checkpoint."""
     groups = {"weights": model.named_variables(), "optimizer": optimizer.named_variables()}
     if averages is not None:

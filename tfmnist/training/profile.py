@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfmnist.data.pipeline import stream_blocks
 from tfmnist.training.loop import Trainer
-from tfmnist.training.step import differentiate, make_steps, measure_loss
+from tfmnist.training.step import loss_and_gradients, make_steps, measure_loss
 
 _SECONDS = 1.5  # for each measurement
 _TIMES = (3, 50)  # calls, at least and at most
@@ -79,7 +79,7 @@ def _profile(trainer: Trainer) -> Profile:
     held = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
 
     def backward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        value, correct, gradients = differentiate(model, images, labels, **options)
+        value, correct, gradients = loss_and_gradients(model, images, labels, **options)
         for variable, gradient in zip(held, gradients):
             variable.assign(gradient)  # or the compiler would leave it out
         return value, correct

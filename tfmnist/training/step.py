@@ -8,21 +8,20 @@ import tensorflow as tf
 from tfmnist.nn.losses import LOSSES, penalty
 from tfmnist.nn.models import Network, to_unit
 from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
-from tfmnist.nn.packed import PackedNetwork
 from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
 Steps = Callable[[tf.Tensor, tf.Tensor, int], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
-class Averages(tf.Module):
+class WeightAverage(tf.Module):
     """Exponential moving average of the weights (Polyak and Juditsky 1992): a ← d a + (1 - d) w after each step.
 
     d = min(decay, (1 + t) / (10 + t)), so that the first, poor weights are soon forgotten. The statistics of batch
     normalisation are averaged along: those of the last weights would not fit the averaged ones.
     """
 
-    def __init__(self, model: Network | PackedNetwork, decay: float | tf.Tensor):
+    def __init__(self, model: Network, decay: float):
         super().__init__()
         self.decay = decay
         self.source = list(model.named_variables().items())
@@ -49,7 +48,7 @@ def train_step(
     loss: Loss,
     precision: str = "float32",
     clip_norm: float = 0.0,
-    averages: Averages | None = None,
+    averages: WeightAverage | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Forward, loss, tape, update: one step on one batch.
 
@@ -66,7 +65,7 @@ def train_step(
     Returns:
         The batch's mean loss, penalties included, float32 scalar; and how many it got right, int64 scalar.
     """
-    value, correct, gradients = differentiate(
+    value, correct, gradients = loss_and_gradients(
         model, images, labels, loss=loss, precision=precision, step=optimizer.step
     )
     if clip_norm:
@@ -77,7 +76,7 @@ def train_step(
     return value, correct
 
 
-def differentiate(
+def loss_and_gradients(
     model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """Returns the mean loss, how many are right, and the gradients of `model.parameters`: a step without its update."""
