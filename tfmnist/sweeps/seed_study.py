@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from threading import Event as Flag
 
 from tfmnist.errors import InputError, Interrupted
@@ -13,37 +11,8 @@ from tfmnist.runs.folder import locked
 from tfmnist.runs.result import read_history
 from tfmnist.sweeps.executors import TRIES, WAIT, Executor
 from tfmnist.sweeps.packing import Job
+from tfmnist.sweeps.trials import SeedResult, StudyResult, spread  # noqa: F401
 from tfmnist.system.files import write_whole
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """What a recipe reached with one seed."""
-
-    study: str  # the name of its folder
-    seed: int
-    test_accuracy: float
-    validation_accuracy: float | None
-    seconds: float  # of training
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a recipe reached with each seed; all are evaluate_test on the test set."""
-
-    path: Path
-    seeds: tuple[SeedResult, ...]
-
-    @property
-    def test_accuracy(self) -> tuple[float, float]:
-        """Mean and standard deviation over the seeds."""
-        return spread([row.test_accuracy for row in self.seeds])
-
-    def to_dict(self) -> dict[str, object]:
-        """Returns all figures, ready for JSON."""
-        mean, deviation = self.test_accuracy
-        summary = {"test_accuracy_mean": mean, "test_accuracy_sd": deviation}
-        return {**summary, "seeds": [asdict(row) for row in self.seeds]}
 
 
 def study_events(
@@ -124,13 +93,3 @@ def _job(recipe: Recipe, seed: int, folder: Path) -> Job:
     path = folder / f"seed-{seed}"
     own = recipe.replace({"train.seed": seed})
     return Job(f"{folder.name}/seed-{seed}", str(path), own.model_dump(mode="json"), evaluate_test=True, mixed=True)
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Returns mean and standard deviation; the latter is 0 for a single value.
-
-    Example:
-        >>> spread([1.0, 3.0])
-        (2.0, 1.4142135623730951)
-    """
-    return fmean(values), stdev(values) if len(values) > 1 else 0.0

@@ -1,15 +1,17 @@
-"""The table of a sweep: its trials, which of them are best, and the file that holds them. No TensorFlow, no Optuna."""
+"""The records of a sweep and of a study: trials, seeds, and the typed files that hold them. No TensorFlow, no Optuna."""
 
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from tfmnist.recipe import Recipe
-from tfmnist.sweeps.seed_study import StudyResult
-from tfmnist.sweeps.sweep_file import Search, Sweep
+from tfmnist.sweeps.sweep_file import Range, Search, Sweep
 from tfmnist.system.files import write_whole
 
 TABLE = "sweep.json"
@@ -17,7 +19,7 @@ TABLE = "sweep.json"
 
 @dataclass
 class Trial:
-    """One point of the search and what came of it."""
+    """One point of the search and its result."""
 
     number: int
     values: dict[str, Any]
@@ -30,8 +32,9 @@ class Trial:
     """Of training, all seeds."""
     epochs: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
-    """Of the first seed, a row an epoch: `epoch`, `validation_accuracy`, `validation_loss`, `seconds` of that epoch."""
+    """One row per epoch of the first seed: `epoch`, `validation_accuracy`, `validation_loss`, `seconds`."""
     reason: str = ""
+    """Why it was pruned, diverged, failed, or was tried again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a row of the table."""
@@ -40,13 +43,54 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How a sweep stands, after something has happened."""
+    """The state of a sweep, after something has happened."""
 
     trials: list[Trial]
     total: int
     workers: int
     ended: Trial | None = None
     """The trial that has just ended."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """The result of one seed of a study."""
+
+    study: str  # the name of its folder
+    seed: int
+    test_accuracy: float
+    validation_accuracy: float | None
+    seconds: float  # of training
+
+
+class StudyTable(BaseModel):
+    """The content of `study.json`."""
+
+    test_accuracy_mean: float
+    test_accuracy_sd: float
+    seeds: list[SeedResult]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The results of a recipe with several seeds, each evaluated on the test set."""
+
+    path: Path
+    seeds: tuple[SeedResult, ...]
+
+    @property
+    def test_accuracy(self) -> tuple[float, float]:
+        """Mean and standard deviation over the seeds."""
+        return spread([row.test_accuracy for row in self.seeds])
+
+    def to_table(self) -> StudyTable:
+        """Returns the content of `study.json`."""
+        mean, deviation = self.test_accuracy
+        return StudyTable(test_accuracy_mean=mean, test_accuracy_sd=deviation, seeds=list(self.seeds))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content of `study.json`, ready for JSON."""
+        return self.to_table().model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -59,11 +103,41 @@ class SweepResult:
     recipe: Recipe | None
     """The best trial's, with the first seed; also in `best.toml`."""
     confirmed: tuple[StudyResult, StudyResult] | None = None
-    """The best recipe and the one that nothing was searched of, trained with fresh seeds and judged on the test set."""
+    """The best recipe and the base recipe, trained with fresh seeds and evaluated on the test set."""
     unconfirmed: str = ""
-    """Why that failed, where it did."""
+    """Why that failed, if it did."""
     front: list[Trial] = field(default_factory=list)
-    """Where time counts too: the trials than which none is both as accurate and as fast, the fastest first."""
+    """Where time counts too: the trials that none beats in both accuracy and time, the fastest first."""
+
+
+class SweepTable(BaseModel):
+    """The content of `sweep.json`, which is read and written here alone."""
+
+    sweep: str
+    recipe: str
+    search: Search
+    space: dict[str, Range]
+    total: int
+    best: int | None
+    front: list[int]
+    unconfirmed: str = ""
+    confirmed: dict[str, StudyTable]
+    """`best`, and `unswept`, the base recipe; empty where they were not trained."""
+    trials: list[Trial]
+
+    @classmethod
+    def read(cls, folder: Path) -> "SweepTable":
+        """Reads the table of a sweep's folder; raises an OSError, or a ValueError where it is damaged."""
+        return cls.model_validate_json((folder / TABLE).read_text(encoding="utf-8"))
+
+    def write(self, folder: Path) -> None:
+        """Writes the table into a sweep's folder."""
+        write_whole(folder / TABLE, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Returns mean and standard deviation; the latter is 0 for a single value."""
+    return fmean(values), stdev(values) if len(values) > 1 else 0.0
 
 
 def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
@@ -139,19 +213,19 @@ def write_table(
     recipe = best_recipe(sweep, best) if best else None
     if recipe:
         write_whole(folder / "best.toml", recipe.to_toml())
-    table: dict[str, Any] = {
-        "sweep": sweep.name,
-        "recipe": sweep.recipe.name,
-        "search": sweep.search.model_dump(mode="json"),
-        "space": {key: within.model_dump(mode="json") for key, within in sweep.space.items()},
-        "total": sweep.trials,
-        "best": best.number if best else None,
-        "front": [trial.number for trial in front(sweep.search, rows)],
-        "unconfirmed": unconfirmed,
-        "confirmed": {result.path.name: result.to_dict() for result in confirmed},
-        "trials": [trial.to_dict() for trial in rows],
-    }
-    write_whole(folder / TABLE, json.dumps(table, indent=2) + "\n")
+    table = SweepTable(
+        sweep=sweep.name,
+        recipe=sweep.recipe.name,
+        search=sweep.search,
+        space=sweep.space,
+        total=sweep.trials,
+        best=best.number if best else None,
+        front=[trial.number for trial in front(sweep.search, rows)],
+        unconfirmed=unconfirmed,
+        confirmed={result.path.name: result.to_table() for result in confirmed},
+        trials=rows,
+    )
+    table.write(folder)
     both = (confirmed[0], confirmed[1]) if confirmed else None
     return SweepResult(folder, rows, best, recipe, both, unconfirmed, front(sweep.search, rows))
 
