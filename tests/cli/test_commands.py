@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from PIL import Image
 
 import tfmnist
 from tfmnist.cli import main as cli
-from tfmnist.cli import train as cli_train
 
 TINY = ["--data.validation", "100", "--model.hidden", "16", "--train.compile", "graph", "--export.report", "false"]
 
@@ -194,37 +192,6 @@ def test_a_signal_saves_and_a_resume_finishes(number: signal.Signals, small: Pat
     assert digests[0] == digests[1]
 
 
-def test_help_lists_every_recipe_key() -> None:
-    text = tfmnist_command("train", "--help", env={**os.environ, "COLUMNS": "80"}).stdout
-    for section in tfmnist.Recipe.sections():
-        for key in tfmnist.Recipe.model_fields[section].default.model_dump():
-            assert f"--{section}.{key}" in text
-    assert max(map(len, text.splitlines())) <= 80
-    usage = tfmnist_command("--help").stdout
-    assert all(name in usage for name in cli.COMMANDS)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--model.hidden", "64,32"],
-        ["--model.hidden=64,32"],
-        ["--model.hidden", "[64, 32]"],
-        ["--model.hidden", "64", "32"],
-    ],
-)
-def test_lists_and_hyphens(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(cli_train, "_follow", lambda start, *arguments, **_: seen.append(arguments[0]))
-    assert (
-        cli.main(["train", *words, "--optimizer.learning-rate", "0.5", "--train.batch_size=7", "--model.bias=false"])
-        == 0
-    )
-    recipe = seen[0]
-    assert recipe.model.hidden == (64, 32) and recipe.optimizer.learning_rate == 0.5
-    assert recipe.train.batch_size == 7 and recipe.model.bias is False
-
-
 def idx(shape: list[int], content: bytes) -> bytes:
     return b"\0\0\x08" + bytes([len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape) + content
 
@@ -317,24 +284,6 @@ def assert_one_line(code: int, capfd: pytest.CaptureFixture[str], *expected: str
     assert code == 2 and out == ""
     assert errors.count("\n") == 1 and errors.startswith("tfmnist: ")
     assert all(text in errors for text in expected), errors
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["train", "--optimizer.learning_rat", "1"], "learning_rate"),
-        (["train", "--optimizer.kind", "adm"], "adamw"),
-        (["train", "--train.epochs", "many"], "many"),
-        (["train", "--nothing"], "--nothing"),
-        (["evaluate"], "RUN_OR_MODEL"),
-    ],
-)
-def test_bad_options_get_the_librarys_box(words: list[str], expected: str) -> None:
-    code = "import sys\nfrom tfmnist.cli.main import main\ntry: main(sys.argv[1:])\n"
-    code += "finally: assert 'tensorflow' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert expected in done.stderr and "Traceback" not in done.stderr
 
 
 def test_bad_pictures(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,84 +1,134 @@
-"""A recipe's keys as the options of a command, with the help and the checks of their types."""
+"""The options of `train`: a recipe's keys, with the types and help texts of `tfmnist.recipe`."""
 
-import dataclasses
 import re
-from typing import Annotated, Any
+import shlex
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, get_args
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from tfmnist.recipe import Recipe, shipped_recipes
 
 DEFAULT_RECIPE = "mlp"
-_TEXTS = ("data.source", "data.only", "model.layers", "model.init_from", "model.freeze")  # may be called true
+SHORT_FORMS = {
+    "train.epochs": "--epochs",
+    "train.batch_size": "--batch_size",
+    "optimizer.learning_rate": "--lr",
+    "model.hidden": "--hidden",
+    "data.source": "--data",
+    "train.seed": "--seed",
+    "model.freeze": "--freeze",
+}
+_INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")
+_RULES = ConstructorRegistry()
+_typed_dict: Any = TypedDict  # type checkers accept only literal ones
 
 
-def parse_train(words: list[str], recipe: Recipe, summary: str) -> Any:
-    """Parses the arguments of `train`; the options, their help and their defaults are those of a recipe."""
-    sections = {section: getattr(recipe, section) for section in Recipe.sections()}
-    arguments = dataclasses.make_dataclass(
-        "Arguments",
-        [
-            ("recipe", Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]),
-            ("run_dir", Annotated[str, tyro.conf.arg(name="run-dir", metavar="DIR")]),
-            ("resume", Annotated[str, tyro.conf.arg(metavar="RUN")]),
-            ("init_from", Annotated[str, tyro.conf.arg(name="init-from", metavar="RUN")]),
-            ("freeze", Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER")]),
-            ("profile", bool),
-            # with its help given, tyro need not parse sources to find it: a tenth of a second
-            *(
-                (name, Annotated[type(value), tyro.conf.arg(help=type(value).__doc__)])
-                for name, value in sections.items()
-            ),
-        ],
-    )
-    arguments.__doc__ = f"""{summary}
+@dataclass(frozen=True)
+class TrainArguments:
+    """The arguments of `train`; `changes` holds the recipe keys that were given, by `section.key`."""
 
-    Attributes:
-        recipe: A shipped recipe ({", ".join(shipped_recipes())}) or a .toml file; {DEFAULT_RECIPE} by default.
-        run_dir: A new folder for all that the run leaves; by default runs/<recipe>-<UTC time>.
-        resume: Folder of a run that was stopped: goes on exactly there. Of the options, train.epochs can change.
-        init_from: Folder of a finished run to start from, with its recipe unless RECIPE is given; the last layer is new
-            where the classes are others. Short for --model.init_from.
-        freeze: Layers that keep those weights, conv_1 or "conv_*", say. Short for --model.freeze.
-        profile: Say first where a step's time goes, and how near it is to the machine's limit; takes some 15 s.
-    """
-    return tyro.cli(
-        arguments,
+    changes: dict[str, Any]
+    recipe: str = ""
+    resume: str = ""
+    run_dir: str = ""
+    init_from: str = ""
+    profile: bool = False
+
+
+def parse_train(words: list[str], summary: str) -> TrainArguments:
+    """Parses the arguments of `train`. Help and usage errors end the process, as tyro does it."""
+    shown = Recipe.load(words[0] if words and not words[0].startswith("-") else DEFAULT_RECIPE)
+    words = [  # tyro has no flag with an optional value
+        "--profile=true" if word == "--profile" and after.lower() not in ("true", "false") else word
+        for word, after in zip(words, [*words[1:], ""])
+    ]
+    given: dict[str, Any] = tyro.cli(
+        _typed_dict("Arguments", _options(shown), total=False),  # the result has only what was given
         prog="tfmnist train",
+        description=summary,
         args=words,
-        default=arguments(recipe="", run_dir="", resume="", init_from="", freeze=(), profile=False, **sections),
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
+        registry=_RULES,
+    )
+    changes = {key: given.pop(key) for key in SHORT_FORMS if key in given}
+    for section in Recipe.sections():
+        changes |= {f"{section}.{name}": value for name, value in given.pop(section).items()}
+    return TrainArguments(changes, **given)
+
+
+def _options(shown: Recipe) -> dict[str, Any]:
+    """Returns the types of all arguments, the most wanted first; `shown` has the defaults that the help shows."""
+    options: dict[str, Any] = {
+        "recipe": _option(
+            f"A shipped recipe ({', '.join(shipped_recipes())}) or a .toml file; {DEFAULT_RECIPE} by default.",
+            Annotated[str, tyro.conf.Positional],
+            metavar="[RECIPE]",
+        ),
+        "resume": _option("Resume the stopped run in this folder; only --epochs can change.", metavar="RUN"),
+        "run_dir": _option("A new folder for the run; runs/<recipe>-<UTC time> by default.", metavar="DIR"),
+        "init_from": _option(
+            "Start from the weights of this finished run, with its recipe unless RECIPE is given. The last layer "
+            "starts afresh if the classes differ.",
+            metavar="RUN",
+        ),
+        "profile": _option("First measure where the time of a step goes; takes about 15 s.", bool),
+    }
+    short: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    for section in Recipe.sections():
+        values, keys = getattr(shown, section), {}
+        for name, field in type(values).model_fields.items():
+            key = f"{section}.{name}"
+            common = (field.description, field.annotation, getattr(values, name))
+            if key in SHORT_FORMS:
+                short[key] = _option(*common, name=key, aliases=[SHORT_FORMS[key]])
+            else:
+                keys[name] = _option(*common)
+        sections[section] = Annotated[_typed_dict(section, keys, total=False), tyro.conf.arg(help=type(values).__doc__)]
+    return {**options, **{key: short[key] for key in SHORT_FORMS}, **sections}
+
+
+def _option(help: str | None, kind: Any = str, default: Any = "", **settings: Any) -> Any:
+    if isinstance(default, tuple):
+        default = shlex.join(map(str, default))
+    hint = f"(default: {str(default).lower() if isinstance(default, bool) else default})" if default != "" else ""
+    return Annotated[kind, tyro.conf.arg(help=help, help_behavior_hint=hint, **settings)]
+
+
+@_RULES.primitive_rule
+def _boolean(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | None:
+    """`true` and `false`, as in TOML; also with a capital, as in Python."""
+    if info.type is not bool:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{true,false}",
+        instance_from_str=lambda words: words[0].lower() == "true",
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+        choices=("true", "false", "True", "False"),
     )
 
 
-def recipe_of(asked: Any, base: Recipe) -> Recipe:
-    """Returns the recipe that parsed options ask for, where `base` gave their defaults."""
-    sections = {section: getattr(asked, section) for section in Recipe.sections()}
-    recipe = Recipe(name=base.name, about=base.about, **sections)
-    short = {"model.init_from": asked.init_from, "model.freeze": asked.freeze}
-    given = {key: value for key, value in short.items() if value}
-    return recipe.replace(given) if given else recipe
+@_RULES.primitive_rule
+def _list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
+    """Any number of words; integers also as `512,256` and `[512, 256]`."""
+    if info.type_origin is not tuple:
+        return None
+    (item, _) = get_args(info.type)
+    item = getattr(item, "__origin__", item)  # of an Annotated
 
+    def parse(words: list[str]) -> tuple[Any, ...]:
+        parts = (re.findall(r"\d+", word) if _INTEGERS.fullmatch(word) else [word] for word in words)
+        return tuple(item(part) for group in parts for part in group)
 
-def as_in_toml(words: list[str]) -> list[str]:
-    """Lets true and false, and lists such as 512,256 or [512, 256], be typed as in a TOML file."""
-    found: list[str] = []
-    is_key = is_text = False  # whether the word belongs to a recipe's key: a folder may be called true
-    for word, after in zip(words, [*words[1:], ""]):
-        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        if option:
-            is_key, is_text = "." in option, option.removeprefix("--").replace("-", "_") in _TEXTS
-        if word == "--profile" and after.lower() not in ("true", "false"):
-            found += [word, "True"]
-        elif option == "--profile" or (not is_key and found[-1:] == ["--profile"]):
-            found.append(f"{option}{equals}{value.capitalize()}" if value.lower() in ("true", "false") else word)
-        elif not is_key:
-            found.append(word)
-        elif re.fullmatch(r"\[[\d\s,]*\]|\d+(,\d+)+,?", value):
-            found += [*([option] if equals else []), *re.findall(r"\d+", value)]
-        elif value in ("true", "false") and not is_text:
-            found.append(f"{option}{equals}{value.capitalize()}")
-        else:
-            found.append(word)
-    return found
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{item.__name__.upper()}...",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(part) for part in value],
+    )

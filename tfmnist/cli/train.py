@@ -4,7 +4,7 @@ import contextlib
 import inspect
 from typing import Any
 
-from tfmnist.cli.options import DEFAULT_RECIPE, as_in_toml, parse_train, recipe_of
+from tfmnist.cli.options import DEFAULT_RECIPE, parse_train
 from tfmnist.cli.process import stoppable, tensorflow_quietly
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
@@ -12,32 +12,29 @@ from tfmnist.recipe import Recipe
 
 def train(words: list[str]) -> None:
     """Trains a recipe, evaluates it on the test set and exports the model."""
-    words, summary = as_in_toml(words), inspect.getdoc(train) or ""
-    default = Recipe.load(DEFAULT_RECIPE)
-    try:
-        asked = parse_train(words, default, summary)
-    except InputError:  # --model.kind cnn, say, which the recipe asked for may have the layers for
-        asked = parse_train(words, default.replace({"model.layers": ["flatten"]}), summary)
-    if asked.resume:
-        if asked.run_dir or asked.recipe or asked.init_from:
+    given = parse_train(words, inspect.getdoc(train) or "")
+    if given.resume:
+        if given.run_dir or given.recipe or given.init_from:
             raise InputError("--resume takes no recipe, --run-dir or --init-from: a run has its own; leave them out.")
-        run_dir, own = asked.resume, Recipe.load_run(asked.resume)
-        recipe = recipe_of(parse_train(words, own, summary), own)
+        own = Recipe.load_run(given.resume)
+        recipe = own.replace(given.changes)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
-        return _follow("resume_events", run_dir, recipe.train.epochs, recipe=recipe, profiled=asked.profile)
-    if asked.init_from and not asked.recipe:
-        base = Recipe.load_run(asked.init_from).replace({"model.init_sha256": "", "model.freeze": ()})
+        return _follow("resume_events", given.resume, recipe.train.epochs, recipe=recipe, profiled=given.profile)
+    changes, run_dir = given.changes, given.run_dir or None
+    if given.init_from:
+        changes = {**changes, "model.init_from": given.init_from}
+    if given.init_from and not given.recipe:
+        base = Recipe.load_run(given.init_from).replace({"model.init_sha256": "", "model.freeze": ()})
     else:
-        base = Recipe.load(asked.recipe or DEFAULT_RECIPE)
-    recipe = recipe_of(parse_train(words, base, summary), base).without_stale_claims(base)
-    run_dir = asked.run_dir or None
+        base = Recipe.load(given.recipe or DEFAULT_RECIPE)
+    recipe = base.replace(changes)
     from tfmnist.data.sources import check_source
     from tfmnist.runs.folder import check_new_folder
 
-    check_source(recipe.data.source)  # these two before TensorFlow's seconds
+    check_source(recipe.data.source)  # before the seconds that importing TensorFlow takes
     check_new_folder(run_dir)
-    _follow("run_events", recipe, run_dir, recipe=recipe, profiled=asked.profile)
+    _follow("run_events", recipe, run_dir, recipe=recipe, profiled=given.profile)
 
 
 def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None:
