@@ -399,6 +399,13 @@ def test_any_text_is_a_layer_or_a_value_error(text: str) -> None:
     assert layer.stride >= 1 and 0 <= layer.rate < 1
 
 
+def test_a_changed_recipe_makes_no_promises() -> None:
+    shipped = Recipe.load("mlp")
+    assert shipped.replace({"train.seed": 3}).about == shipped.about
+    changed = shipped.replace({"train.epochs": 3})
+    assert changed.about.accuracy == changed.about.summary == ""
+
+
 # Imports
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import tfmnist
 from tfmnist.recipe import Recipe
 from tfmnist.runs.folder import is_trained, locked
 from tfmnist.runs.train import resume, run_events
@@ -52,3 +53,17 @@ def test_names_of_files_that_are_being_written_are_known(tmp_path: Path, monkeyp
     assert len([path for path in tmp_path.rglob(".*") if path.is_file()]) == 4
     with locked(tmp_path):
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_default_folder_and_latest(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False})
+    for run in (tfmnist.run(quick), tfmnist.run(quick)):
+        assert run.path.parent == Path("runs") and run.path.name.startswith("mlp-")
+    assert len([path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]) == 2
+    run = tfmnist.run(quick)
+    assert (tmp_path / "runs/latest").resolve() == run.path.resolve()
+    with pytest.raises(tfmnist.InputError, match="holds no exported model"):
+        tfmnist.load_exported(run.path)
+    assert tfmnist.export(run.path, tmp_path / "later") == tmp_path / "later/1"
+    assert tfmnist.load_exported(tmp_path / "later").card["result"]["weights_sha256"] == run.result["weights_sha256"]

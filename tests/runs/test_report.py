@@ -18,7 +18,7 @@ from tfmnist.errors import InputError
 from tfmnist.nn.metrics import wilson_interval
 from tfmnist.runs.report import write_report
 from tfmnist.runs.report_process import ReportProcess
-from tfmnist.system.files import read_npz, write_npz
+from tfmnist.system.files import write_npz
 
 FIGURES = ["learning_curves", "confusion_matrix", "per_class", "mistakes", "calibration"]
 INSPECTED = ["augmented", "first_weights", "feature_maps"]
@@ -66,6 +66,8 @@ def make_run(run: Path, names: list[str] | None = None, mistakes: bool = True, v
             "validation": 10,
             "test": 90,
             "classes": classes,
+            "class_names": names,
+            "image_shape": [12, 10],
         },
         "versions": {"tfmnist": "1.0.0", "tensorflow": "2.19.0"},
         "something_new": [1, 2, 3],
@@ -171,27 +173,10 @@ def test_figures_are_of_what_there_is(without: tuple[str, ...], figures: list[st
     assert {path.stem for path in (run / "figures").iterdir()} == {*FIGURES, *figures}
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "why"),
-    [
-        ("first_layer", None, "first_layer"),
-        ("first_weights", np.zeros([6, 25], np.float32), "'first_weights' is float32 [6, 25]"),
-        ("first_weights", np.full([6, 5, 5], np.nan, np.float32), "'first_weights' is not finite"),
-        ("first_weights", np.zeros([0, 5, 5], np.float32), "'first_weights' is float32 [0, 5, 5]"),
-        ("picture", np.zeros([12, 10, 3], np.uint8), "'picture' is uint8 [12, 10, 3]"),
-        ("map_names", None, "map_names"),
-        ("map_1", None, "map_1"),
-        ("map_1", np.zeros([4, 6], np.float32), "'map_1' is float32 [4, 6]"),
-        ("augmented_originals", None, "augmented_originals"),
-        ("augmented", np.zeros([3, 8, 12, 10], np.uint8), "do not fit together"),
-        ("augmented", np.zeros([2, 8, 12, 10], np.float32), "'augmented' is float32"),
-    ],
-)
-def test_an_inspection_that_does_not_fit_is_named(key: str, value: Any, why: str, tmp_path: Path) -> None:
-    run = add_inspection(make_run(tmp_path / "run"), key)
-    if value is not None:
-        write_npz(run / "inspection.npz", read_npz(run / "inspection.npz") | {key: value})
-    assert why in fails(run, "inspection.npz")
+@pytest.mark.parametrize("name", ["first_layer", "first_weights", "map_names", "map_1", "augmented_originals"])
+def test_an_array_that_an_inspection_lacks_is_named(name: str, tmp_path: Path) -> None:
+    run = add_inspection(make_run(tmp_path / "run"), name)
+    assert name in fails(run, "inspection.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all"])
@@ -273,17 +258,11 @@ def test_json_of_another_kind_is_named(name: str, content: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("labels", None, "labels is not a file"),
-        ("labels", np.full([90], 3), "'labels' is not in [0, 3)"),
-        ("labels", np.zeros([89], np.int64), "do not fit together"),
-        ("probabilities", np.zeros([90], np.float32), "'probabilities' is float32 [90]"),
-        ("mistake_index", np.array([90] * 10), "'mistake_index' is not in [0, 90)"),
-        ("mistake_images", np.zeros([2, 12, 10], np.uint8), "do not fit together"),
-        ("class_names", np.array(["a", "b", "c"], object), "pickle"),
-        ("loss", np.array(["a"]), "'loss' is <U1 [1]"),
+        ("labels", None, "'labels'"),
+        ("class_names", np.array(["a", "b", "c"], object), "allow_pickle"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(key: str, value: Any, why: str, tmp_path: Path) -> None:
+def test_arrays_that_are_missing_or_objects_are_named(key: str, value: Any, why: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with np.load(run / "evaluation.npz") as file:
         arrays: dict[str, Any] = dict(file)

@@ -27,9 +27,17 @@ def write_run(path: Path, model: Network, names: list[str] = NAMES, **changed: A
     own = {name: variable.numpy() for name, variable in model.named_variables().items()}
     weights = {name: random.normal(size=array.shape).astype(np.float32) for name, array in own.items()}
     write_npz(path / "weights.npz", weights)
-    result = {"weights_sha256": DIGEST, "data": {"class_names": names}, **changed}
-    (path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    write_result(path, names, **changed)
     return weights
+
+
+def write_result(path: Path, names: list[str], **changed: Any) -> None:
+    data = {"source": "mnist", "sha256": "da", "train": 5, "validation": 0, "test": 2, "classes": len(names)}
+    data |= {"class_names": names, "image_shape": [6, 5]}
+    values = dict.fromkeys(("test_accuracy", "test_loss", "epochs", "steps", "parameters", "seed"), 1)
+    values |= {"name": "tiny", "test_accuracy_ci95": [0, 1], "validation_accuracy": None, "versions": {}}
+    values |= {"weights_sha256": DIGEST, "data": data, **changed}
+    (path / "result.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def taken(model: Network, weights: dict[str, Any]) -> list[str]:
@@ -121,15 +129,14 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, damage: str) -> None
             (path / "result.json").write_text("[]")
     with pytest.raises(InputError) as caught:
         start_from(mlp(), NAMES, path)
-    assert str(caught.value) == f"{path}: not a finished run to start from; expected the folder of one."
+    file = "weights.npz" if damage in ("no weights", "damaged") else "result.json"
+    assert str(caught.value).startswith(f"{path / file}: ") and "is this a run folder?" in str(caught.value)
 
 
 def test_a_network_with_fewer_layers_is_refused(tmp_path: Path) -> None:
     deep, flat = (MLP((6, 5), hidden, 3) for hidden in ([8, 8], [8]))
     write_npz(tmp_path / "weights.npz", {name: v.numpy() for name, v in deep.named_variables().items()})
-    (tmp_path / "result.json").write_text(
-        json.dumps({"weights_sha256": "ab", "data": {"class_names": ["x", "y", "z"]}})
-    )
+    write_result(tmp_path, ["x", "y", "z"])
     for names in (["x", "y", "z"], ["a", "b", "c"]):
         with pytest.raises(InputError, match=r"its dense_2/kernel is \[8, 8\], the recipe's nothing"):
             start_from(flat, names, tmp_path)

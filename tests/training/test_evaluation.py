@@ -10,8 +10,6 @@ from tfmnist.data.sources import load
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.nn.models import MLP
-from tfmnist.runs.result import write_evaluation
-from tfmnist.system.files import read_npz
 from tfmnist.training.evaluation import evaluate, outputs
 
 
@@ -108,19 +106,3 @@ def test_real_images_are_counted_by_class(small: Path) -> None:
     metrics = evaluate(MLP((28, 28), [16], 10, seed=0), digits.test)
     assert metrics.confusion.sum(axis=1).tolist() == np.bincount(digits.test.labels).tolist()
     assert 2.0 < metrics.loss < 4.0  # untrained: log 10 is 2.3
-
-
-def test_what_a_report_needs_is_written(tmp_path: Path) -> None:
-    split = split_of(100)
-    metrics, shares = outputs(network(), split)
-    write_evaluation(tmp_path / "evaluation.npz", split, shares, metrics.loss, ("a", "b", "c"))
-    found = read_npz(tmp_path / "evaluation.npz")
-    np.testing.assert_array_equal(found["labels"], split.labels)
-    np.testing.assert_array_equal(found["probabilities"], shares)
-    assert (float(found["loss"]), found["class_names"].tolist()) == (metrics.loss, ["a", "b", "c"])
-    index = found["mistake_index"]
-    assert len(index) == min(32, metrics.count - metrics.correct)
-    assert (shares[index].argmax(axis=1) != split.labels[index]).all()
-    sureness = shares[index].max(axis=1)
-    assert (np.diff(sureness) <= 0).all()
-    np.testing.assert_array_equal(found["mistake_images"], split.images[index])

@@ -40,16 +40,14 @@ def train(words: list[str]) -> None:
 def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None:
     """Draws a run's events until it ends."""
     with stoppable() as stop:
-        from tfmnist.runs.report_process import ReportProcess
         from tfmnist.training.compile_cache import compiled_code
 
-        drawing = ReportProcess() if recipe.export.report else contextlib.nullcontext()
-        with compiled_code(recipe), drawing as reporter:
+        with compiled_code(recipe):
             with tensorflow_quietly():
                 from tfmnist.cli.run_screen import Screen
                 from tfmnist.runs import train as runs
 
-            started = getattr(runs, start)(*arguments, stop, reporter, owns_process=True, profiled=profiled)
+            started = getattr(runs, start)(*arguments, stop, owns_process=True, profiled=profiled)
             with Screen() as screen, contextlib.closing(started) as events:
                 for event in events:
                     screen.show(event)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,11 +18,7 @@ from tfmnist.nn.schedules import Schedule, constant, cosine, exponential, one_cy
 from tfmnist.recipe import Data, Model, Recipe
 from tfmnist.recipe import Optimizer as OptimizerSection
 from tfmnist.recipe import Schedule as ScheduleSection
-from tfmnist.runs.events import Clock
-from tfmnist.runs.transfer import start_from
-from tfmnist.system.machine import processors
 from tfmnist.training.loop import Trainer
-from tfmnist.training.threads import choose_threads, set_threads, threads_set
 
 
 def load_section(section: Data, seed: int) -> Digits:
@@ -42,7 +37,7 @@ def load_events(section: Data, seed: int) -> Generator[DecodingProgress, None, D
 
 
 def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:
-    """Loads a data set with labels that are places in `class_names`, a model's; its other classes are left out.
+    """Loads a data set whose labels are indices into a model's `class_names`; its other classes are left out.
 
     Raises:
         InputError: as `load`, and where it has none of these classes.
@@ -115,12 +110,12 @@ def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoc
 
 
 def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> list[Comparison]:
-    """Holds tape, formulas and differences against each other, at a recipe's initial weights, on its first examples.
+    """Compares tape, formulas and differences at a recipe's initial weights, on its first examples.
 
     Args:
         recipe: its model is an mlp with relu, sigmoid or tanh, without batch normalisation and dropout.
         examples: number of training examples in the batch.
-        samples: how many entries of each variable to hold against central differences.
+        samples: how many entries of each variable to compare with central differences.
 
     Raises:
         InputError: the formulas do not cover the model.
@@ -133,59 +128,19 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
     return check_gradients(model, images, labels, recipe.loss, samples=samples, seed=recipe.train.seed)
 
 
-def anchored(recipe: Recipe) -> Recipe:
-    """Returns the recipe with folders that mean the same from wherever the run is resumed, evaluated or repeated."""
-    changes: dict[str, Any] = {}
-    if recipe.data.source != "mnist":
-        changes["data.source"] = str(Path(recipe.data.source).expanduser().absolute())
-    if recipe.model.init_from:  # runs/latest will be another run soon
-        changes["model.init_from"] = str(Path(recipe.model.init_from).expanduser().resolve())
-    return recipe.replace(changes) if changes else recipe
-
-
-def build_trainer(
-    recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, resumed: bool = False
-) -> tuple[Trainer, Recipe]:
-    """Makes the objects that a recipe describes; weights to start from are not needed where a run has begun."""
-    settings = recipe.train
-    clock.lap("load")
-    if owns_process or settings.threads != "auto":  # before TensorFlow computes
-        set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
-    model = make_model(recipe.model, digits.image_shape, digits.classes, settings.seed)
-    if recipe.model.init_from and not resumed:
-        digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
-        recipe = recipe.replace({"model.init_sha256": digest})
-    steps = -(-len(digits.train) // settings.batch_size)
-    schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, settings.epochs)
-    trainer = Trainer(
+def build_trainer(recipe: Recipe, digits: Digits, model: Network | None = None) -> Trainer:
+    """Returns the trainer that a recipe describes, on its data; `model` replaces the network that it would make."""
+    if model is None:
+        model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
+    steps = -(-len(digits.train) // recipe.train.batch_size)
+    schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, recipe.train.epochs)
+    return Trainer(
         model,
         make_optimizer(recipe.optimizer, model.parameters, schedule, fused=True),
         digits.train,
         digits.validation,
-        settings,
+        recipe.train,
         loss=recipe.loss,
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
     )
-    return trainer, recipe
-
-
-def describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[str]:
-    why = "as asked"
-    if trainer.settings.compile == "auto":
-        why = "auto: convolutions on a CPU" if trainer.model.has_convolutions else "auto: dense layers"
-    block = "auto" if trainer.settings.block == "auto" else "as asked"
-    lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps a block ({block})"]
-    chosen, threads = choose_threads(recipe, digits.image_shape, digits.classes), threads_set()
-    if chosen != threads:
-        why = f"as the process has them; {chosen} {'suits' if chosen == 1 else 'suit'} this run"
-    elif recipe.train.threads != "auto":
-        why = "as asked"
-    else:
-        why = "auto: too small a step to share" if threads < processors() else "auto: one a processor"
-    lines.append(f"threads {threads} ({why})")
-    if recipe.model.init_from:
-        lines.append(f"from {recipe.model.init_from}, weights {recipe.model.init_sha256[:12]}")
-    if frozen := [layer.name for layer in trainer.model.layers if layer.frozen]:
-        lines.append(f"frozen {', '.join(frozen)}")
-    return lines

@@ -17,8 +17,7 @@ from tfmnist.nn.models import Network
 from tfmnist.photos.normalize import Form, find_form, normalize
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import make_model
-from tfmnist.runs.result import read_result
-from tfmnist.system.files import read_npz
+from tfmnist.runs.result import Result, read_weights
 from tfmnist.system.machine import VERSION
 from tfmnist.training.loop import set_weights
 
@@ -50,24 +49,18 @@ def export(
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
         card = {"parameters": model.parameter_count, "versions": versions()}
-        form = form_in({}, model)
+        form = _default_form(model)
         return write_model(trace(model, loss, form), model, Path(destination), {**card, "loss": loss}, form, names)
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
-    unfinished = InputError(f"{path}: the run is not finished; finish it with 'tfmnist train --resume {path}'.")
-    result = read_result(path)
-    if result is None:
-        raise unfinished
-    try:
-        weights = read_npz(path / "weights.npz")
-    except (OSError, ValueError):
-        raise unfinished from None
-    names, data = result["data"]["class_names"], result["data"]
-    model = make_model(recipe.model, data["image_shape"], len(names), recipe.train.seed)
-    set_weights(model, weights)
-    form = form_in(data, model)
+    result = Result.read(path)
+    data = result.data
+    model = make_model(recipe.model, data.image_shape, len(data.class_names), recipe.train.seed)
+    set_weights(model, read_weights(path))
+    form = Form.from_dict(data.form) if data.form else _default_form(model)
     signatures = trace(model, recipe.loss.kind, form)
-    return write_model(signatures, model, Path(destination), make_card(recipe, result), form, names)
+    card = make_card(recipe, result.to_dict())
+    return write_model(signatures, model, Path(destination), card, form, data.class_names)
 
 
 def trace(model: Network, loss: str, form: Form) -> tf.Module:
@@ -103,11 +96,9 @@ def make_card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def form_in(data: dict[str, Any], model: Network) -> Form:
-    """Returns the form that a result's data has; MNIST's where it says none, as in runs of version 0.1."""
-    return (
-        Form.from_dict(data["form"]) if "form" in data else Form(*model.image_shape, centred=True, light_ground=False)
-    )
+def _default_form(model: Network) -> Form:
+    """Returns MNIST's form."""
+    return Form(*model.image_shape, centred=True, light_ground=False)
 
 
 def form_of(split: Split) -> Form:

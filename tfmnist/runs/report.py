@@ -5,7 +5,7 @@ What any such page is made of stands here too: the sheet, figures, tables, and f
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -17,8 +17,16 @@ from tfmnist.nn.metrics import Metrics, measure
 from tfmnist.reports.charts import calibration_curve, confusion, learning_curves, per_class
 from tfmnist.reports.page import LONG_TABLE, checked, embed, fold, make_table, make_tiles, percent, to_text, write_page
 from tfmnist.reports.pictures import augmented, feature_maps, first_weights, mistakes
-from tfmnist.runs.result import Evaluation, Inspection, Result, Row, read_inspection
-from tfmnist.system.files import read_npz
+from tfmnist.runs.result import (
+    EVALUATION,
+    HISTORY,
+    INSPECTION,
+    Evaluation,
+    Inspection,
+    Result,
+    how_to_finish,
+    load_history,
+)
 
 if TYPE_CHECKING:
     pass
@@ -45,8 +53,9 @@ def write_report(run: Path, drawn: "Drawn | None" = None) -> Path:
         tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder? \
 Finish the run with 'tfmnist train --resume no/such/run'.
     """
-    with checked(run, _remedy(run)) as file:
+    with checked(run, how_to_finish(run)) as file:
         result = Result.model_validate_json(file("result.json").read_text(encoding="utf-8"))
+        data = result.data.model_dump(mode="json", exclude_none=True)
         recipe = file("recipe.toml").read_text(encoding="utf-8")
     drawn = drawn or draw_figures(run)
     body = _BODY.substitute(
@@ -57,11 +66,11 @@ Finish the run with 'tfmnist train --resume no/such/run'.
         tiles=_tiles(result, drawn.metrics),
         figures="\n".join(drawn.sections),
         seconds=make_table(("Part", "Seconds"), result.seconds.items()),
-        data=make_table(("Data", ""), ((key, value) for key, value in result.data.items() if key not in _ELSEWHERE)),
+        data=make_table(("Data", ""), ((key, value) for key, value in data.items() if key not in _ELSEWHERE)),
         versions=make_table(("Software", "Version"), result.versions.items()),
         recipe=fold("All that decides the weights", f"<pre>{escape(recipe.strip())}</pre>"),
         weights=escape(result.weights_sha256),
-        digest=escape(str(result.data.get("sha256", "unknown"))),
+        digest=escape(result.data.sha256),
         seed=result.seed,
         run=escape(shlex.quote(str(run))),
     )
@@ -82,22 +91,14 @@ def draw_figures(run: Path) -> Drawn:
     Raises:
         InputError: a file is missing or damaged.
     """
-    with checked(run, _remedy(run)) as file:
-        lines = file("metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        history = [Row.model_validate_json(line).model_dump() for line in lines]
+    with checked(run, how_to_finish(run)) as file:
+        history = load_history(file(HISTORY).parent)
         if not history:
             raise ValueError("no finished epoch")
-        with file("evaluation.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            evaluation = Evaluation(**{field.name: arrays[field.name] for field in fields(Evaluation)})
-        inspection = None
-        if (path := file("inspection.npz")).exists():  # runs of version 0.1 have none
-            inspection = read_inspection(read_npz(path))
-    metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
+        evaluation = Evaluation.read(file(EVALUATION).parent)
+        metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
+        inspection = Inspection.read(file(INSPECTION).parent)
     return Drawn(tuple(_draw(run / "figures", history, metrics, evaluation, inspection)), metrics)
-
-
-def _remedy(run: Path) -> str:
-    return f"is this a run folder? Finish the run with 'tfmnist train --resume {shlex.quote(str(run))}'."
 
 
 def _draw(
@@ -121,10 +122,10 @@ def _draw(
         "calibration": calibration_curve(metrics.calibration),
     }
     if inspection:
-        if inspection.originals is not None and inspection.changed is not None:
-            drawn["augmented"] = augmented(inspection.originals, inspection.changed)
+        if inspection.originals is not None and inspection.augmented is not None:
+            drawn["augmented"] = augmented(inspection.originals, inspection.augmented)
         _, height, width = inspection.first_weights.shape
-        title = f"{inspection.first_layer.item()}, {height} x {width}"
+        title = f"{inspection.first_layer}, {height} x {width}"
         drawn["first_weights"] = first_weights(inspection.first_weights, title)
         if inspection.picture is not None:
             drawn["feature_maps"] = feature_maps(inspection.picture, inspection.maps)

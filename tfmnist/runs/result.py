@@ -1,21 +1,47 @@
-"""The typed files of a run folder: each is read and written here alone."""
+"""The typed files of a run folder: each type alone reads and writes its file."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from tfmnist.data.split import Split
-from tfmnist.system.files import write_npz
+from tfmnist.errors import InputError
+from tfmnist.reports.page import checked
+from tfmnist.system.files import read_npz, write_npz, write_whole
+
+RESULT, HISTORY, WEIGHTS = "result.json", "metrics.jsonl", "weights.npz"
+EVALUATION, INSPECTION = "evaluation.npz", "inspection.npz"
+_MISTAKES = 32  # kept with their images
+
+
+class DataSummary(BaseModel):
+    """The data of a run, as `result.json` has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    source: str
+    sha256: str
+    train: int
+    validation: int
+    test: int
+    classes: int
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int]
+    form: dict[str, Any] | None = None
+    """How the images are drawn; runs of early versions have none."""
 
 
 class Result(BaseModel):
-    """The keys of `result.json` that the page shows; others may stand beside them."""
+    """`result.json`, which exists once a run is finished; keys that are not known here stay as they are."""
+
+    model_config = ConfigDict(extra="allow")
 
     name: str
     test_accuracy: float
@@ -27,113 +53,144 @@ class Result(BaseModel):
     parameters: int
     seed: int
     weights_sha256: str
-    seconds: dict[str, float | None]
-    data: dict[str, Any]
-    versions: dict[str, Any]
+    data: DataSummary
+    compile: dict[str, Any] | None = None
+    versions: dict[str, str]
+    processors: int | None = None
+    best_epoch: int | None = None
+    model: str | None = None
+    seconds: Mapping[str, float | None] = {}
+
+    @classmethod
+    def read(cls, run: Path) -> Self:
+        """Reads the result of a finished run.
+
+        Raises:
+            InputError: the run is not finished, or the file is damaged.
+        """
+        with checked(run, how_to_finish(run)) as file:
+            return cls.model_validate_json(file(RESULT).read_text(encoding="utf-8"))
+
+    @classmethod
+    def find(cls, run: Path) -> Self | None:
+        """Reads the result of a run; None where it is not finished, or the file is damaged."""
+        try:
+            return cls.read(run)
+        except InputError:
+            return None
+
+    def write(self, run: Path) -> None:
+        """Writes the file whole."""
+        write_whole(run / RESULT, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what the file holds, as JSON types."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Row(BaseModel):
-    """The values of a line of `metrics.jsonl` that are drawn."""
+def how_to_finish(run: Path) -> str:
+    """Returns the remedy for a file that only a finished run has."""
+    return f"is this a run folder? Finish the run with 'tfmnist train --resume {shlex.quote(str(run))}'."
+
+
+def read_weights(run: Path) -> dict[str, NDArray[Any]]:
+    """Reads the final weights of a run by name. Raises an `InputError`: it is not finished, or they are damaged."""
+    with checked(run, how_to_finish(run)) as file:
+        return read_npz(file(WEIGHTS))
+
+
+class EpochRow(BaseModel):
+    """One line of `metrics.jsonl`."""
+
+    model_config = ConfigDict(extra="allow")
 
     epoch: int
+    step: int
     loss: float | None
     accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
     learning_rate: float | None
+    seconds: float
+    images_per_second: float
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The arrays of `evaluation.npz`, of n examples, C classes and m mistakes, the surest first."""
-
-    labels: NDArray[np.int64]  # [n]
-    probabilities: NDArray[np.float32]  # [n, C]
-    class_names: NDArray[np.str_]  # [C]
-    mistake_index: NDArray[np.int64]  # [m] in [0, n)
-    mistake_images: NDArray[np.uint8]  # [m, H, W]
-    loss: NDArray[np.floating]  # []
-
-    def __post_init__(self) -> None:
-        kinds = {"labels": "i1", "probabilities": "f2", "class_names": "U1", "mistake_index": "i1"}
-        for key, (kind, axes) in {**kinds, "mistake_images": "u3", "loss": "f0"}.items():
-            array: NDArray[Any] = getattr(self, key)
-            if (array.dtype.kind, array.ndim) != (kind, int(axes)):
-                raise ValueError(f"{key!r} is {array.dtype} {list(array.shape)}")
-        (n, classes), m = self.probabilities.shape, len(self.mistake_index)
-        if (len(self.labels), len(self.class_names), len(self.mistake_images)) != (n, classes, m):
-            raise ValueError("its arrays do not fit together")
-        for key, indices, limit in (("labels", self.labels, classes), ("mistake_index", self.mistake_index, n)):
-            if indices.size and not 0 <= indices.min() <= indices.max() < limit:
-                raise ValueError(f"{key!r} is not in [0, {limit})")
+def write_history(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes `metrics.jsonl`, one line per epoch."""
+    write_whole(run / HISTORY, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-@dataclass(frozen=True, eq=False)
-class Inspection:
-    """The arrays of `inspection.npz`; those of a network without convolutions, or without augmentation, are None."""
-
-    first_layer: NDArray[np.str_]  # []
-    first_weights: NDArray[np.float32]  # [k, h, w]
-    picture: NDArray[np.uint8] | None  # [H, W]
-    maps: dict[str, NDArray[np.float32]]  # [k, h, w] each
-    originals: NDArray[np.uint8] | None  # [r, H, W]
-    changed: NDArray[np.uint8] | None  # [r, c, H, W]
+def load_history(run: Path) -> list[dict[str, Any]]:
+    """Returns the rows of `metrics.jsonl`, one per epoch. Raises OSError or ValueError: it is missing or damaged."""
+    lines = (run / HISTORY).read_text(encoding="utf-8").splitlines()
+    return [EpochRow.model_validate_json(line).model_dump() for line in lines]
 
 
-def read_inspection(arrays: Mapping[str, NDArray[Any]]) -> Inspection:
-    """Returns the arrays of a file, checked. Raises a ValueError or KeyError."""
-
-    def array(key: str, kind: str, axes: int) -> NDArray[Any]:
-        found = arrays[key]
-        if (found.dtype.kind, found.ndim) != (kind, axes) or not found.size:
-            raise ValueError(f"{key!r} is {found.dtype} {list(found.shape)}")
-        if kind == "f" and not np.isfinite(found).all():
-            raise ValueError(f"{key!r} is not finite")
-        return found
-
-    picture = originals = changed = None
-    maps: dict[str, NDArray[np.float32]] = {}
-    if "picture" in arrays:
-        picture = array("picture", "u", 2)
-        names: list[str] = array("map_names", "U", 1).tolist()
-        maps = {name: array(f"map_{place}", "f", 3) for place, name in enumerate(names)}
-    if "augmented" in arrays:
-        originals, changed = array("augmented_originals", "u", 3), array("augmented", "u", 4)
-        if (len(changed), *changed.shape[2:]) != originals.shape:
-            raise ValueError("its arrays do not fit together")
-    return Inspection(array("first_layer", "U", 0), array("first_weights", "f", 3), picture, maps, originals, changed)
-
-
-def read_result(path: Path) -> dict[str, Any] | None:
-    """Returns what `result.json` says, or None where the run is not finished."""
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """Like `load_history`, but returns no rows where the file is missing or damaged."""
     try:
-        return json.loads((path / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of a run's `metrics.jsonl`, one an epoch; none where it has none."""
-    try:
-        return [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        return load_history(run)
     except (OSError, ValueError):
         return []
 
 
-_MISTAKES = 32
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """`evaluation.npz`: predictions for n test examples of C classes, and the m most confident mistakes."""
+
+    labels: NDArray[np.int64]  # [n]
+    probabilities: NDArray[np.float32]  # [n, C]
+    loss: NDArray[np.floating]  # []
+    class_names: NDArray[np.str_]  # [C]
+    mistake_index: NDArray[np.int64]  # [m] in [0, n), the most confident first
+    mistake_images: NDArray[np.uint8]  # [m, H, W]
+
+    @classmethod
+    def of(cls, split: Split, probabilities: NDArray[np.float32], loss: float, class_names: Iterable[str]) -> Self:
+        """Returns the evaluation of a split, given its probabilities, float32 `[n, C]`."""
+        confidence = probabilities.max(axis=1)
+        wrong = np.flatnonzero(probabilities.argmax(axis=1) != split.labels)
+        mistakes = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+        names = np.array(list(class_names))
+        return cls(split.labels, probabilities, np.array(loss), names, mistakes, split.take(mistakes)[0])
+
+    @classmethod
+    def read(cls, run: Path) -> Self:
+        """Reads the file. Raises OSError, ValueError or KeyError: it is missing or damaged."""
+        arrays = read_npz(run / EVALUATION)
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+    def write(self, run: Path) -> None:
+        """Writes the file whole."""
+        write_npz(run / EVALUATION, {field.name: getattr(self, field.name) for field in fields(self)})
 
 
-def write_evaluation(path: Path, split: Split, shares: np.ndarray, loss: float, class_names: tuple[str, ...]) -> None:
-    """Writes what a report needs of an evaluation: labels, probabilities, and the surest mistakes with their images."""
-    predictions, sureness = shares.argmax(axis=1), shares.max(axis=1)
-    wrong = np.flatnonzero(predictions != split.labels)
-    surest = wrong[np.argsort(-sureness[wrong], kind="stable")][:_MISTAKES]
-    arrays = {
-        "labels": split.labels,
-        "probabilities": shares,
-        "loss": np.array(loss),
-        "class_names": np.array(class_names),
-        "mistake_index": surest,
-        "mistake_images": split.take(surest)[0],
-    }
-    write_npz(path, arrays)
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """`inspection.npz`: what `tfmnist.training.inspection.inspect` returns, for figures."""
+
+    first_layer: str
+    first_weights: NDArray[np.float32]  # [k, h, w]
+    picture: NDArray[np.uint8] | None  # [H, W]; None without convolutions
+    maps: dict[str, NDArray[np.float32]]  # [k, h, w] each
+    originals: NDArray[np.uint8] | None  # [r, H, W]; None without augmentation
+    augmented: NDArray[np.uint8] | None  # [r, c, H, W]
+
+    @classmethod
+    def read(cls, run: Path) -> Self | None:
+        """Reads the file; None where there is none, as in runs of early versions.
+
+        Raises OSError, ValueError or KeyError: it is damaged.
+        """
+        if not (run / INSPECTION).exists():
+            return None
+        arrays = read_npz(run / INSPECTION)
+        names: list[str] = arrays["map_names"].tolist() if "picture" in arrays else []
+        return cls(
+            str(arrays["first_layer"]),
+            arrays["first_weights"],
+            arrays.get("picture"),
+            {name: arrays[f"map_{index}"] for index, name in enumerate(names)},
+            arrays["augmented_originals"] if "augmented" in arrays else None,
+            arrays.get("augmented"),
+        )

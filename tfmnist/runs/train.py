@@ -3,13 +3,20 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from tfmnist.data.split import Digits
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.runs.build import anchored, load_events
+from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
-from tfmnist.runs.folder import check_new_folder
-from tfmnist.runs.session import Reporter, new_session, resume_session
+from tfmnist.runs.folder import check_new_folder, locked, make_folder
+from tfmnist.runs.session import RunSession
+from tfmnist.runs.transfer import start_from
+from tfmnist.system.files import write_whole
+from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint
+from tfmnist.training.loop import Trainer
+from tfmnist.training.threads import choose_threads, set_threads
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
@@ -24,45 +31,55 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) 
         DivergedError: a loss was not finite; the last good checkpoint is intact.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    return _last(run_events(recipe, run_dir))
+    *_, last = run_events(recipe, run_dir)
+    assert isinstance(last, Run)
+    return last
 
 
 def resume(run_dir: str | Path, epochs: int | None = None) -> Run:
-    """Goes on with a run exactly where it stopped, to the same weights as without the stop.
+    """Resumes a run exactly where it stopped, to the same weights as without the stop.
 
     Args:
         run_dir: the run's folder.
         epochs: the new total number of epochs, or None for the recipe's own.
     """
-    return _last(resume_events(run_dir, epochs))
+    *_, last = resume_events(run_dir, epochs)
+    assert isinstance(last, Run)
+    return last
 
 
 def run_events(
     recipe: Recipe,
     run_dir: str | Path | None = None,
     stop: threading.Event | None = None,
-    reporter: Reporter | None = None,
+    *,
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Iterator[Event]:
-    """Like `run`, a step at a time: yields `Started`, then `Progress` and `Epoch` as it goes, and the `Run` at the end;
-    before them `DecodingProgress`, where pictures are decoded.
+    """Like `run`, step by step: yields `DecodingProgress` while pictures are decoded, `Started`, then `Progress` and
+    `Epoch` as training continues, and the `Run` at the end.
 
     Args:
         recipe: as for `run`.
         run_dir: as for `run`.
-        stop: when it is set, the run saves its state after the block under way and raises `Interrupted`.
-        reporter: draws the report; by default this process does, at the end.
-        owns_process: the process is there for this run only, which then may choose the number of TensorFlow's threads.
-        profiled: measure first where a step's time goes, and yield a `Profile`.
+        stop: when it is set, the run saves its state after the current block and raises `Interrupted`.
+        owns_process: whether the process exists for this run only, which may then set TensorFlow's number of threads.
+        profiled: whether to measure first where a step's time goes, and yield a `Profile`.
         evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
     """
     check_new_folder(run_dir)
     clock = Clock()
-    recipe = anchored(recipe)
+    recipe = _with_absolute_paths(recipe)
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    with new_session(recipe, digits, run_dir, clock=clock, reporter=reporter, owns_process=owns_process) as session:
+    recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
+    trainer.state.data_sha256 = digits.train.sha256
+    path = make_folder(recipe.name, run_dir)
+    with locked(path):
+        check_new_folder(path)
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        session = RunSession(path, recipe, digits, trainer, clock)
+        session.write_history()
         yield from session.run(stop, profiled, evaluate_test)
 
 
@@ -70,15 +87,14 @@ def resume_events(
     run_dir: str | Path,
     epochs: int | None = None,
     stop: threading.Event | None = None,
-    reporter: Reporter | None = None,
+    *,
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Iterator[Event]:
     """Like `resume`, with the events of `run_events`."""
-    path = Path(run_dir)
+    path, clock = Path(run_dir), Clock()
     recipe = Recipe.load_run(path)
-    clock = Clock()
     if epochs is not None and epochs != recipe.train.epochs:
         if recipe.schedule.kind in ("cosine", "one_cycle"):
             raise InputError(
@@ -87,13 +103,57 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    with resume_session(
-        path, recipe, digits, epochs, clock=clock, reporter=reporter, owns_process=owns_process
-    ) as session:
+    is_new = not list_checkpoints(path / "checkpoints")
+    recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
+    with locked(path):  # before the checkpoint is read: another process must not write a newer one meanwhile
+        notes = _restore(path, trainer)
+        state = trainer.state
+        begun = state.epoch + bool(state.step)
+        if epochs is not None and begun > epochs:
+            raise InputError(f"{path}: has begun {begun} epochs, train.epochs {epochs} is fewer; ask for more.")
+        if state.data_sha256 not in ("", digits.train.sha256):
+            raise InputError(
+                f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
+            )
+        state.data_sha256 = digits.train.sha256
+        write_whole(path / "recipe.toml", recipe.to_toml())
+        session = RunSession(path, recipe, digits, trainer, clock, notes)
+        session.write_history()  # as of this checkpoint
         yield from session.run(stop, profiled, evaluate_test)
 
 
-def _last(events: Iterator[Event]) -> Run:
-    *_, final = events
-    assert isinstance(final, Run)
-    return final
+def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
+    """Returns the trainer, and the recipe with the digest of the weights that a new run starts from."""
+    clock.lap("load")
+    if owns_process or recipe.train.threads != "auto":  # before TensorFlow computes
+        set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
+    model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
+    if recipe.model.init_from and is_new:
+        digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
+        recipe = recipe.replace({"model.init_sha256": digest})
+    return recipe, build_trainer(recipe, digits, model)
+
+
+def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
+    """Restores the newest checkpoint that is intact; returns a note for each that is not."""
+    notes: list[str] = []
+    checkpoints = list_checkpoints(path / "checkpoints")
+    for checkpoint in reversed(checkpoints):
+        try:
+            restore_checkpoint(checkpoint, trainer)
+            break
+        except InputError as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            notes.append(f"skipped: {error}")
+    return tuple(notes)
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Returns the recipe with folders that mean the same wherever the run is resumed, evaluated or repeated."""
+    changes: dict[str, Any] = {}
+    if recipe.data.source != "mnist":
+        changes["data.source"] = str(Path(recipe.data.source).expanduser().absolute())
+    if recipe.model.init_from:  # runs/latest will soon be another run
+        changes["model.init_from"] = str(Path(recipe.model.init_from).expanduser().resolve())
+    return recipe.replace(changes) if changes else recipe

@@ -1,6 +1,5 @@
-"""Transfer: a network starts from the weights of a finished run, with a new last layer where the classes are others."""
+"""Transfer learning: a network starts from the weights of a finished run, with a new last layer for other classes."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,17 +7,17 @@ import numpy as np
 
 from tfmnist.errors import InputError
 from tfmnist.nn.models import Network
-from tfmnist.system.files import read_npz
+from tfmnist.runs.result import Result, read_weights
 
 
 def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, sha256: str = "") -> str:
     """Sets a network's weights to those that a finished run ended with.
 
-    The last layer is taken over only where the run's classes are the same; else it keeps its own initial weights.
+    The last layer is copied only if the run has the same classes; otherwise it keeps its own initial weights.
 
     Args:
         model: the network; its layers must have the names and shapes of the run's.
-        class_names: names of the classes that it shall tell apart.
+        class_names: names of the classes that it shall distinguish.
         run_dir: the run's folder.
         sha256: what the run's `weights_sha256` must be; empty for any.
 
@@ -29,12 +28,8 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
         InputError: the folder holds no finished run, other weights than `sha256` says, or those of another network.
     """
     path = Path(run_dir)
-    try:
-        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
-        digest, names = str(result["weights_sha256"]), list(result["data"]["class_names"])
-        weights = read_npz(path / "weights.npz")
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a finished run to start from; expected the folder of one.") from None
+    result, weights = Result.read(path), read_weights(path)
+    digest = result.weights_sha256
     if sha256 not in ("", digest):
         raise InputError(
             f"{path}: its weights are {digest[:12]}..., recipe key 'model.init_sha256' says {sha256[:12]}...; give the "
@@ -42,7 +37,7 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
         )
     head, own = model.layers[-1].name, model.named_variables()
     for name, variable in own.items():
-        if name.startswith(f"{head}/") and names != list(class_names):
+        if name.startswith(f"{head}/") and result.data.class_names != tuple(class_names):
             continue
         array = weights.get(name, np.empty(0))
         if list(array.shape) != variable.shape.as_list():

@@ -1,0 +1,250 @@
+"""Runs from start to finish: repeated, stopped, resumed, diverged, started from another."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfmnist
+from tfmnist.recipe import Recipe, shipped_recipes
+from tfmnist.runs.events import Run, Started
+from tfmnist.runs.train import resume_events, run_events
+from tfmnist.system.files import read_npz
+from tfmnist.training.loop import Epoch, Progress
+
+
+def test_again_gives_the_same_weights(done: Run, tmp_path: Path) -> None:
+    again = tfmnist.run(done.path / "recipe.toml", tmp_path / "b")
+    assert again.result["weights_sha256"] == done.result["weights_sha256"]
+    other = tfmnist.run(Recipe.load_run(done.path).replace({"train.seed": 1}), tmp_path / "c")
+    assert other.result["weights_sha256"] != done.result["weights_sha256"]
+
+
+def test_fewer_epochs_resumed_to_more_equal_all_at_once(done: Run, recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first = tfmnist.run(recipe.replace({"train.epochs": 1}), path)
+    longer = tfmnist.resume(path, epochs=3)
+    assert longer.result["weights_sha256"] == done.result["weights_sha256"] != first.result["weights_sha256"]
+    assert Recipe.load_run(path) == recipe
+    assert longer.result["model"] == "model/2" and (path / "model/1/saved_model.pb").is_file()
+    assert tfmnist.resume(path).result == longer.result
+    with pytest.raises(tfmnist.InputError, match="has begun 3 epochs"):
+        tfmnist.resume(path, epochs=2)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_stopped_anywhere_and_resumed_equals_uninterrupted(kind: str, recipe: Recipe, tmp_path: Path) -> None:
+    layers = ("conv 4 3x3 /2", "max 2", "global average", "dense 8")
+    common = {
+        "export.report": False,
+        "export.model": False,
+        "augment.shift": 1.5,
+        "train.average": 0.9,
+        "train.patience": 5,
+    }
+    chosen = recipe.replace(
+        {"model.kind": kind, "model.layers": layers, "model.batch_norm": True, "model.dropout": 0.2}
+    )
+    chosen = chosen.replace({**common, "optimizer.kind": "rmsprop", "schedule.kind": "cosine", "train.epochs": 2})
+    whole = tfmnist.run(chosen, tmp_path / "whole")
+    path, stop = tmp_path / "run", threading.Event()
+    stops = 0
+    for start in range(12):
+        events = resume_events(path, stop=stop) if start else run_events(chosen, path, stop)
+        stop.clear()
+        try:
+            for event in events:
+                if isinstance(event, Progress | Epoch):
+                    stop.set()
+        except tfmnist.Interrupted as error:
+            stops += 1
+            assert error.exit_code == 75 and f"tfmnist train --resume {path}" in str(error)
+    assert stops == 7  # 2 epochs of 3 + 3 + 1 full batches and a short one, and the last block is the end
+    assert json.loads((path / "result.json").read_text())["weights_sha256"] == whole.result["weights_sha256"]
+    mine, theirs = ((p / "metrics.jsonl").read_text().splitlines() for p in (path, tmp_path / "whole"))
+    for ours, others in zip(map(json.loads, mine), map(json.loads, theirs), strict=True):
+        timed = ("seconds", "images_per_second")
+        assert {k: v for k, v in ours.items() if k not in timed} == {k: v for k, v in others.items() if k not in timed}
+
+
+def test_a_damaged_checkpoint_is_passed_over(recipe: Recipe, done: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    tfmnist.run(recipe.replace({"train.epochs": 2, "export.report": False}), path)
+    newest = path / "checkpoints/step-00000016.npz"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    events = list(resume_events(path, epochs=3))
+    assert isinstance(events[0], Started) and "step-00000016.npz" in events[0].notes[0]
+    assert isinstance(events[-1], Run) and events[-1].result["weights_sha256"] == done.result["weights_sha256"]
+
+
+def test_a_diverged_run_names_its_last_good_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    wild = {"optimizer.kind": "sgd", "optimizer.learning_rate": 1e30, "export.report": False}
+    with pytest.raises(tfmnist.DivergedError, match=r"epoch 1, step \d+ of 8, learning rate 1e\+30.*none yet"):
+        tfmnist.run(recipe.replace(wild), tmp_path / "run")
+    # Grows from epoch to epoch, so that the first one is good and a later one is not.
+    wild |= {"optimizer.learning_rate": 0.1, "train.epochs": 30, "schedule.kind": "constant", "schedule.warmup": 30.0}
+    wild |= {"optimizer.learning_rate": 1e37}
+    path = tmp_path / "later"
+    with pytest.raises(tfmnist.DivergedError):
+        tfmnist.run(recipe.replace(wild), path)
+    assert not (path / "result.json").exists() and not (path / "model").exists()
+
+
+def test_bad_data_leaves_no_folder(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(tfmnist.InputError, match="does not exist"):
+        tfmnist.run(recipe.replace({"data.source": str(tmp_path / "nothing")}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_left_alone(done: Run, recipe: Recipe) -> None:
+    before = (done.path / "result.json").read_bytes()
+    with pytest.raises(tfmnist.InputError, match=r"not an empty folder.*--resume"):
+        tfmnist.run(recipe, done.path)
+    assert (done.path / "result.json").read_bytes() == before
+
+
+def test_a_resume_that_could_not_be_exact_is_refused(recipe: Recipe, small: Path, tmp_path: Path) -> None:
+    quick = recipe.replace({"train.epochs": 2, "export.report": False, "export.model": False})
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(quick.replace({"schedule.kind": "cosine"}), tmp_path / "cosine", stop))
+    with pytest.raises(tfmnist.InputError, match=r"cosine schedule depends on train\.epochs"):
+        tfmnist.resume(tmp_path / "cosine", epochs=3)
+    arrays = dict(np.load(small))
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(quick.replace({"data.source": str(tmp_path / "own.npz")}), tmp_path / "run", stop))
+    np.savez(tmp_path / "own.npz", **{**arrays, "x_train": 255 - arrays["x_train"]})
+    with pytest.raises(tfmnist.InputError, match="holds other data"):
+        tfmnist.resume(tmp_path / "run")
+    np.savez(tmp_path / "own.npz", **arrays)
+    assert tfmnist.resume(tmp_path / "run").result["epochs"] == 2
+
+
+def test_a_folder_belongs_to_one_process(recipe: Recipe, tmp_path: Path) -> None:
+    events: Any = run_events(recipe, tmp_path / "run")
+    next(events)
+    with pytest.raises(tfmnist.InputError, match="another process is training there"):
+        list(resume_events(tmp_path / "run"))
+    events.close()
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name != "mlp-as-printed"])
+def test_a_shipped_recipe_learns(name: str, small: Path, tmp_path: Path) -> None:
+    changes = {"data.source": str(small), "data.validation": 0, "export.model": False, "export.report": False}
+    recipe = Recipe.load(name).replace({**changes, "train.epochs": 3, "train.compile": "graph"})
+    run = tfmnist.run(recipe, tmp_path / "run")
+    losses = [json.loads(line)["loss"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0]
+
+
+def test_the_recipe_as_printed_says_why_it_cannot_learn(small: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load("mlp-as-printed").replace({"data.source": str(small), "data.validation": 0})
+    with pytest.raises(tfmnist.DivergedError) as caught:
+        tfmnist.run(recipe.replace({"train.compile": "graph"}), tmp_path / "run")
+    assert caught.value.exit_code == 1
+    message = str(caught.value)
+    assert message.isprintable()
+    for part in (
+        "the loss is nan at epoch 1, step 1 of 6, learning rate 0.001, initial weights of standard deviation 1",
+        "lower optimizer.learning_rate",
+        "model.initializer he",
+        "loss.kind cross_entropy",
+        "Last good checkpoint: none yet",
+    ):
+        assert part in message
+    assert not (tmp_path / "run/result.json").exists()
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: Recipe) -> Recipe:
+    """Quick, and with batch normalisation, whose statistics move without a gradient."""
+    changes = {"model.batch_norm": True, "export.model": False, "export.report": False, "train.epochs": 1}
+    return recipe.replace({**changes, "train.block": "auto"})
+
+
+@pytest.fixture(scope="module")
+def first(plain: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tfmnist.run(plain, tmp_path_factory.mktemp("first") / "run")
+
+
+@pytest.fixture(scope="module")
+def onward(plain: Recipe, first: Run) -> Recipe:
+    """Two of the classes, from the first run's weights, with all but the last layer kept."""
+    frozen = {"model.freeze": ["dense_*", "batch_norm_1"], "data.only": ["7", "3"], "data.validation": 20}
+    return plain.replace({**frozen, "model.init_from": str(first.path), "train.batch_size": 16})
+
+
+def test_a_run_starts_from_another_with_a_new_last_layer(first: Run, onward: Recipe, tmp_path: Path) -> None:
+    started, *_, done = run_events(onward, tmp_path / "run")
+    assert isinstance(started, Started) and isinstance(done, Run)
+    digest = first.result["weights_sha256"]
+    assert f"from {first.path}, weights {digest[:12]}" in started.notes
+    assert "frozen dense_1, batch_norm_1" in started.notes
+    before, after = (read_npz(run.path / "weights.npz") for run in (first, done))
+    kept = ["dense_1/kernel", *(f"batch_norm_1/{name}" for name in ("scale", "offset", "mean", "variance"))]
+    assert list(after) == [*kept, "logits/kernel", "logits/bias"]
+    for name in kept:
+        assert before[name].tobytes() == after[name].tobytes(), name
+    assert after["logits/kernel"].shape == (16, 2) and after["logits/bias"].any()
+    assert done.result["data"]["class_names"] == ["7", "3"]
+    assert done.result["parameters"] == 784 * 16 + 2 * 16 + 16 * 2 + 2  # those of frozen layers included
+
+    written = Recipe.load_run(done.path)
+    assert (written.model.init_from, written.model.init_sha256) == (str(first.path), digest)
+    assert written.changed_from(onward) == ["model.init_sha256"]
+    again = tfmnist.run(done.path / "recipe.toml", tmp_path / "again")
+    assert again.result["weights_sha256"] == done.result["weights_sha256"]
+
+
+def test_for_the_same_classes_the_last_layer_is_the_same(first: Run, plain: Recipe, tmp_path: Path) -> None:
+    still = {"optimizer.learning_rate": 1e-30, "model.freeze": ["batch_norm_1"], "train.seed": 5}
+    link = tmp_path / "latest"
+    link.symlink_to(first.path)
+    done = tfmnist.run(plain.replace({**still, "model.init_from": str(link)}), tmp_path / "run")
+    assert done.result["weights_sha256"] == first.result["weights_sha256"]
+    assert Recipe.load_run(done.path).model.init_from == str(first.path.resolve())  # the link will point elsewhere
+
+
+def test_a_transferred_run_is_resumed_without_the_first(first: Run, onward: Recipe, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(first.path, source)
+    longer = onward.replace({"model.init_from": str(source), "train.epochs": 2, "train.block": 1})
+    whole = tfmnist.run(longer, tmp_path / "whole")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(longer, tmp_path / "run", stop))
+    shutil.rmtree(source)
+    done = tfmnist.resume(tmp_path / "run")
+    assert done.result["weights_sha256"] == whole.result["weights_sha256"]
+    assert Recipe.load_run(done.path) == Recipe.load_run(whole.path)
+    with pytest.raises(tfmnist.InputError, match=r"result\.json: missing"):
+        tfmnist.run(done.path / "recipe.toml", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model.init_sha256": "ab" * 32}, r"its weights are .*, recipe key 'model\.init_sha256' says abababababab"),
+        ({"model.hidden": [17]}, r"its dense_1/kernel is \[784, 16\], the recipe's \[784, 17\]"),
+        ({"model.batch_norm": False, "model.freeze": []}, r"its dense_1/bias is nothing, the recipe's \[16\]"),
+        ({"model.init_from": "/nothing"}, "/nothing/result.json: missing"),
+        ({"model.freeze": ["dense_2"]}, "'dense_2': no layer; did you mean 'dense_1'"),
+        ({"model.freeze": ["*"]}, "no layer is left to train"),
+        ({"data.only": ["7", "seven"]}, "'seven': no such class"),
+        ({"data.per_class": 500}, r"'data\.per_class' is 500: class '7' has \d+ training examples"),
+    ],
+)
+def test_a_start_that_does_not_fit_leaves_no_folder(
+    changes: dict[str, Any], expected: str, onward: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(tfmnist.InputError, match=expected) as caught:
+        tfmnist.run(onward.replace(changes), tmp_path / "run")
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "run").exists()
