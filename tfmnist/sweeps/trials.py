@@ -1,4 +1,4 @@
-"""The records of a sweep and of a study: trials, seeds, and the typed files that hold them. No TensorFlow, no Optuna."""
+"""The records of sweeps and studies: trials, seeds, and the typed files that hold them. No TensorFlow, no Optuna."""
 
 import json
 import shutil
