@@ -1,16 +1,24 @@
-# Everything lives in one virtual environment, .venv; nothing else on the machine is touched.
+# Everything is installed into one virtual environment, .venv; nothing else on the machine is touched.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint format reference-systems benchmark clean
+.PHONY: train check test lint format reference-systems benchmark clean
 
 train: $(VENV)/installed
 	$(BIN)/tfmnist train
 
 test: lint
 	$(BIN)/python -m pytest -n auto
+
+# the types beside the tests of what changed since the last commit
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python & types=$$!; \
+	$(BIN)/python -m pytest -q $$($(BIN)/python tests/changed.py); tests=$$?; \
+	wait $$types && exit $$tests
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -40,7 +48,7 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/installed
 
-# the rivals have an environment of their own size: PyTorch and JAX are not for everyone
+# PyTorch and JAX are large, so only the benchmark installs them
 $(VENV)/installed-benchmark: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[benchmark]'
 	@touch $@ $(VENV)/installed
