@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmnist.errors import InputError
-from tfmnist.layer_specs import Layer, parse_layer
 from tfmnist.recipe import Recipe, shipped_recipes
 
 KEYS = {
@@ -309,94 +308,6 @@ def test_files_that_are_no_recipe_are_named(tmp_path: Path) -> None:
 def test_an_unknown_name_suggests_a_shipped_recipe() -> None:
     assert "'mlpp' is neither shipped nor a .toml file; did you mean 'mlp'?" in complaint(lambda: Recipe.load("mlpp"))
     assert "known: mlp, " in complaint(lambda: Recipe.load("zzz"))
-
-
-# Layers
-
-
-@pytest.mark.parametrize(
-    ("text", "layer"),
-    [
-        ("conv 32 5x3", Layer(kind="conv", units=32, size=(5, 3))),
-        ("  conv   8 3x3   /2  valid ", Layer(kind="conv", units=8, size=(3, 3), stride=2, padding="VALID")),
-        ("conv 8 3x3 same", Layer(kind="conv", units=8, size=(3, 3))),
-        ("max 2", Layer(kind="max", size=(2, 2), stride=2)),
-        ("average 3", Layer(kind="average", size=(3, 3), stride=3)),
-        ("global average", Layer(kind="global", pool="average")),
-        ("flatten", Layer(kind="flatten")),
-        ("dense 128", Layer(kind="dense", units=128)),
-        ("dropout 0.5", Layer(kind="dropout", rate=0.5)),
-    ],
-)
-def test_a_layer_is_read(text: str, layer: Layer) -> None:
-    assert parse_layer(text) == layer
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "",
-            "conv",
-            "conv 8",
-            "conv 8 3",
-            "conv 8 3x3x3",
-            "conv 0 3x3",
-            "conv 8 0x3",
-            "conv 8 3x3 /0",
-            "conv 8 3x3 /",
-        ),
-        *(
-            "conv 8 3x3 full",
-            "max",
-            "max 0",
-            "max -2",
-            "max 2.5",
-            "global",
-            "global min",
-            "flatten 2",
-            "dense",
-            "dense 0",
-        ),
-        *("dense ten", "dropout", "dropout 1", "dropout -0.1", "dropout nan", "pool 2", "Dense 10", "dense 1 2"),
-    ],
-)
-def test_what_is_no_layer_is_named_with_the_forms_there_are(text: str) -> None:
-    with pytest.raises(ValueError) as raised:
-        parse_layer(text)
-    message = str(raised.value)
-    assert repr(text) in message and "'dense UNITS'" in message
-
-
-WORDS = st.sampled_from(
-    [
-        "conv",
-        "max",
-        "average",
-        "global",
-        "flatten",
-        "dense",
-        "dropout",
-        "valid",
-        "/2",
-        "3x3",
-        "8",
-        "-1",
-        "0.5",
-        "x",
-        "/",
-    ]
-)
-
-
-@settings(deadline=None)
-@given(st.one_of(st.text(), st.lists(WORDS, max_size=6).map(" ".join)))
-def test_any_text_is_a_layer_or_a_value_error(text: str) -> None:
-    try:
-        layer = parse_layer(text)
-    except ValueError:
-        return
-    assert layer.stride >= 1 and 0 <= layer.rate < 1
 
 
 def test_a_changed_recipe_makes_no_promises() -> None:

@@ -1,17 +1,12 @@
-"""The strings that describe a CNN's layers, parsed."""
+"""Layer specifications: parses the strings that describe a CNN's layers, such as 'conv 32 5x5'."""
 
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-)
 
-
-class Layer(BaseModel):
-    """One entry of `model.layers`, parsed."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a network, without its normalisation and activation."""
 
     kind: Literal["conv", "max", "average", "global", "flatten", "dense", "dropout"]
     units: int = 0  # filters of a convolution, units of a dense layer
@@ -20,54 +15,60 @@ class Layer(BaseModel):
     padding: Literal["SAME", "VALID"] = "SAME"
     rate: float = 0.0  # of dropout
     pool: Literal["max", "average"] = "max"  # of global pooling
+    text: str = field(default="", compare=False)  # as it was written
 
 
-_LAYER_FORMS = (
+_FORMS = (
     "'conv FILTERS HxW [/STRIDE] [valid]', 'max N', 'average N', 'global max|average', 'flatten', 'dense UNITS', "
     "'dropout RATE'"
 )
 
 
-def parse_layer(text: str) -> Layer:
+def parse_layer(text: str) -> LayerSpec:
     """Parses one entry of `model.layers`.
 
+    Raises:
+        ValueError: the text has none of the known forms.
+
     Example:
-        >>> layer = parse_layer("conv 32 5x5 /2")
-        >>> layer.units, layer.size, layer.stride, layer.padding
-        (32, (5, 5), 2, 'SAME')
+        >>> parse_layer("conv 32 5x5 /2").stride
+        2
     """
-    words = text.split()
     try:
-        match words:
-            case ["conv", filters, size, *rest]:
-                height, width = (int(part) for part in size.split("x"))
-                stride, padding = 1, "SAME"
-                for word in rest:
-                    if word.startswith("/"):
-                        stride = int(word[1:])
-                    elif word in ("same", "valid"):
-                        padding = word.upper()
-                    else:
-                        raise ValueError
-                layer = Layer(kind="conv", units=int(filters), size=(height, width), stride=stride, padding=padding)  # type: ignore[arg-type]
-                fine = layer.units > 0 and min(layer.size) > 0 and stride > 0
-            case [("max" | "average") as kind, window]:
-                layer = Layer(kind=kind, size=(int(window), int(window)), stride=int(window))
-                fine = layer.stride > 0
-            case ["global", ("max" | "average") as pool]:
-                layer, fine = Layer(kind="global", pool=pool), True
-            case ["flatten"]:
-                layer, fine = Layer(kind="flatten"), True
-            case ["dense", units]:
-                layer = Layer(kind="dense", units=int(units))
-                fine = layer.units > 0
-            case ["dropout", rate]:
-                layer = Layer(kind="dropout", rate=float(rate))
-                fine = 0 <= layer.rate < 1
-            case _:
-                raise ValueError
-        if not fine:
-            raise ValueError
+        return replace(_parse(text.split()), text=text)
     except ValueError:
-        raise ValueError(f"recipe key 'model.layers' has {text!r}: expected one of {_LAYER_FORMS}.") from None
-    return layer
+        raise ValueError(f"recipe key 'model.layers' has {text!r}: expected one of {_FORMS}.") from None
+
+
+def _parse(words: list[str]) -> LayerSpec:
+    match words:
+        case ["conv", filters, size, *options]:
+            height, width = map(_positive, size.split("x"))
+            stride, padding = 1, "SAME"
+            for option in options:
+                if option.startswith("/"):
+                    stride = _positive(option[1:])
+                elif option in ("same", "valid"):
+                    padding = option.upper()
+                else:
+                    raise ValueError
+            return LayerSpec("conv", _positive(filters), (height, width), stride, padding)  # type: ignore[arg-type]
+        case [("max" | "average") as kind, window]:
+            side = _positive(window)
+            return LayerSpec(kind, size=(side, side), stride=side)
+        case ["global", ("max" | "average") as pool]:
+            return LayerSpec("global", pool=pool)
+        case ["flatten"]:
+            return LayerSpec("flatten")
+        case ["dense", units]:
+            return LayerSpec("dense", _positive(units))
+        case ["dropout", rate] if 0 <= float(rate) < 1:
+            return LayerSpec("dropout", rate=float(rate))
+        case _:
+            raise ValueError
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number

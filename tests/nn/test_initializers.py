@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from tfmnist import seeds
 from tfmnist.errors import InputError
-from tfmnist.nn.initializers import INITIALIZERS, initializer
+from tfmnist.nn.initializers import INITIALIZERS, find_initializer
 from tfmnist.nn.layers import Conv2D, Dense
 
 
 def draw(name: str, *, scale: float = 1.0, key: int = 3, shape: tuple[int, ...] = (200, 300)) -> NDArray[Any]:
-    return initializer(name)(shape, shape[0], shape[1], scale, key).numpy()
+    return find_initializer(name)(shape, shape[0], shape[1], scale, key).numpy()
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -93,6 +93,6 @@ def test_large_seeds_are_seeds_of_their_own() -> None:
 
 def test_unknown_initializer_is_refused_with_a_suggestion() -> None:
     with pytest.raises(InputError, match=r"initializer 'glorrot' does not exist; did you mean 'glorot'\?"):
-        initializer("glorrot")
+        find_initializer("glorrot")
     with pytest.raises(InputError, match="known: he, glorot, normal, uniform, zeros"):
         Dense(4, 4, initializer="xxxxxx")

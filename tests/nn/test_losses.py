@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.nn.losses import LOSSES, cross_entropy, naive_cross_entropy, penalty, probabilities, quadratic
+from tfmnist.nn.losses import LOSSES, cross_entropy, mean_loss, naive_cross_entropy, penalty, probabilities, quadratic
 
 Array = NDArray[Any]
 
@@ -145,6 +145,19 @@ def test_gradient_of_the_penalty_is_sign_and_weight() -> None:
     np.testing.assert_allclose(slope(0.1, 0.0), 0.1 * np.sign(weights), rtol=1e-6)
     np.testing.assert_allclose(slope(0.0, 0.2), 0.2 * weights, rtol=1e-6)
     np.testing.assert_allclose(slope(0.1, 0.2), 0.1 * np.sign(weights) + 0.2 * weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_mean_loss_is_the_mean_and_the_penalties(kind: str) -> None:
+    logits, labels = tf.constant(LOGITS), tf.constant(LABELS)
+    kernels = [tf.Variable(tf.constant([[1.0, -2.0], [0.0, 3.0]]))]
+    mean = float(tf.reduce_mean(LOSSES[kind](logits, labels)))
+    assert float(mean_loss(logits, labels, kernels, kind=kind)) == mean
+    penalised = float(mean_loss(logits, labels, kernels, kind=kind, l1=0.1, l2=0.2))
+    assert penalised == pytest.approx(mean + 0.1 * 6 + 0.1 * 14)
+    smooth = mean_loss(logits, labels, [], kind=kind, label_smoothing=0.2)
+    expected = tf.reduce_mean(cross_entropy(logits, labels, 0.2)) if kind == "cross_entropy" else mean
+    assert float(smooth) == float(expected)
 
 
 def test_probabilities_of_cross_entropy_are_the_softmax() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tfmnist.errors import InputError
 from tfmnist.nn.layers import ACTIVATIONS
-from tfmnist.nn.models import CNN, MLP, Network, in_order, to_unit
+from tfmnist.nn.models import CNN, MLP, Network, pool_before_activation, to_unit
 from tfmnist.recipe import Model, Recipe, shipped_recipes
 from tfmnist.runs.build import make_model
 
@@ -432,11 +432,11 @@ def test_make_model_makes_a_cnn_of_the_list() -> None:
 def test_the_largest_is_taken_first_and_nothing_changes(activation: str) -> None:
     layers = ["conv 4 3x3", "max 2", "conv 6 3x3", "global max"]
     model = CNN((8, 8), layers, 3, activation=activation, seed=1)
-    order = [layer.name for layer in in_order(model.layers)]
+    order = [layer.name for layer in pool_before_activation(model.layers)]
     assert (order.index("max_1") < order.index(f"{activation}_1")) == (activation != "gelu")
     images = tf.constant(np.random.default_rng(0).uniform(size=[5, 8, 8]).astype(np.float32))
     results = []
-    for ordered in (in_order(model.layers), model.layers):
+    for ordered in (pool_before_activation(model.layers), model.layers):
         with tf.GradientTape() as tape:
             x = images
             for layer in ordered:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorflow as tf
 
 import tfmnist.training.loop as loop
 from tfmnist import seeds
@@ -20,7 +22,8 @@ from tfmnist.recipe import Augment, Loss, Recipe, Train
 from tfmnist.runs import train as runs
 from tfmnist.runs.build import load_events
 from tfmnist.training.evaluation import evaluate
-from tfmnist.training.loop import Epoch, Progress, Trainer, fit, weights_of
+from tfmnist.training.loop import Epoch, Progress, Trainer, fit, restored
+from tfmnist.training.step import WeightAverage
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -63,6 +66,10 @@ def mlp(**options: Any) -> Network:
     return MLP((6, 6), [12], 4, **{"seed": 0, **options})
 
 
+def weights_of(model: Network | WeightAverage) -> Weights:
+    return {name: variable.numpy() for name, variable in model.named_variables().items()}
+
+
 def trained(model: Network | None = None, train: Split | None = None, **settings: Any) -> Weights:
     model = model or mlp()
     fit(model, train or quadrants(), **{"epochs": 2, "batch_size": 16, "compile": "graph", **settings})
@@ -84,7 +91,7 @@ def complaint(call: Any) -> str:
 
 
 @pytest.mark.parametrize("compile", ["auto", "graph", "eager"])
-def test_fit_learns_and_returns_an_epoch_an_epoch(compile: str) -> None:
+def test_fit_learns_and_returns_an_epoch_an_epoch(compile: Any) -> None:
     model, train, validation = mlp(), quadrants(), quadrants(seed=1)
     optimizer = Adam(model.parameters, 0.02)
     epochs = fit(model, train, validation=validation, optimizer=optimizer, epochs=6, batch_size=10, compile=compile)
@@ -311,7 +318,7 @@ class Script:
     ],
 )
 def test_early_stopping_restores_the_best_epoch(
-    monkeypatch: pytest.MonkeyPatch, monitor: str, patience: int, average: float, epochs: int, best: int
+    monkeypatch: pytest.MonkeyPatch, monitor: Any, patience: int, average: float, epochs: int, best: int
 ) -> None:
     script = Script((0.9, 0.5), (0.8, 0.9), (0.7, 0.9), (0.7, 0.8), (0.9, 0.7), (0.9, 0.6))
     monkeypatch.setattr(loop, "evaluate", script)
@@ -350,7 +357,7 @@ def test_averages_are_what_validation_measures() -> None:
 
 
 @pytest.mark.parametrize("compile", ["graph", "xla", "eager"])
-def test_a_diverging_loss_names_place_and_learning_rate(compile: str) -> None:
+def test_a_diverging_loss_names_place_and_learning_rate(compile: Any) -> None:
     model = mlp(initializer="normal", init_scale=1.0)
     with pytest.raises(DivergedError) as caught:
         fit(model, quadrants(), optimizer=Momentum(model.parameters, 1e30), epochs=5, batch_size=16, compile=compile)
@@ -404,7 +411,6 @@ def test_a_weight_that_is_not_finite_is_noticed_at_the_end_of_an_epoch() -> None
         (Split(np.zeros([5, 6, 6], np.uint8), np.arange(5)), {}, "training labels reach 4, the model has 4 classes"),
         (Split(np.zeros([0, 6, 6], np.uint8), np.arange(0)), {}, "there are no training examples"),
         (quadrants(), {"patience": 2}, "patience is 2 but there are no validation examples"),
-        (quadrants(), {"epoch": 2}, "did you mean 'epochs'?"),
         (quadrants(), {"epochs": 0}, "'train.epochs' is 0"),
         (quadrants(), {"batch_size": 2.5}, "'train.batch_size' is 2.5"),
         (quadrants(), {"loss": "cross_entrpy"}, "'loss.kind' is 'cross_entrpy'"),
@@ -429,9 +435,40 @@ def test_a_negative_label_is_refused() -> None:
 
 
 def test_how_it_is_compiled_follows_the_network() -> None:
+    def mode(model: Network, compile: Any = "auto") -> str:
+        return Trainer(model, SGD(model.parameters), quadrants(), None, Train(compile=compile)).mode
+
     cnn = CNN((6, 6), ["conv 2 3x3", "global max"], 4)
-    assert [loop.choose_mode("auto", model) for model in (mlp(), cnn)] == ["xla", "graph"]
-    assert [loop.choose_mode(asked, cnn) for asked in ("xla", "graph", "eager")] == ["xla", "graph", "eager"]
+    assert [mode(mlp()), mode(cnn)] == ["xla", "graph"]
+    assert [mode(cnn, compile) for compile in ("xla", "graph", "eager")] == ["xla", "graph", "eager"]
+
+
+@pytest.mark.parametrize("compile", ["xla", "graph"])
+def test_training_leaves_the_optimizers_own_choice_alone(compile: str) -> None:
+    model = mlp()
+    optimizer = SGD(model.parameters, fused=compile == "xla")
+    trained(model, optimizer=optimizer, epochs=1, compile=compile)
+    assert optimizer.fused is (compile == "xla")
+
+
+def test_fit_takes_the_train_section_of_a_recipe() -> None:
+    settings = Train(epochs=2, batch_size=65, compile="eager", threads=1, progress=1)
+    assert [epoch.step for epoch in fit(mlp(), quadrants(), **settings.model_dump())] == [2, 4]
+    assert {name: p.default for name, p in signature(fit).parameters.items() if name in Train.model_fields} == (
+        Train().model_dump()
+    )
+    with pytest.raises(TypeError, match="epoch"):
+        fit(mlp(), quadrants(), epoch=2)  # type: ignore[call-arg]
+
+
+def test_values_are_restored_after_an_error_too() -> None:
+    model = mlp()
+    before = weights_of(model)
+    with pytest.raises(KeyError), restored(model.named_variables().values()):
+        for variable in model.variables:
+            variable.assign_add(tf.ones_like(variable))
+        raise KeyError
+    assert is_equal(weights_of(model), before)
 
 
 def test_only_scales_and_offsets_may_be_trained() -> None:

@@ -8,7 +8,7 @@ from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import Adam
 from tfmnist.recipe import Train
 from tfmnist.training import profile as module
-from tfmnist.training.loop import Trainer, weights_of
+from tfmnist.training.loop import Trainer
 from tfmnist.training.profile import Profile, profile
 
 SPLIT = Split(np.random.default_rng(0).integers(0, 256, [70, 8, 8], np.uint8), np.arange(70) % 4)
@@ -31,8 +31,7 @@ def test_the_trainer_is_left_as_it_was() -> None:
         np.testing.assert_array_equal(variable.numpy(), untouched.named_variables()[name].numpy())
     assert (ours.state.epoch, ours.state.step) == (0, 0)
     assert len(list(ours.run())) == len(list(untouched.run()))
-    left, right = weights_of(ours.model), weights_of(untouched.model)
-    assert all(np.array_equal(left[name], right[name]) for name in left)
+    assert ours.model.sha256() == untouched.model.sha256()
 
 
 def test_figures_fit_together() -> None:

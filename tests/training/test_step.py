@@ -38,8 +38,8 @@ def assert_equal(left: Weights, right: Weights) -> None:
 
 
 def compiled(model: Network, optimizer: Optimizer, mode: CompileMode, **options: Any) -> Any:
-    optimizer.fused = mode != "xla"
-    return make_steps(partial(train_step, model, optimizer, **{"loss": Loss(), **options}), mode)
+    step = partial(train_step, model, optimizer, fused=mode != "xla", **{"loss": Loss(), **options})
+    return make_steps(step, mode)
 
 
 def one_step(model: Network, learning_rate: float = 0.5, **options: Any) -> tuple[float, int]:

@@ -34,7 +34,7 @@ def uniform(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: 
 
 
 def zeros(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
-    """All zeros: every unit of a layer then learns the same, which is worth seeing once. Returns float32 `shape`."""
+    """All zeros: all units of a layer then learn the same weights, worth seeing once. Returns float32 `shape`."""
     return tf.zeros(shape)
 
 
@@ -47,8 +47,8 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def initializer(name: str) -> Initializer:
-    """Returns the initializer of that name, or raises an `InputError` that lists them."""
+def find_initializer(name: str) -> Initializer:
+    """Returns the initializer of that name, or raises an `InputError` that suggests or lists the known names."""
     if name not in INITIALIZERS:
         raise InputError(f"initializer {name!r} does not exist{did_you_mean(name, INITIALIZERS)}")
     return INITIALIZERS[name]

@@ -1,27 +1,27 @@
 """Layers: a few raw variables, made in the constructor, and the forward rule that uses them.
 
 A layer's `forward(x, training, step)` computes in the dtype of `x`; its variables are float32 and are cast on use,
-which is all that mixed precision takes. `output_shape` is the shape of one example after the layer.
+which is all that mixed precision needs. `output_shape` is the shape of one example after the layer.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import tensorflow as tf
 
 from tfmnist import seeds
 from tfmnist.errors import InputError
-from tfmnist.nn.initializers import initializer as find_initializer
+from tfmnist.nn.initializers import find_initializer
 
 Shape = tuple[int, ...]
 
 
 class Layer(tf.Module):
-    """What all layers share: a name, the shape they give, a forward rule, and whether they are frozen.
+    """The base of all layers: a name, an output shape, a forward rule, and whether the layer is frozen.
 
-    A frozen layer keeps its variables as they are: none is among the network's parameters, and batch normalisation
-    uses its moving statistics also in training, and leaves them.
+    A frozen layer's variables never change: none is among the network's parameters, and batch normalisation uses its
+    moving statistics in training too, without updating them.
     """
 
     def __init__(self, name: str, output_shape: Shape):
@@ -32,16 +32,11 @@ class Layer(tf.Module):
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         """x: float `[batch, ...]`. step: int64 scalar, the number of steps done; only dropout in training reads it."""
-        raise AssertionError("each layer has its own forward rule")
+        raise NotImplementedError
 
 
 class Dense(Layer):
-    """y = x W + b.  dL/dW = xᵀ dL/dy;  dL/db = Σ_batch dL/dy;  dL/dx = dL/dy Wᵀ.
-
-    Example:
-        >>> Dense(784, 512, seed=0).kernel.shape.as_list()
-        [784, 512]
-    """
+    """y = x W + b.  dL/dW = xᵀ dL/dy;  dL/db = Σ_batch dL/dy;  dL/dx = dL/dy Wᵀ."""
 
     def __init__(
         self,
@@ -89,7 +84,7 @@ class Conv2D(Layer):
             raise InputError(
                 f"layer {name}: a {size[0]}x{size[1]} kernel does not fit {height}x{width}; use a smaller one."
             )
-        super().__init__(name, (*(_slid(n, k, stride, padding) for n, k in zip((height, width), size)), filters))
+        super().__init__(name, (*(_slide(n, k, stride, padding) for n, k in zip((height, width), size)), filters))
         self.stride = stride
         self.padding: Literal["SAME", "VALID"] = padding
         area = size[0] * size[1]
@@ -108,7 +103,7 @@ class Conv2D(Layer):
 class BatchNorm(Layer):
     """y = γ (x - μ) / sqrt(σ² + ε) + β over all axes but the last (Ioffe and Szegedy 2015, algorithms 1 and 2).
 
-    In training μ and σ² are the batch's, and the moving averages follow them: m ← momentum m + (1 - momentum) μ. In
+    In training μ and σ² are the batch's, and update the moving averages: m ← momentum m + (1 - momentum) μ. In
     evaluation they are the moving averages. Statistics are float32 in either precision.
     """
 
@@ -140,9 +135,9 @@ class BatchNorm(Layer):
 
 
 class Dropout(Layer):
-    """Sets a share `rate` of x to 0 in training and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014).
+    """Sets a fraction `rate` of x to 0 in training and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014).
 
-    What is dropped is a function of (seed, name, step) alone.
+    Which values are dropped depends on (seed, name, step) alone.
     """
 
     def __init__(self, input_shape: Shape, rate: float, *, seed: int = 0, name: str = "dropout"):
@@ -150,25 +145,17 @@ class Dropout(Layer):
         if not 0 <= rate < 1:
             raise InputError(f"layer {name}: rate must be at least 0 and less than 1, got {rate}.")
         self.rate, self.key = rate, seeds.key(seed, name)
+        self.threshold = int(rate * 2**32)  # values whose 32 random bits are below it are dropped
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         if not training or self.rate == 0.0:
             return x
         if step is None:
             raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
-        kept = dropout_bits(tf.constant(self.key, tf.int64), tf.shape(x), step) >= tf.constant(self.least, tf.uint32)
-        return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
-
-    @property
-    def least(self) -> int:
-        """The least bits of a value that is kept."""
-        return int(self.rate * 2**32)
-
-
-def dropout_bits(key: tf.Tensor, shape: Any, step: tf.Tensor) -> tf.Tensor:
-    """Returns what decides over each value: uint32 `shape`; whole numbers, as XLA makes other floats of their bits."""
-    seed = tf.stack([key, tf.cast(step, tf.int64)])
-    return tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
+        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
+        # integers, which are the same in every compiler; floats are not
+        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
+        return tf.where(bits >= tf.constant(self.threshold, tf.uint32), x / (1.0 - self.rate), tf.zeros_like(x))
 
 
 class Pool(Layer):
@@ -180,7 +167,7 @@ class Pool(Layer):
             raise InputError(
                 f"layer {name}: a {size}x{size} window does not fit {height}x{width}; remove a pooling layer."
             )
-        super().__init__(name, (_slid(height, size, size, "VALID"), _slid(width, size, size, "VALID"), channels))
+        super().__init__(name, (height // size, width // size, channels))
         self.is_max = kind == "max"
         self.size, self.pool = size, {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[kind]
 
@@ -197,9 +184,19 @@ class GlobalPool(Layer):
         self.is_max = kind == "max"
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        if self.is_max:  # as a window: the gradient of reduce_max compares all values again
+        if self.is_max:  # as a window: the gradient of reduce_max would compare all values again
             return tf.nn.max_pool2d(x, self.window, 1, "VALID")[:, 0, 0, :]
         return tf.reduce_mean(x, axis=[1, 2])
+
+
+class AddChannel(Layer):
+    """`[batch, height, width]` to `[batch, height, width, 1]`: one grey channel."""
+
+    def __init__(self, image_shape: Shape, *, name: str = "grey"):
+        super().__init__(name, (*image_shape, 1))
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.expand_dims(x, -1)
 
 
 class Flatten(Layer):
@@ -246,11 +243,12 @@ class Activation(Layer):
     def __init__(self, input_shape: Shape, kind: str, *, name: str = "activation"):
         super().__init__(name, input_shape)
         self.function = ACTIVATIONS[kind]
-        self.rises = kind != "gelu"  # everywhere, or at least falls nowhere
+        self.is_monotonic = kind != "gelu"  # never decreasing
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         return self.function(x)
 
 
-def _slid(length: int, window: int, stride: int, padding: str) -> int:
+def _slide(length: int, window: int, stride: int, padding: str) -> int:
+    """Returns how many positions a window takes as it slides over a length."""
     return -(-length // stride) if padding == "SAME" else (length - window) // stride + 1

@@ -1,18 +1,20 @@
-"""Networks: a list of layers, and the way of an image through them."""
+"""Networks: lists of layers, from an image to its logits."""
 
 import fnmatch
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
 
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.layer_specs import parse_layer
+from tfmnist.layer_specs import LayerSpec, parse_layer
 from tfmnist.nn.layers import (
     ACTIVATIONS,
     Activation,
+    AddChannel,
     BatchNorm,
     Conv2D,
     Dense,
@@ -32,25 +34,93 @@ class Network(tf.Module):
         super().__init__(name=name)
         height, width = (int(n) for n in image_shape)
         self.image_shape, self.classes = (height, width), classes
+        if not 2 <= classes <= 1000:
+            raise InputError(f"classes is {classes}: expected 2 to 1000.")
         self.layers: list[Layer] = []
         self._logits = tf.function(
             self._logits_from_uint8, input_signature=[tf.TensorSpec([None, height, width], tf.uint8)], autograph=False
         )
 
+    def _build(
+        self,
+        first: Layer,
+        specs: Sequence[LayerSpec],
+        *,
+        activation: str,
+        initializer: str,
+        init_scale: float,
+        bias: bool,
+        batch_norm: bool,
+        batch_norm_momentum: float,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        """Makes the layers: the first, those of the specifications, and a dense layer of logits.
+
+        Each convolution and dense layer is followed by batch normalisation, if requested, and the activation; each
+        dense layer then by dropout. Names are numbered by kind, and with the seed decide the initial weights.
+        """
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
+        weights = {"initializer": initializer, "init_scale": init_scale, "seed": seed}
+        # batch normalisation would subtract a bias before it together with the mean
+        hidden = {"bias": bias and not batch_norm, **weights}
+        self.layers = [first]
+        counts: Counter[str] = Counter()
+
+        def add(name: str, make: Callable[..., Layer], *arguments: Any, **keywords: Any) -> None:
+            counts[name] += 1
+            self.layers.append(make(*arguments, name=f"{name}_{counts[name]}", **keywords))
+
+        def shape() -> Shape:
+            return self.layers[-1].output_shape
+
+        for spec in specs:
+            if spec.kind in ("conv", "max", "average", "global") and len(shape()) != 3:
+                raise InputError(
+                    f"recipe key 'model.layers' has {spec.text!r} after the image was flattened; move it before."
+                )
+            if spec.kind in ("flatten", "dense") and len(shape()) == 3:
+                add("flatten", Flatten, shape())
+            match spec.kind:
+                case "conv":
+                    window = {"stride": spec.stride, "padding": spec.padding}
+                    add("conv", Conv2D, shape(), spec.units, spec.size, **window, **hidden)
+                case "dense":
+                    add("dense", Dense, shape()[0], spec.units, **hidden)
+                case "max" | "average":
+                    add(spec.kind, Pool, shape(), spec.stride, kind=spec.kind)
+                case "global":
+                    add("global", GlobalPool, shape(), kind=spec.pool)
+                case "dropout":
+                    add("dropout", Dropout, shape(), spec.rate, seed=seed)
+                case "flatten":
+                    pass
+            if spec.kind in ("conv", "dense"):
+                if batch_norm:
+                    add("batch_norm", BatchNorm, shape(), momentum=batch_norm_momentum)
+                add(activation, Activation, shape(), activation)
+                if dropout and spec.kind == "dense":
+                    add("dropout", Dropout, shape(), dropout, seed=seed)
+        if len(shape()) == 3:
+            add("flatten", Flatten, shape())
+        self.layers.append(Dense(shape()[0], self.classes, bias=bias, name="logits", **weights))
+
     def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the logits, float32 `[batch, classes]`.
 
         Args:
-            images: bfloat16, float32 or float64 `[batch, height, width]` in [0, 1]; their dtype is the precision
-                computed in.
-            training: whether dropout drops and batch normalisation uses (and moves) the batch's statistics.
+            images: bfloat16, float32 or float64 `[batch, height, width]` in [0, 1]; their dtype is the precision of
+                the computation.
+            training: whether dropout is active, and batch normalisation uses the batch's statistics and updates its
+                moving averages.
             step: int64 scalar, the number of steps done; only dropout in training needs it.
         """
         x = images
         if self.has_convolutions and not training:  # oneDNN gives no images the channels of the input: add one
             missing = tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)
             x = tf.concat([x, tf.zeros([missing, *self.image_shape], x.dtype)], axis=0)
-        for layer in in_order(self.layers[:-1]):
+        for layer in pool_before_activation(self.layers[:-1]):
             x = layer.forward(x, training, step)
         logits = self.layers[-1].forward(x if x.dtype == tf.float64 else tf.cast(x, tf.float32), training, step)
         return logits if training else logits[: tf.shape(images)[0]]
@@ -64,45 +134,39 @@ class Network(tf.Module):
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by name (`dense_1/kernel`), in the order of the layers."""
-        found = (value for layer in self.layers for value in vars(layer).values())
-        return {value.name.removesuffix(":0"): value for value in found if isinstance(value, tf.Variable)}
+        attributes = (value for layer in self.layers for value in vars(layer).values())
+        return {value.name.removesuffix(":0"): value for value in attributes if isinstance(value, tf.Variable)}
 
     @property
     def parameters(self) -> list[tf.Variable]:
         """The variables that are trained, in the order of the layers; those of frozen layers are not."""
-        own = (value for layer in self.layers if not layer.frozen for value in vars(layer).values())
-        return [value for value in own if isinstance(value, tf.Variable) and value.trainable]
+        attributes = (value for layer in self.layers if not layer.frozen for value in vars(layer).values())
+        return [value for value in attributes if isinstance(value, tf.Variable) and value.trainable]
 
     def freeze(self, patterns: Sequence[str]) -> None:
-        """Freezes the layers whose names fit one of the patterns, such as `conv_1` or `conv_*`; before an optimizer.
+        """Freezes the layers whose names match a pattern, such as `conv_1` or `conv_*`; call it before an optimizer.
 
         Raises:
-            InputError: a pattern fits no layer that has weights, or nothing would be left to train.
-
-        Example:
-            >>> model = MLP((28, 28), hidden=[100, 50])
-            >>> model.freeze(["dense_*"])
-            >>> [variable.name for variable in model.parameters]
-            ['logits/kernel:0', 'logits/bias:0']
+            InputError: a pattern matches no layer that has weights, or no layer is left to train.
         """
         layers = {layer.name: layer for layer in self.layers if layer.variables}
         for pattern in patterns:
-            found = fnmatch.filter(layers, pattern)
-            if not found:
+            names = fnmatch.filter(layers, pattern)
+            if not names:
                 raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, layers)}")
-            for name in found:
+            for name in names:
                 layers[name].frozen = True
         if not self.parameters:
             raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable numbers, those of frozen layers included."""
+        """Number of trainable parameters, those of frozen layers included."""
         return sum(int(tf.size(variable)) for variable in self.named_variables().values() if variable.trainable)
 
     @property
     def has_convolutions(self) -> bool:
-        """Whether a layer convolves: decides how the loop is compiled."""
+        """Whether a layer is a convolution; decides how the training loop is compiled."""
         return any(isinstance(layer, Conv2D) for layer in self.layers)
 
     def sha256(self) -> str:
@@ -153,29 +217,31 @@ class MLP(Network):
         dropout: float = 0.0,
         seed: int = 0,
     ):
+        for units in hidden:
+            if units < 1:
+                raise InputError(f"hidden has width {units}: expected at least 1.")
         super().__init__(image_shape, classes, "mlp")
-        _check(activation, classes, hidden)
-        # a bias before batch normalisation would be subtracted again with the mean
-        options = {"bias": bias and not batch_norm, "initializer": initializer, "init_scale": init_scale, "seed": seed}
-        flatten = Flatten(self.image_shape)
-        self.layers = [flatten]
-        inputs = flatten.output_shape[0]
-        for number, units in enumerate(hidden, start=1):
-            shape = (units,)
-            self.layers.append(Dense(inputs, units, name=f"dense_{number}", **options))
-            if batch_norm:
-                self.layers.append(BatchNorm(shape, momentum=batch_norm_momentum, name=f"batch_norm_{number}"))
-            self.layers.append(Activation(shape, activation, name=f"{activation}_{number}"))
-            if dropout:
-                self.layers.append(Dropout(shape, dropout, seed=seed, name=f"dropout_{number}"))
-            inputs = units
-        self.layers.append(Dense(inputs, classes, name="logits", **{**options, "bias": bias}))
+        self._build(
+            Flatten(self.image_shape),
+            [LayerSpec("dense", units=units) for units in hidden],
+            activation=activation,
+            initializer=initializer,
+            init_scale=init_scale,
+            bias=bias,
+            batch_norm=batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            dropout=dropout,
+            seed=seed,
+        )
 
 
 class CNN(Network):
-    """Layers from a list of strings, which `tfmnist.layer_specs.parse_layer` reads, and a dense layer of logits.
+    """Layers from a list of strings, then a dense layer of logits.
 
-    Each convolution and dense layer is followed by batch normalisation, where asked for, and the activation.
+    Args:
+        image_shape: height and width of the images.
+        layers: what `tfmnist.layer_specs.parse_layer` parses.
+        classes: number of logits, 2 to 1,000.
 
     Example:
         >>> CNN((28, 28), ["conv 8 3x3", "max 2", "global max"], classes=10, batch_norm=False).parameter_count
@@ -197,95 +263,46 @@ class CNN(Network):
         dropout: float = 0.0,
         seed: int = 0,
     ):
+        try:
+            specs = [parse_layer(text) for text in layers]
+        except ValueError as error:
+            raise InputError(str(error)) from None
         super().__init__(image_shape, classes, "cnn")
-        _check(activation, classes, ())
-        options = {"bias": bias and not batch_norm, "initializer": initializer, "init_scale": init_scale, "seed": seed}
-        self.layers = [Reshape(self.image_shape)]
-        counts: dict[str, int] = {}
-
-        def add(name: str, make: Any, *arguments: Any, **keywords: Any) -> None:
-            counts[name] = counts.get(name, 0) + 1
-            self.layers.append(make(*arguments, name=f"{name}_{counts[name]}", **keywords))
-
-        def shape() -> Shape:
-            return self.layers[-1].output_shape
-
-        for text in layers:
-            try:
-                entry = parse_layer(text)
-            except ValueError as error:
-                raise InputError(str(error)) from None
-            if entry.kind in ("conv", "max", "average", "global") and len(shape()) != 3:
-                raise InputError(
-                    f"recipe key 'model.layers' has {text!r} after the image was flattened; move it before."
-                )
-            if entry.kind in ("flatten", "dense") and len(shape()) == 3:
-                add("flatten", Flatten, shape())
-            match entry.kind:
-                case "conv":
-                    place = {"stride": entry.stride, "padding": entry.padding}
-                    add("conv", Conv2D, shape(), entry.units, entry.size, **place, **options)
-                case "dense":
-                    add("dense", Dense, shape()[0], entry.units, **options)
-                case "max" | "average":
-                    add(entry.kind, Pool, shape(), entry.stride, kind=entry.kind)
-                case "global":
-                    add("global", GlobalPool, shape(), kind=entry.pool)
-                case "dropout":
-                    add("dropout", Dropout, shape(), entry.rate, seed=seed)
-                case "flatten":
-                    pass
-            if entry.kind in ("conv", "dense"):
-                if batch_norm:
-                    add("batch_norm", BatchNorm, shape(), momentum=batch_norm_momentum)
-                add(activation, Activation, shape(), activation)
-                if dropout and entry.kind == "dense":
-                    add("dropout", Dropout, shape(), dropout, seed=seed)
-        if len(shape()) == 3:
-            add("flatten", Flatten, shape())
-        self.layers.append(Dense(shape()[0], classes, name="logits", **{**options, "bias": bias}))
+        self._build(
+            AddChannel(self.image_shape),
+            specs,
+            activation=activation,
+            initializer=initializer,
+            init_scale=init_scale,
+            bias=bias,
+            batch_norm=batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            dropout=dropout,
+            seed=seed,
+        )
 
 
-def in_order(layers: Sequence[Layer]) -> list[Layer]:
-    """Returns the layers as they are computed: the largest value is taken before a rising activation, not after it.
+def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:
+    """Returns the layers with each max pooling moved before the monotonic activation that it follows.
 
-    max f(x) = f(max x) where f never falls, and so do the gradients agree; fewer values are left to activate.
+    max f(x) = f(max x) where f never decreases, and so do the gradients agree; fewer values are left to activate.
 
     Example:
         >>> model = CNN((8, 8), ["conv 4 3x3", "max 2"], 2)
-        >>> [layer.name for layer in in_order(model.layers)]
+        >>> [layer.name for layer in pool_before_activation(model.layers)]
         ['grey', 'conv_1', 'batch_norm_1', 'max_1', 'relu_1', 'flatten_1', 'logits']
     """
-    found = list(layers)
-    for place, (layer, after) in enumerate(pairwise(layers)):
-        if isinstance(layer, Activation) and layer.rises and isinstance(after, Pool | GlobalPool) and after.is_max:
-            found[place : place + 2] = [after, layer]
-    return found
-
-
-class Reshape(Layer):
-    """`[batch, height, width]` to `[batch, height, width, 1]`: one grey channel."""
-
-    def __init__(self, image_shape: Shape, *, name: str = "grey"):
-        super().__init__(name, (*image_shape, 1))
-
-    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        return tf.expand_dims(x, -1)
+    ordered = list(layers)
+    for index, (layer, following) in enumerate(pairwise(layers)):
+        is_max = isinstance(following, Pool | GlobalPool) and following.is_max
+        if is_max and isinstance(layer, Activation) and layer.is_monotonic:
+            ordered[index : index + 2] = [following, layer]
+    return ordered
 
 
 def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:
-    """Returns uint8 images, 0 to 255, as `dtype` in [0, 1]: the one normalisation there is, exported with the model."""
+    """Returns uint8 images, 0 to 255, as `dtype` in [0, 1]: the only normalisation, exported with the model."""
     return tf.cast(tf.cast(images, tf.float32) * (1.0 / 255.0), dtype)
-
-
-def _check(activation: str, classes: int, hidden: Sequence[int]) -> None:
-    if activation not in ACTIVATIONS:
-        raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
-    if not 2 <= classes <= 1000:
-        raise InputError(f"classes is {classes}: expected 2 to 1000.")
-    for units in hidden:
-        if units < 1:
-            raise InputError(f"hidden has width {units}: expected at least 1.")
 
 
 def _times(shape: Shape) -> str:

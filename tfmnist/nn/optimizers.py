@@ -1,8 +1,7 @@
 """Optimizers: the update rule as a pure function that cites its paper, and a thin class that owns the slots.
 
-`fused=True` applies TensorFlow's raw operation, one pass over memory, and is the faster form where XLA is off; with
-`fused=False` the rule is composed of elementwise operations, which XLA fuses itself. Both give the same numbers up to
-rounding.
+Each rule exists twice, equal up to rounding: `_update` composes elementwise operations, which XLA fuses itself;
+`_update_fused` is TensorFlow's raw operation, one pass over memory, which is faster without XLA.
 """
 
 import math
@@ -15,11 +14,10 @@ from tfmnist.nn.schedules import Schedule, constant
 
 Gradients = Sequence[tf.Tensor]
 Slots = list[tf.Variable]
-Number = float | tf.Tensor
 
 
 def momentum_update(
-    g: tf.Tensor, u: tf.Tensor, learning_rate: Number, momentum: Number, nesterov: bool
+    g: tf.Tensor, u: tf.Tensor, learning_rate: tf.Tensor, momentum: float, nesterov: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """u ← μ u + g;  Δ = -η u, or with Nesterov -η (g + μ u) (Sutskever et al. 2013). Returns Δ, u."""
     u = momentum * u + g
@@ -27,7 +25,7 @@ def momentum_update(
 
 
 def rmsprop_update(
-    g: tf.Tensor, s: tf.Tensor, learning_rate: Number, rho: Number, epsilon: Number
+    g: tf.Tensor, s: tf.Tensor, learning_rate: tf.Tensor, rho: float, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """s ← ρ s + (1 - ρ) g²;  Δ = -η g / sqrt(s + ε) (Tieleman and Hinton 2012, lecture 6.5). Returns Δ, s."""
     s = rho * s + (1.0 - rho) * g * g
@@ -39,15 +37,15 @@ def adam_update(
     m: tf.Tensor,
     v: tf.Tensor,
     t: tf.Tensor,
-    learning_rate: Number,
-    beta1: Number,
-    beta2: Number,
-    epsilon: Number,
+    learning_rate: tf.Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Algorithm 1 of Kingma and Ba 2015. t: float32 scalar, 1 at the first step. Returns Δ, m, v.
 
     m ← β1 m + (1 - β1) g;  v ← β2 v + (1 - β2) g²;  m̂ = m / (1 - β1ᵗ);  v̂ = v / (1 - β2ᵗ);  Δ = -η m̂ / (sqrt(v̂) + ε).
-    Both divisions are drawn out of the arrays into two scalars, as the end of the paper's section 2 suggests.
+    Both bias corrections are two scalars instead of divisions of arrays, as the end of the paper's section 2 suggests.
     """
     m = beta1 * m + (1.0 - beta1) * g
     v = beta2 * v + (1.0 - beta2) * g * g
@@ -56,14 +54,14 @@ def adam_update(
 
 
 def adam_scalars(
-    t: tf.Tensor, learning_rate: Number, beta1: Number, beta2: Number, epsilon: Number
+    t: tf.Tensor, learning_rate: tf.Tensor, beta1: float, beta2: float, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns η sqrt(1 - β2ᵗ) / (1 - β1ᵗ) and ε sqrt(1 - β2ᵗ)."""
     root = tf.sqrt(one_minus_power(beta2, t))
     return learning_rate * root / one_minus_power(beta1, t), epsilon * root
 
 
-def one_minus_power(base: Number, t: tf.Tensor) -> tf.Tensor:
+def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
     """1 - baseᵗ without cancellation where base is near 1, for base in [0, 1)."""
     return -tf.math.expm1(t * tf.math.log(tf.convert_to_tensor(base, tf.float32)))
 
@@ -77,16 +75,16 @@ def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
 
 
 class Optimizer(tf.Module):
-    """What all optimizers share: the parameters, the step count, the slots and the learning rate.
+    """The base of all optimizers: the parameters, their slots, the learning rate, and the number of updates.
 
     Args:
-        parameters: the variables to update; one set of slots is made for each here.
+        parameters: the variables to update; the slots are made here, one set per parameter.
         learning_rate: a positive number, or a schedule: a function from the step (int64 scalar) to a float32 scalar.
-        fused: see the module's text; `tfmnist.fit` sets it to what suits how it compiles.
+        fused: which form of the rule `apply` uses; `tfmnist.fit` chooses what suits how it compiles.
 
     Attributes:
         step: int64 variable, the number of updates done.
-        slots: for each slot's name, one variable a parameter.
+        slots: for each slot's name, one variable per parameter.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -107,43 +105,41 @@ class Optimizer(tf.Module):
             for slot in self.slot_names
         }
 
-    def apply(self, gradients: Gradients, learning_rate: tf.Tensor | None = None) -> None:
-        """Does one update with one gradient a parameter, float32 of the parameter's shape.
+    def apply(self, gradients: Gradients, *, fused: bool | None = None) -> None:
+        """Does one update.
 
-        `learning_rate` takes the place of the schedule's value where it is given.
+        Args:
+            gradients: one per parameter, float32 of the parameter's shape.
+            fused: overrides the constructor's.
         """
-        learning_rate = self.schedule(self.step) if learning_rate is None else learning_rate
+        update = self._update_fused if (self.fused if fused is None else fused) else self._update
+        learning_rate = self.schedule(self.step)
         t = tf.cast(self.step + 1, tf.float32)
         for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
-            slots = [self.slots[slot][index] for slot in self.slot_names]
-            self._update(parameter, gradient, slots, learning_rate, t)
+            update(parameter, gradient, [self.slots[name][index] for name in self.slot_names], learning_rate, t)
         self.step.assign_add(1)
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns the step and all slots by name: what a checkpoint must hold beside the weights."""
+        """Returns the step and all slots by name: what a checkpoint must hold besides the weights."""
         slots = {v.name.removesuffix(":0"): v for variables in self.slots.values() for v in variables}
         return {"step": self.step, **slots}
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
         """Changes one parameter and its slots; t is the number of this update, float32, 1 for the first."""
-        raise AssertionError("each optimizer has its own rule")
+        raise NotImplementedError
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        self._update(p, g, slots, learning_rate, t)
 
 
 class SGD(Optimizer):
-    """Gradient descent: w ← w - η g.
-
-    Example:
-        >>> w = tf.Variable([1.0])
-        >>> SGD([w], learning_rate=0.5).apply([tf.constant([1.0])])
-        >>> w.numpy().tolist()
-        [0.5]
-    """
+    """Gradient descent: w ← w - η g."""
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        if self.fused:
-            tf.raw_ops.ResourceApplyGradientDescent(var=p.handle, alpha=learning_rate, delta=g)
-        else:
-            p.assign_sub(learning_rate * g)
+        p.assign_sub(learning_rate * g)
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        tf.raw_ops.ResourceApplyGradientDescent(var=p.handle, alpha=learning_rate, delta=g)
 
 
 class Momentum(Optimizer):
@@ -165,24 +161,17 @@ class Momentum(Optimizer):
         self.momentum, self.nesterov = momentum, nesterov
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        (u,) = slots
-        if self.fused:
-            tf.raw_ops.ResourceApplyMomentum(
-                var=p.handle,
-                accum=u.handle,
-                lr=learning_rate,
-                grad=g,
-                momentum=self.momentum,
-                use_nesterov=self.nesterov,
-            )
-        else:
-            delta, new_u = momentum_update(g, u, learning_rate, self.momentum, self.nesterov)
-            u.assign(new_u)
-            p.assign_add(delta)
+        delta, u = momentum_update(g, slots[0], learning_rate, self.momentum, self.nesterov)
+        slots[0].assign(u)
+        p.assign_add(delta)
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        options = {"lr": learning_rate, "momentum": self.momentum, "use_nesterov": self.nesterov}
+        tf.raw_ops.ResourceApplyMomentum(var=p.handle, accum=slots[0].handle, grad=g, **options)
 
 
 class RMSprop(Optimizer):
-    """`rmsprop_update`. The second slot is the last step taken, which the raw operation insists on keeping."""
+    """`rmsprop_update`. The second slot is the last step taken, which the raw operation insists on storing."""
 
     slot_names = ("mean_square", "last_step")
 
@@ -201,34 +190,19 @@ class RMSprop(Optimizer):
         self.rho, self.epsilon = rho, epsilon
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        s, last = slots
-        if self.fused:
-            tf.raw_ops.ResourceApplyRMSProp(
-                var=p.handle,
-                ms=s.handle,
-                mom=last.handle,
-                lr=learning_rate,
-                rho=self.rho,
-                momentum=0.0,
-                epsilon=self.epsilon,
-                grad=g,
-            )
-        else:
-            delta, new_s = rmsprop_update(g, s, learning_rate, self.rho, self.epsilon)
-            s.assign(new_s)
-            last.assign(-delta)
-            p.assign_add(delta)
+        delta, mean_square = rmsprop_update(g, slots[0], learning_rate, self.rho, self.epsilon)
+        slots[0].assign(mean_square)
+        slots[1].assign(-delta)
+        p.assign_add(delta)
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        mean_square, last_step = (slot.handle for slot in slots)
+        options = {"lr": learning_rate, "rho": self.rho, "momentum": 0.0, "epsilon": self.epsilon}
+        tf.raw_ops.ResourceApplyRMSProp(var=p.handle, ms=mean_square, mom=last_step, grad=g, **options)
 
 
 class Adam(Optimizer):
-    """`adam_update`.
-
-    Example:
-        >>> w = tf.Variable([1.0])
-        >>> Adam([w], learning_rate=0.1).apply([tf.constant([3.0])])
-        >>> round(float(w[0]), 5)  # the first step has length η, whatever the gradient
-        0.9
-    """
+    """`adam_update`. The first step has length η, whatever the gradient."""
 
     slot_names = ("m", "v")
 
@@ -246,32 +220,23 @@ class Adam(Optimizer):
         _fraction("beta1", beta1)
         _fraction("beta2", beta2)
         _positive("epsilon", epsilon)
-        # as float32 has them, so that 1 - beta is the same number in the rule and in its bias correction
+        # rounded to float32, so that 1 - beta is the same number in the rule and in its bias correction
         self.beta1, self.beta2 = (float(tf.constant(beta, tf.float32)) for beta in (beta1, beta2))
         self.epsilon = epsilon
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
         m, v = slots
-        if self.fused:
-            # powers of 0 switch the raw operation's own bias correction off: it has ε outside of it, algorithm 1 inside
-            rate, epsilon_hat = adam_scalars(t, learning_rate, self.beta1, self.beta2, self.epsilon)
-            tf.raw_ops.ResourceApplyAdam(
-                var=p.handle,
-                m=m.handle,
-                v=v.handle,
-                beta1_power=0.0,
-                beta2_power=0.0,
-                lr=rate,
-                beta1=self.beta1,
-                beta2=self.beta2,
-                epsilon=epsilon_hat,
-                grad=g,
-            )
-        else:
-            delta, new_m, new_v = adam_update(g, m, v, t, learning_rate, self.beta1, self.beta2, self.epsilon)
-            m.assign(new_m)
-            v.assign(new_v)
-            p.assign_add(delta)
+        delta, new_m, new_v = adam_update(g, m, v, t, learning_rate, self.beta1, self.beta2, self.epsilon)
+        m.assign(new_m)
+        v.assign(new_v)
+        p.assign_add(delta)
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        m, v = (slot.handle for slot in slots)
+        rate, epsilon_hat = adam_scalars(t, learning_rate, self.beta1, self.beta2, self.epsilon)
+        # powers of 0 switch off the raw operation's own bias correction, which has ε outside of it, unlike algorithm 1
+        options = {"beta1_power": 0.0, "beta2_power": 0.0, "beta1": self.beta1, "beta2": self.beta2}
+        tf.raw_ops.ResourceApplyAdam(var=p.handle, m=m, v=v, lr=rate, epsilon=epsilon_hat, grad=g, **options)
 
 
 class AdamW(Adam):
@@ -295,12 +260,18 @@ class AdamW(Adam):
         if not weight_decay >= 0:
             raise InputError(f"weight_decay must not be negative, got {weight_decay}.")
         self.weight_decay = weight_decay
-        self.decaying = {p.ref() for p in self.parameters if p.shape.rank >= 2}
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        if p.ref() in self.decaying:
-            p.assign_sub(learning_rate * self.weight_decay * p)
+        self._decay(p, learning_rate)
         super()._update(p, g, slots, learning_rate, t)
+
+    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+        self._decay(p, learning_rate)
+        super()._update_fused(p, g, slots, learning_rate, t)
+
+    def _decay(self, p: tf.Variable, learning_rate: tf.Tensor) -> None:
+        if p.shape.rank >= 2:
+            p.assign_sub(learning_rate * self.weight_decay * p)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

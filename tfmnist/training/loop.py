@@ -1,12 +1,12 @@
-"""The training loop, top down: blocks of steps, an epoch's numbers, validation, early stopping."""
+"""The training loop, top down: blocks of steps, the metrics of an epoch, validation, early stopping."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -22,17 +22,9 @@ from tfmnist.training.evaluation import evaluate
 from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
 
 
-class Weights(Protocol):
-    """What owns variables: a network, several as one, averages."""
-
-    def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns them by name."""
-        ...
-
-
 @dataclass(frozen=True)
 class Progress:
-    """Where an epoch under way stands; loss and accuracy are the means over its steps so far."""
+    """Progress within an epoch; loss and accuracy are means over its steps so far."""
 
     epoch: int  # from 1
     step: int
@@ -44,7 +36,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The numbers of one finished epoch: a line of `metrics.jsonl`."""
+    """The metrics of one finished epoch: one line of `metrics.jsonl`."""
 
     epoch: int  # from 1
     step: int  # since the start of training
@@ -59,21 +51,21 @@ class Epoch:
 
 @dataclass
 class State:
-    """What the loop knows beside the variables; plain numbers, so that a checkpoint can hold it as JSON."""
+    """The state of the loop besides the variables: plain numbers, which a checkpoint holds as JSON."""
 
-    epoch: int = 0  # finished
-    step: int = 0  # done of the epoch under way
-    loss: float = 0.0  # summed over the examples of the epoch under way
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done in the current epoch
+    loss: float = 0.0  # summed over the examples of the current epoch
     correct: int = 0
     seconds: float = 0.0
-    best: float | None = None  # validation result, larger is better
+    best: float | None = None  # validation score, larger is better
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    data_sha256: str = ""  # of the training split, where the caller knows it
+    data_sha256: str = ""  # of the training split, if the caller knows it
 
 
 class Trainer:
-    """Everything that a run changes, in one place: weights, slots, averages, state. `run` moves it on."""
+    """One training: the model, optimizer, averages and state that `run` changes."""
 
     def __init__(
         self,
@@ -87,23 +79,22 @@ class Trainer:
         augment: Augment = Augment(),
         clip_norm: float = 0.0,
     ):
-        check_fit(model, train, validation, settings)
+        _check_fit(model, train, validation, settings)
         self.model, self.optimizer, self.settings = model, optimizer, settings
         self.train, self.validation = train, validation if validation is not None and len(validation) else None
         self.loss, self.clip_norm = loss, clip_norm
-        random = augment != Augment()
-        self.augment = partial(augment_block, seed=settings.seed, **augment.model_dump()) if random else None
-        self.mode: CompileMode = choose_mode(settings.compile, model)
-        optimizer.fused = self.mode != "xla"
+        augments = augment != Augment()
+        self.augment = partial(augment_block, seed=settings.seed, **augment.model_dump()) if augments else None
+        self.mode: CompileMode = _choose_mode(settings.compile, model)
         # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
-        images = 10_000 if self.mode == "xla" else 2_000
-        self.plan = make_plan(len(train), settings.batch_size, settings.block, images, settings.progress)
+        images_per_block = 10_000 if self.mode == "xla" else 2_000
+        self.plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
         self.averages = WeightAverage(model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
-        # of what is trained, where that has a kernel: frozen layers may leave scales and offsets alone
+        # of a trained kernel if there is one: frozen layers may leave only scales and offsets to train
         kernels = (p for p in (*model.parameters, *model.named_variables().values()) if p.shape.rank >= 2)
-        self.initial_deviation = float(np.std(next(kernels).numpy()))
+        self._initial_deviation = float(np.std(next(kernels).numpy()))
         step = partial(
             train_step,
             model,
@@ -112,18 +103,22 @@ class Trainer:
             precision=settings.precision,
             clip_norm=clip_norm,
             averages=self.averages,
+            fused=self.mode != "xla",
         )
         self._do_full = self._do_short = make_steps(step, self.mode)
         if self.mode == "xla" and self.plan.full:
-            # one smaller batch an epoch: XLA would compile a second program for it, for a second or more
+            # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
             self._do_short = make_steps(step, "graph")
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns every variable that training changes, by the name it has in a checkpoint."""
-        return named_variables(self.model, self.optimizer, self.averages)
+        """Returns every variable that training changes, by its name in a checkpoint."""
+        groups = {"weights": self.model.named_variables(), "optimizer": self.optimizer.named_variables()}
+        if self.averages is not None:
+            groups["averages"] = self.averages.named_variables()
+        return {f"{group}/{name}": v for group, variables in groups.items() for name, v in variables.items()}
 
     def compile(self) -> float:
-        """Traces and compiles the loop for each shape of block, without a step done; returns the seconds it took."""
+        """Traces and compiles the loop for each shape of block, without training; returns the seconds it took."""
         began = time.perf_counter()
         height, width = self.model.image_shape
         for steps, batch in self.plan.shapes:
@@ -134,14 +129,14 @@ class Trainer:
     def do_steps(
         self, images: tf.Tensor, labels: tf.Tensor, count: int
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Does the first `count` steps of a block and returns what `make_steps` says."""
+        """Runs the first `count` steps of a block; arguments and results are those of `make_steps`."""
         do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
         return do(images, labels, count)
 
     def run(self) -> Iterator[Progress | Epoch]:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
 
-        Between two yields nothing is half done: a checkpoint taken there resumes exactly.
+        A checkpoint taken between two yields resumes exactly.
 
         Raises:
             DivergedError: a loss or a weight is not finite.
@@ -159,40 +154,30 @@ class Trainer:
                 x.numpy() for x in self.do_steps(block.images, block.labels, block.end - block.first)
             )
             if not math.isfinite(last):
-                raise self.diverged(f"the loss is {last}", block.first + int(done))
+                raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
             state.step = block.end
             state.loss += float(total)
             state.correct += int(correct)
             state.seconds += time.perf_counter() - began
             if state.step < plan.steps:
-                seen = state.step * plan.batch_size
-                yield Progress(
-                    state.epoch + 1,
-                    state.step,
-                    plan.steps,
-                    state.loss / seen,
-                    state.correct / seen,
-                    seen / state.seconds,
-                )
+                count = state.step * plan.batch_size
+                loss, accuracy, speed = state.loss / count, state.correct / count, count / state.seconds
+                yield Progress(state.epoch + 1, state.step, plan.steps, loss, accuracy, speed)
             else:
-                yield self.close_epoch(*self._validate())
+                yield self._close_epoch()
                 if self.finished:
                     return
             began = time.perf_counter()
 
-    def close_epoch(self, loss: float | None, accuracy: float | None) -> Epoch:
-        """Ends the epoch whose steps are done, with its validation results, and returns its numbers.
-
-        Raises:
-            DivergedError: a weight or the validation loss is not finite.
-        """
+    def _close_epoch(self) -> Epoch:
+        """Validates, and returns the metrics of the epoch whose steps are done; `state` is then at the next one."""
         state, plan = self.state, self.plan
+        loss, accuracy = self._validate()
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
-            raise self.diverged("a weight is not finite", plan.steps)
+            raise self._diverged("a weight is not finite", plan.steps)
         if loss is not None and not math.isfinite(loss):
-            raise self.diverged(f"the validation loss is {loss}", plan.steps)
-        learning_rate = self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0))
+            raise self._diverged(f"the validation loss is {loss}", plan.steps)
         epoch = Epoch(
             epoch=state.epoch + 1,
             step=int(self.optimizer.step.numpy()),
@@ -200,24 +185,27 @@ class Trainer:
             accuracy=state.correct / plan.count,
             validation_loss=loss,
             validation_accuracy=accuracy,
-            learning_rate=float(learning_rate),
+            learning_rate=self._last_learning_rate(),
             seconds=state.seconds,
             images_per_second=plan.count / state.seconds,
         )
         history = [*state.history, asdict(epoch)]
         self.state = replace(state, epoch=epoch.epoch, step=0, loss=0.0, correct=0, seconds=0.0, history=history)
         if loss is not None and accuracy is not None:
-            result = accuracy if self.settings.monitor == "accuracy" else -loss
-            if state.best is None or result > state.best:
-                self.state.best, self.state.best_epoch = result, epoch.epoch
+            score = accuracy if self.settings.monitor == "accuracy" else -loss
+            if state.best is None or score > state.best:
+                self.state.best, self.state.best_epoch = score, epoch.epoch
                 if self.settings.patience:
-                    self.best_weights = weights_of(self.averages or self.model)
+                    self.best_weights = self._current_weights()
         return epoch
 
     def _validate(self) -> tuple[float | None, float | None]:
+        """Returns loss and accuracy on the validation set, by the averaged weights if there are any."""
         if self.validation is None:
             return None, None
-        with self._averaged():
+        with restored(self.model.named_variables().values()):
+            if self.averages is not None:
+                set_weights(self.model, self._current_weights())
             metrics = evaluate(self.model, self.validation, self.loss.kind)
         return metrics.loss, metrics.accuracy
 
@@ -229,31 +217,24 @@ class Trainer:
 
     def final_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights to use: the best epoch's with early stopping, else the averages, else the last."""
-        return self.best_weights or weights_of(self.averages or self.model)
+        return self.best_weights or self._current_weights()
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The model has the averaged weights inside, where there are any."""
-        if self.averages is None:
-            yield
-            return
-        kept = weights_of(self.model)
-        set_weights(self.model, weights_of(self.averages))
-        try:
-            yield
-        finally:
-            set_weights(self.model, kept)
+    def _current_weights(self) -> dict[str, np.ndarray]:
+        variables = (self.averages or self.model).named_variables()
+        return {name: variable.numpy() for name, variable in variables.items()}
 
-    def diverged(self, what: str, step: int) -> DivergedError:
-        """Returns the error that says where training stood when something was no longer finite, and likely causes."""
-        learning_rate = float(self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0)))
-        naive = self.loss.kind == "naive_cross_entropy"
+    def _last_learning_rate(self) -> float:
+        return float(self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0)))
+
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        """Returns the error that says where training stood when a number was no longer finite, and likely causes."""
+        naive = ", or log(softmax) of a probability of 0 (loss.kind cross_entropy)"
         return DivergedError(
             f"diverged: {what} at epoch {self.state.epoch + 1}, step {step} of {self.plan.steps}, learning rate "
-            f"{learning_rate:.4g}, initial weights of standard deviation {self.initial_deviation:.3g}. Likely causes: "
-            "a learning rate too high (lower optimizer.learning_rate, add schedule.warmup or optimizer.clip_norm) or "
-            "initial weights too large (model.initializer he or glorot, or a lower model.init_scale)"
-            + (", or log(softmax) of a probability of 0 (loss.kind cross_entropy)." if naive else ".")
+            f"{self._last_learning_rate():.4g}, initial weights of standard deviation {self._initial_deviation:.3g}. "
+            "Likely causes: a learning rate too high (lower optimizer.learning_rate, add schedule.warmup or "
+            "optimizer.clip_norm) or initial weights too large (model.initializer he or glorot, or a lower "
+            f"model.init_scale){naive if self.loss.kind == 'naive_cross_entropy' else ''}."
         )
 
 
@@ -266,25 +247,44 @@ def fit(
     loss: Loss | Literal["cross_entropy", "quadratic"] = "cross_entropy",
     augment: Augment | None = None,
     clip_norm: float = 0.0,
-    **settings: Any,
+    epochs: int = 5,
+    batch_size: int = 100,
+    seed: int = 0,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    block: int | Literal["auto"] = "auto",
+    compile: Literal["auto", "xla", "graph", "eager"] = "auto",
+    average: float = 0.0,
+    patience: int = 0,
+    monitor: Literal["accuracy", "loss"] = "accuracy",
+    threads: int | Literal["auto"] = "auto",
+    progress: int = 0,
 ) -> list[Epoch]:
-    """Trains a network in place and returns one `Epoch` an epoch.
+    """Trains a network in place and returns one `Epoch` per epoch.
 
     Args:
         model: `tfmnist.MLP` or `tfmnist.CNN`; ends with the weights to use (the best epoch's with early stopping, the
             averages with averaging, else the last).
         train: the training examples.
-        validation: looked at after every epoch, never trained on.
+        validation: evaluated after every epoch, never trained on.
         optimizer: over `model.parameters`; by default `Adam` with learning rate 0.001.
         loss: the name of a loss, or a `tfmnist.recipe.Loss` for smoothing and penalties.
         augment: random changes of the images, a `tfmnist.recipe.Augment`.
         clip_norm: limit of the gradients' global norm, 0 for none.
-        **settings: the keys of a recipe's `train` section: epochs, batch_size, seed, precision, block, compile,
-            average, patience, monitor.
+        epochs: passes over the training examples.
+        batch_size: examples per step; the last, smaller batch of an epoch is trained too.
+        seed: decides the order of the examples and the augmentation.
+        precision: dtype of the forward and backward pass; weights, updates, logits and loss are float32.
+        block: steps per call of the compiled loop.
+        compile: `auto` is XLA for networks of dense layers, graph for convolutions on a CPU.
+        average: decay of the exponential moving average of the weights, 0 for none.
+        patience: stop after so many epochs without a better validation result, 0 for never.
+        monitor: the validation result that `patience` watches.
+        threads: without effect, like `progress`: accepted so that `**recipe.train.model_dump()` can be passed.
+        progress: see `threads`.
 
     Raises:
-        InputError: a setting is unknown or out of range, or data and model do not fit.
-        DivergedError: a loss is not finite.
+        InputError: a value is out of range, or data and model do not fit.
+        DivergedError: a loss or a weight is not finite.
 
     Example:
         >>> import numpy as np
@@ -295,32 +295,60 @@ def fit(
         >>> history[-1].accuracy
         1.0
     """
-    optimizer = optimizer if optimizer is not None else Adam(model.parameters)
-    loss = loss if isinstance(loss, Loss) else Loss(kind=loss)
+    settings = Train(
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        precision=precision,
+        block=block,
+        compile=compile,
+        average=average,
+        patience=patience,
+        monitor=monitor,
+        threads=threads,
+        progress=progress,
+    )
     trainer = Trainer(
         model,
-        optimizer,
+        optimizer if optimizer is not None else Adam(model.parameters),
         train,
         validation,
-        Train(**settings),
-        loss=loss,
+        settings,
+        loss=loss if isinstance(loss, Loss) else Loss(kind=loss),
         augment=augment or Augment(),
         clip_norm=clip_norm,
     )
-    epochs = [event for event in trainer.run() if isinstance(event, Epoch)]
+    history = [event for event in trainer.run() if isinstance(event, Epoch)]
     set_weights(model, trainer.final_weights())
-    return epochs
+    return history
 
 
-def choose_mode(asked: str, model: Network) -> CompileMode:
+def set_weights(model: Network, weights: Mapping[str, np.ndarray]) -> None:
+    """Assigns weights by name, as `named_variables` names them."""
+    for name, variable in model.named_variables().items():
+        variable.assign(weights[name])
+
+
+@contextmanager
+def restored(variables: Collection[tf.Variable]) -> Iterator[None]:
+    """Restores the values of the variables at the end of the block, whatever happens inside."""
+    values = [tf.identity(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _choose_mode(requested: str, model: Network) -> CompileMode:
     """Returns how to compile. On a CPU, XLA halves the time of small dense steps and doubles that of convolutions."""
-    if asked != "auto":
-        return asked  # type: ignore[return-value]
+    if requested != "auto":
+        return requested  # type: ignore[return-value]
     return "graph" if model.has_convolutions and not tf.config.list_logical_devices("GPU") else "xla"
 
 
-def check_fit(model: Network, train: Split, validation: Split | None, settings: Train) -> None:
-    """Raises an `InputError` where data, model and settings do not fit each other."""
+def _check_fit(model: Network, train: Split, validation: Split | None, settings: Train) -> None:
+    """Raises an `InputError` if data, model and settings do not fit each other."""
     for name, split in (("training", train), ("validation", validation)):
         if split is None or not len(split):
             continue
@@ -340,22 +368,3 @@ def check_fit(model: Network, train: Split, validation: Split | None, settings: 
         raise InputError(
             f"patience is {settings.patience} but there are no validation examples; give some, or patience=0."
         )
-
-
-def named_variables(model: Weights, optimizer: Optimizer, averages: WeightAverage | None) -> dict[str, tf.Variable]:
-    """Returns every variable that training changes, of a network or of several as one, by its name in a checkpoint."""
-    groups = {"weights": model.named_variables(), "optimizer": optimizer.named_variables()}
-    if averages is not None:
-        groups["averages"] = averages.named_variables()
-    return {f"{group}/{name}": v for group, found in groups.items() for name, v in found.items()}
-
-
-def weights_of(owner: Weights) -> dict[str, np.ndarray]:
-    """Returns a copy of the weights by name."""
-    return {name: np.array(variable.numpy()) for name, variable in owner.named_variables().items()}
-
-
-def set_weights(model: Weights, weights: dict[str, np.ndarray]) -> None:
-    """Gives a network other weights; names and shapes must be its own."""
-    for name, variable in model.named_variables().items():
-        variable.assign(weights[name])

@@ -18,8 +18,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfmnist.data.pipeline import stream_blocks
-from tfmnist.training.loop import Trainer
-from tfmnist.training.step import loss_and_gradients, make_steps, measure_loss
+from tfmnist.training.loop import Trainer, restored
+from tfmnist.training.step import forward_loss, loss_and_gradients, make_steps
 
 _SECONDS = 1.5  # for each measurement
 _TIMES = (3, 50)  # calls, at least and at most
@@ -57,13 +57,9 @@ class Profile:
 
 
 def profile(trainer: Trainer) -> Profile:
-    """Measures a trainer that is compiled; leaves its weights, slots and averages as they are. Takes 10 to 20 s."""
-    kept = {name: tf.identity(variable) for name, variable in trainer.named_variables().items()}
-    try:
+    """Measures a compiled trainer, whose weights, slots and averages are restored afterwards. Takes 10 to 20 s."""
+    with restored(trainer.named_variables().values()):
         return _profile(trainer)
-    finally:
-        for name, variable in trainer.named_variables().items():
-            variable.assign(kept[name])
 
 
 def _profile(trainer: Trainer) -> Profile:
@@ -85,7 +81,7 @@ def _profile(trainer: Trainer) -> Profile:
         return value, correct
 
     parts = {
-        "forward": make_steps(partial(measure_loss, model, **options), trainer.mode),
+        "forward": make_steps(partial(forward_loss, model, **options), trainer.mode),
         "backward": make_steps(backward, trainer.mode),
         "update": trainer.do_steps,
     }

@@ -1,11 +1,11 @@
-"""One step of training on the tape, and the compiled loop that does many of them in one call."""
+"""One training step on the tape, and the compiled loop that runs many of them in one call."""
 
 from collections.abc import Callable
 from typing import Any, Literal
 
 import tensorflow as tf
 
-from tfmnist.nn.losses import LOSSES, penalty
+from tfmnist.nn.losses import mean_loss
 from tfmnist.nn.models import Network, to_unit
 from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
 from tfmnist.recipe import Loss
@@ -18,7 +18,7 @@ class WeightAverage(tf.Module):
     """Exponential moving average of the weights (Polyak and Juditsky 1992): a ← d a + (1 - d) w after each step.
 
     d = min(decay, (1 + t) / (10 + t)), so that the first, poor weights are soon forgotten. The statistics of batch
-    normalisation are averaged along: those of the last weights would not fit the averaged ones.
+    normalisation are averaged too: those of the last weights would not fit the averaged ones.
     """
 
     def __init__(self, model: Network, decay: float):
@@ -35,7 +35,7 @@ class WeightAverage(tf.Module):
             shadow.assign_sub(rest * (shadow - variable))
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns the averages under the names of what they average."""
+        """Returns the averages by the names of the variables that they average."""
         return {name: shadow for shadow, (name, _) in zip(self.shadow, self.source)}
 
 
@@ -49,6 +49,7 @@ def train_step(
     precision: str = "float32",
     clip_norm: float = 0.0,
     averages: WeightAverage | None = None,
+    fused: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Forward, loss, tape, update: one step on one batch.
 
@@ -57,20 +58,21 @@ def train_step(
         optimizer: over `model.parameters`.
         images: uint8 `[batch, height, width]`.
         labels: int64 `[batch]`.
-        loss: which loss, smoothing and penalties.
+        loss: kind, smoothing and penalties.
         precision: dtype of the forward and backward pass.
         clip_norm: limit of the gradients' global norm, 0 for none.
-        averages: updated too, where given.
+        averages: updated too, if given.
+        fused: which form of the update rule to use; by default the optimizer's own choice.
 
     Returns:
-        The batch's mean loss, penalties included, float32 scalar; and how many it got right, int64 scalar.
+        The batch's mean loss, penalties included, float32 scalar; and the number of correct predictions, int64 scalar.
     """
     value, correct, gradients = loss_and_gradients(
         model, images, labels, loss=loss, precision=precision, step=optimizer.step
     )
     if clip_norm:
         gradients = clip_by_global_norm(gradients, clip_norm)
-    optimizer.apply(gradients)
+    optimizer.apply(gradients, fused=fused)
     if averages is not None:
         averages.update(optimizer.step)
     return value, correct
@@ -79,48 +81,47 @@ def train_step(
 def loss_and_gradients(
     model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Returns the mean loss, how many are right, and the gradients of `model.parameters`: a step without its update."""
+    """Returns mean loss, number of correct predictions, and gradients of `model.parameters`: a step without update."""
     parameters = model.parameters
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        value, correct = measure_loss(model, images, labels, loss=loss, precision=precision, step=step)
+        value, correct = forward_loss(model, images, labels, loss=loss, precision=precision, step=step)
     gradients: Any = tape.gradient(value, parameters)
     return value, correct, gradients
 
 
-def measure_loss(
+def forward_loss(
     model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the mean loss, penalties included, and how many are right: the forward pass in training."""
-    options = {"label_smoothing": loss.label_smoothing} if loss.kind == "cross_entropy" else {}
+    """Returns the mean loss, penalties included, and the number of correct predictions: the forward pass of a step."""
     logits = model.forward(to_unit(images, tf.as_dtype(precision)), training=True, step=step)
-    value = tf.reduce_mean(LOSSES[loss.kind](logits, labels, **options))
-    value += penalty([p for p in model.parameters if p.shape.rank >= 2], loss.l1, loss.l2)
+    kernels = [p for p in model.parameters if p.shape.rank >= 2]
+    value = mean_loss(logits, labels, kernels, **loss.model_dump())
     return value, tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
 
 
 def make_steps(step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode) -> Steps:
-    """Returns a function that does the first `count` steps of a block, in one compiled call.
+    """Returns a function that runs the first `count` steps of a block in one compiled call.
 
     It stops early at a loss that is not finite. Arguments: images uint8 `[block, batch, height, width]`, labels int64
-    `[block, batch]`, count. Returns the sum over examples of the loss (float64), how many were right (int64), the
-    number of steps done (int64) and the last loss (float32). `eager` runs the same loop operation by operation.
+    `[block, batch]`, count. Returns the loss summed over examples (float64), the number of correct predictions (int64),
+    the number of steps done (int64) and the last loss (float32). `eager` runs the same loop operation by operation.
     """
 
-    def body(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> Any:
+    def run(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> Any:
         batch = tf.cast(tf.shape(labels)[1], tf.float64)
 
-        def go_on(index: tf.Tensor, _: Any, __: Any, last: tf.Tensor) -> tf.Tensor:
+        def condition(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
             return tf.logical_and(index < count, tf.math.is_finite(last))
 
-        def do_one(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, _: Any) -> Any:
-            value, right = step(images[index], labels[index])
-            return index + 1, total + tf.cast(value, tf.float64) * batch, correct + right, value
+        def body(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor) -> Any:
+            value, hits = step(images[index], labels[index])
+            return index + 1, total + tf.cast(value, tf.float64) * batch, correct + hits, value
 
         start = (tf.constant(0, tf.int64), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64), tf.constant(0.0))
-        done, total, correct, last = tf.while_loop(go_on, do_one, start, parallel_iterations=1)
+        done, total, correct, last = tf.while_loop(condition, body, start, parallel_iterations=1)
         return total, correct, done, last
 
     if mode != "eager":
-        body = tf.function(body, jit_compile=mode == "xla", autograph=False)
-    return lambda images, labels, count: body(images, labels, tf.constant(count, tf.int64))
+        run = tf.function(run, jit_compile=mode == "xla", autograph=False)
+    return lambda images, labels, count: run(images, labels, tf.constant(count, tf.int64))
