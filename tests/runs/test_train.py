@@ -102,7 +102,7 @@ def test_bad_data_leaves_no_folder(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_left_alone(done: Run, recipe: Recipe) -> None:
     before = (done.path / "result.json").read_bytes()
-    with pytest.raises(tfmnist.InputError, match=r"not an empty folder.*--resume"):
+    with pytest.raises(tfmnist.InputError, match=r"already exists and is not empty.*--resume"):
         tfmnist.run(recipe, done.path)
     assert (done.path / "result.json").read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""What a run reports while it goes on."""
+"""The events of a run, and its clock."""
 
 import time
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from tfmnist.training.profile import Profile
 
 @dataclass(frozen=True)
 class Started:
-    """A run is about to train: what it is, and what was chosen for it."""
+    """A run is about to train; `notes` are its automatic choices, one per line."""
 
     path: Path
     recipe: Recipe
     digits: Digits
     model: Network
     notes: tuple[str, ...]
-    first_epoch: int  # from 1; larger than 1 where a run is resumed
+    first_epoch: int  # from 1; larger than 1 in a resumed run
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and what `result.json` says."""
+    """A finished run: its folder, and the contents of `result.json`."""
 
     path: Path
     result: dict[str, Any]
 
     @property
     def test_accuracy(self) -> float:
-        """Share of the test images that the final model gets right."""
+        """Fraction of the test images that the final model classifies correctly."""
         return self.result["test_accuracy"]
 
 

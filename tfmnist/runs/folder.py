@@ -1,4 +1,4 @@
-"""A run's folder: where it is, who may write in it, and what came out."""
+"""A run's folder: where it is, which process may write to it, and whether its training is complete."""
 
 import fcntl
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 from tfmnist.errors import BusyError, InputError, check_name
 from tfmnist.recipe import Recipe
 
-# what is written under the lock, by the temporary names of `write_whole` and `write_saved_model`; reports are not
+# temporary names of what is written under the lock
 _HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
 
 
 def make_folder(name: str, run_dir: str | Path | None) -> Path:
-    """Makes a run's folder: the one asked for, or `runs/<name>-<UTC time>`, which `runs/latest` then points to."""
+    """Makes a run's folder: `run_dir`, or else `runs/<name>-<UTC time>`, which `runs/latest` then points to."""
     try:
         if run_dir is not None:
             return make_folder_at(Path(run_dir))
@@ -36,7 +36,7 @@ def make_folder(name: str, run_dir: str | Path | None) -> Path:
         try:
             link.symlink_to(path.name)
             link.replace(path.parent / "latest")
-        except OSError:  # a folder of that name is in the way, or the disk knows no links: it is only a convenience
+        except OSError:  # a folder has that name, or the disk has no links: it is only a convenience
             link.unlink(missing_ok=True)
         return path
     except OSError as error:
@@ -44,7 +44,7 @@ def make_folder(name: str, run_dir: str | Path | None) -> Path:
 
 
 def make_folder_at(path: Path) -> Path:
-    """Makes a folder where there is none yet, and returns it."""
+    """Makes a folder if it does not exist, and returns it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,17 +58,22 @@ def _cannot_make(error: OSError) -> InputError:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a run's folder for this process alone; the lock goes with the process, however it ends.
+    """Locks a run's folder for this process; the lock disappears with the process, however it ends.
 
-    What a process that was killed left half-written there is deleted.
+    Files that a killed process left half-written are deleted.
+
+    Raises:
+        BusyError: another process has the lock.
     """
     folder = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"{path}: another process is training there; wait for it, or choose another.") from None
-        _tidy(path)
+            raise BusyError(
+                f"{path}: another process is training there; wait for it, or choose another folder."
+            ) from None
+        _delete_half_written(path)
         yield
     finally:
         os.close(folder)
@@ -76,18 +81,18 @@ def locked(path: Path) -> Iterator[None]:
 
 def _tidy(path: Path) -> None:
     for folder in (path, path / "checkpoints", path / "model"):
-        for left in folder.glob(".*"):
-            if not _HALF_WRITTEN.fullmatch(left.name):
+        for entry in folder.glob(".*"):
+            if not _HALF_WRITTEN.fullmatch(entry.name):
                 continue
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                entry.unlink(missing_ok=True)
 
 
 def is_trained(path: Path) -> bool:
     """Whether this is a trained run that has not been evaluated on the test set, as a sweep leaves its trials."""
-    import numpy as np  # not for the help of a command
+    import numpy as np  # slow to import, and not needed to lock a folder
 
     checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))
     if not checkpoints or (path / "result.json").exists() or not (path / "recipe.toml").is_file():
@@ -99,13 +104,13 @@ def is_trained(path: Path) -> bool:
         waited = state["epoch"] - state["best_epoch"]
         return state["epoch"] >= settings.epochs or bool(settings.patience and waited >= settings.patience)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return False  # going on with the run says what is wrong with it
+        return False  # resuming the run says what is wrong with it
 
 
 def check_new_folder(path: str | Path | None) -> None:
-    """Raises an `InputError` where a new run's folder is there already and not empty."""
+    """Raises an `InputError` if the folder for a new run exists and is not empty."""
     check_name(path)
     if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
         raise InputError(
-            f"{path}: is there already and not an empty folder; choose another, or go on with it by --resume {path}."
+            f"{path}: already exists and is not empty; choose another folder, or resume it with --resume {path}."
         )
