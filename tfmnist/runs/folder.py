@@ -79,7 +79,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _tidy(path: Path) -> None:
+def _delete_half_written(path: Path) -> None:
     for folder in (path, path / "checkpoints", path / "model"):
         for entry in folder.glob(".*"):
             if not _HALF_WRITTEN.fullmatch(entry.name):
