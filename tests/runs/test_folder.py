@@ -1,12 +1,14 @@
 """A run's folder: what can be told of it without TensorFlow."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 import tfmnist
+from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.runs.folder import is_trained, locked
+from tfmnist.runs.folder import check_new_folder, is_trained, locked
 from tfmnist.runs.train import resume, run_events
 from tfmnist.system.files import write_whole
 
@@ -67,3 +69,18 @@ def test_the_default_folder_and_latest(recipe: Recipe, tmp_path: Path, monkeypat
         tfmnist.load_exported(run.path)
     assert tfmnist.export(run.path, tmp_path / "later") == tmp_path / "later/1"
     assert tfmnist.load_exported(tmp_path / "later").card["result"]["weights_sha256"] == run.result["weights_sha256"]
+
+
+def test_a_new_or_empty_folder_is_fine(tmp_path: Path) -> None:
+    check_new_folder(None)
+    check_new_folder(tmp_path)
+    check_new_folder(str(tmp_path / "none" / "deeper"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(InputError) as caught:
+            check_new_folder(path)
+        assert str(caught.value).startswith(f"{path}: ") and "--resume" in str(caught.value)

@@ -1,7 +1,6 @@
 """Files: each appears whole or not at all, and damage is noticed."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmnist.errors import InputError
-from tfmnist.runs.folder import check_new_folder
-from tfmnist.system import files
 from tfmnist.system.files import read_npz, write_npz, write_whole
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -153,59 +149,3 @@ def test_a_changed_byte_of_any_header_is_noticed(scratch: Path, bits: int) -> No
     end_of_kernel = whole.index(b"PK\x03\x04", 4)
     for place in (*range(200), *range(end_of_kernel, len(whole))):
         check_damaged(scratch, whole[:place] + bytes([whole[place] ^ bits]) + whole[place + 1 :])
-
-
-# check_new_folder
-
-
-def test_a_new_or_empty_folder_is_fine(tmp_path: Path) -> None:
-    check_new_folder(None)
-    check_new_folder(tmp_path)
-    check_new_folder(str(tmp_path / "none" / "deeper"))
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(InputError) as caught:
-            check_new_folder(path)
-        assert str(caught.value).startswith(f"{path}: ") and "--resume" in str(caught.value)
-
-
-# Gathering rows
-
-
-def test_rows_of_a_large_mapped_file_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LARGE", 1 << 20)
-    array = np.random.default_rng(0).integers(0, 256, [6000, 28, 28], np.uint8)
-    path = tmp_path / "array"
-    path.write_bytes(b"a header" + array.tobytes())
-    with path.open("rb") as file:
-        mapped = files.FileMap.of(file, 8, array.shape)
-    path.rename(tmp_path / "older")
-    path.write_bytes(bytes(array.nbytes + 8))  # another file of that name is not ours
-    rows = np.random.default_rng(1).permutation(6000)[:5000].reshape(50, 100)
-    np.testing.assert_array_equal(files.gather(mapped, rows), array[rows])
-    np.testing.assert_array_equal(files.gather(mapped[1000:3000], rows % 2000), array[1000:3000][rows % 2000])
-    (ours,) = [part for part in Path("/proc/self/smaps").read_text().split("VmFlags") if str(tmp_path) in part]
-    assert re.findall(r"^Rss: +(\d+) kB", ours, re.MULTILINE) == ["0"]
-    for wrong in (6000, -1):
-        with pytest.raises(IndexError):
-            files.gather(mapped, np.array([wrong]))
-    assert files.gather(mapped, np.zeros([0], np.int64)).shape == (0, 28, 28)
-    np.testing.assert_array_equal(files.gather(mapped[:, 3:9], rows), array[:, 3:9][rows])  # not in one piece
-
-
-def test_a_map_closes_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "array"
-    path.write_bytes(bytes(100))
-    with path.open("rb") as file:
-        mapped = files.FileMap.of(file, 0, (100,))
-    assert str(path) in _open_files()
-    del mapped
-    assert str(path) not in _open_files()
-
-
-def _open_files() -> list[str]:
-    return [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]

@@ -17,7 +17,7 @@ from tfmnist.errors import InputError
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of n images."""
+    """What a model predicts for n images."""
 
     classes: npt.NDArray[np.int64]  # [n]
     probabilities: npt.NDArray[np.float32]  # [n, classes]
@@ -26,27 +26,29 @@ class Predictions:
 
 @dataclass(frozen=True)
 class PicturePredictions(Predictions):
-    """What a model says of n picture files, and what it saw."""
+    """What a model predicts for n picture files, and the images it was shown."""
 
     normalized: npt.NDArray[np.uint8]  # [n, height, width]
     digits: npt.NDArray[np.int64]  # [n]: how many digits were found in the picture, 0 for a blank one
 
 
 class Exported:
-    """A loaded model: `predict` images, or use `signatures` as TensorFlow gives them.
+    """A loaded model: `predict` images, or call its `signatures`.
 
     Attributes:
         path: the version's folder.
         card: `assets.extra/model_card.json`.
-        class_names: a name a class.
+        class_names: one name per class.
+        classes: number of classes.
         image_shape: height and width of the images it takes.
+        loss: the kind of loss it was trained with.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.card: dict[str, Any] = read_card(path)
-        self.image_shape: tuple[int, int] = (self.card["image_shape"][0], self.card["image_shape"][1])
-        self.class_names: tuple[str, ...] = tuple(self.card["class_names"])
+        card = read_card(path)
+        self.card: dict[str, Any] = card.to_dict()
+        self.image_shape, self.class_names, self.loss = card.image_shape, card.class_names, card.loss
         self.classes = len(self.class_names)
 
     @cached_property
@@ -55,21 +57,16 @@ class Exported:
 
     @property
     def signatures(self) -> Any:
-        """The SavedModel's signatures, by name."""
+        """The SavedModel's signatures, TensorFlow functions by name."""
         return self._loaded.signatures
 
     @cached_property
-    def _uint8(self) -> "_OfImages":
-        return _OfImages(self.signatures["serving_default"])
+    def _uint8(self) -> "_ImageSignature":
+        return _ImageSignature(self.signatures["serving_default"])
 
     @cached_property
-    def _float(self) -> "_OfImages":
-        return _OfImages(self.signatures["float_images"])
-
-    @property
-    def loss(self) -> str:
-        """The kind of loss it was trained with."""
-        return self.card["loss"]
+    def _float(self) -> "_ImageSignature":
+        return _ImageSignature(self.signatures["float_images"])
 
     def predict(self, images: npt.ArrayLike) -> Predictions:
         """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
@@ -82,19 +79,19 @@ class Exported:
             height, width = self.image_shape
             raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
         if array.dtype == np.uint8:
-            found = self._uint8(array)
+            outputs = self._uint8(array)
         elif np.issubdtype(array.dtype, np.floating):
             if array.size and not (array.min() >= 0 and array.max() <= 1):
                 raise InputError(
-                    f"float images reach from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
+                    f"float images range from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
                 )
-            found = self._float(array.astype(np.float32, copy=False))
+            outputs = self._float(array.astype(np.float32, copy=False))
         else:
             raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
-        return Predictions(**{name: output.numpy() for name, output in found.items()})
+        return Predictions(**{name: output.numpy() for name, output in outputs.items()})
 
-    def predict_pictures(self, image_bytes: Sequence[bytes]) -> "PicturePredictions":
-        """Classifies picture files, PNG or JPEG, any size, ink dark or light, grey or colour: a user's own photos.
+    def predict_pictures(self, image_bytes: Sequence[bytes]) -> PicturePredictions:
+        """Classifies a user's own photos: PNG or JPEG files of any size, ink dark or light, in grey or colour.
 
         Args:
             image_bytes: the contents of n files.
@@ -103,30 +100,29 @@ class Exported:
             InputError: one is no picture, damaged or too large.
         """
         if "image_bytes" not in self.signatures:
-            raise InputError(f"{self.path}: exported without a way to take picture files; export the run again.")
+            raise InputError(f"{self.path}: exported without a signature for picture files; export it again.")
         contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])
         try:
-            found = self.signatures["image_bytes"](image_bytes=contents)
+            outputs = self.signatures["image_bytes"](image_bytes=contents)
         except tf.errors.InvalidArgumentError as error:
             raise unreadable(error) from None
-        return PicturePredictions(**{field.name: found[field.name].numpy() for field in fields(PicturePredictions)})
+        return PicturePredictions(**{field.name: outputs[field.name].numpy() for field in fields(PicturePredictions)})
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
         return self._uint8(tf.convert_to_tensor(images))["logits"]
 
 
-class _OfImages:
-    """A signature as a function of its one argument, called as the graph operation that it is.
+class _ImageSignature:
+    """A signature as a function of its images, called as a graph operation.
 
-    Called as a Python function, binding the argument by name and gathering the outputs takes three times as long as
-    a small network.
+    Calling it as a Python function takes three times as long as a small network, to bind arguments and outputs.
     """
 
     def __init__(self, signature: Any):
         self.signature = signature  # keeps the function alive
         self.captured = list(signature.captured_inputs)
-        self.names = sorted(signature.structured_outputs)  # the order of its outputs
+        self.names = sorted(signature.structured_outputs)  # in the order of its outputs
         self.types = [output.dtype for output in signature.outputs]
 
     def __call__(self, images: Any) -> dict[str, tf.Tensor]:
@@ -137,8 +133,8 @@ class _OfImages:
 
 def unreadable(error: tf.errors.InvalidArgumentError) -> InputError:
     """Returns the error for a picture that TensorFlow cannot decode, in one line."""
-    said = re.search(r"assertion failed: \[+([^\]]*)", error.message)
-    reason = said[1] if said else "a damaged PNG or JPEG: save it again"
+    assertion = re.search(r"assertion failed: \[+([^\]]*)", error.message)
+    reason = assertion[1] if assertion else "a damaged PNG or JPEG: save it again"
     return InputError(f"a picture cannot be read: {reason}.")
 
 

@@ -1,15 +1,12 @@
-"""The folders of exported models: versions, and whether every file is as it was written. No TensorFlow."""
+"""The folders of exported models: their versions, and a manifest that reveals damaged files. No TensorFlow."""
 
 import hashlib
-import json
 import re
 from pathlib import Path
-from typing import Any
 
+from tfmnist.artifacts.card import EXTRA, ModelCard
 from tfmnist.errors import InputError
 
-EXTRA = "assets.extra"
-CARD = f"{EXTRA}/model_card.json"
 MANIFEST = f"{EXTRA}/manifest.sha256"
 
 
@@ -22,12 +19,12 @@ def list_versions(model: Path) -> list[int]:
 
 
 def next_version(model: Path) -> int:
-    """Returns the number after the largest that anything in a model folder is named."""
+    """Returns the number after the largest that is a name in a model folder, whatever has that name."""
     return 1 + max((int(entry.name) for entry in model.iterdir() if entry.name.isdecimal()), default=0)
 
 
 def find_version(path: str | Path) -> Path:
-    """Returns the version's folder that a path means: itself, a model folder's newest, or that of a run's `model/`.
+    """Returns the version folder that a path stands for: itself, or the newest in a model folder or a run's `model/`.
 
     Raises:
         InputError: there is none.
@@ -52,8 +49,8 @@ def write_manifest(version: Path) -> None:
     (version / MANIFEST).write_text("".join(lines), encoding="utf-8")
 
 
-def read_card(version: Path) -> dict[str, Any]:
-    """Holds every file against the manifest and returns the model card.
+def read_card(version: Path) -> ModelCard:
+    """Compares every file with the manifest, and returns the model card.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -65,8 +62,7 @@ def read_card(version: Path) -> dict[str, Any]:
                 raise InputError(
                     f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again."
                 )
-        card: dict[str, Any] = json.loads((version / CARD).read_text(encoding="utf-8"))
-        return card
+        return ModelCard.read(version)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot read it: {error.strerror}; export the model again.") from None
     except ValueError:

@@ -47,10 +47,10 @@ def evaluate(
     _judge(model)
     version = find_version(model)
     card = read_card(version)
-    if "recipe" not in card and not data:
+    if card.recipe is None and not data:
         raise InputError(f"{version}: does not say what it was trained on; give the data to measure it on by --data.")
-    recipe = Recipe.model_validate(card.get("recipe", {}))
-    section, names = recipe.data, card["class_names"]
+    recipe = Recipe.model_validate(card.recipe or {})
+    section, names = recipe.data, card.class_names
     if data:
         held = recipe.data.validation if split != "test" else 0
         section = Data(source=data, validation=held, test_share=section.test_share, skip_broken=section.skip_broken)
@@ -60,7 +60,7 @@ def evaluate(
         from tfmnist.training.evaluation import evaluate as measure
 
     digits = load_labelled(section, names, recipe.train.seed)
-    if not data and digits.sha256 != card["data"]["sha256"]:
+    if not data and digits.sha256 != (card.data or {})["sha256"]:
         raise InputError(
             f"{digits.source}: holds other data than the model was trained on; name it by --data if it is meant."
         )
@@ -99,13 +99,13 @@ def predict(
         as_json: Print JSON, one object a picture.
     """
     from tfmnist.artifacts.versions import find_version
-    from tfmnist.photos.files import read_bytes
+    from tfmnist.photos.files import read_photo
 
     if not images:
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
     if show and (len(images) > 1 or not show.lower().endswith(".png")):
         raise InputError(f"--show {show}: expected one .png file, for one picture; {len(images)} are given.")
-    contents = [read_bytes(path) for path in images]
+    contents = [read_photo(path) for path in images]
     _judge(model)
     version = find_version(model)
     with tensorflow_quietly():
@@ -120,11 +120,11 @@ def predict(
             continue
         print(json.dumps({"image": path, **reading.to_dict()}) if as_json else f"{path}: {reading}")
         if show:
-            from tfmnist.photos.files import show_picture
             from tfmnist.reports.pictures import prediction
             from tfmnist.reports.style import save
+            from tfmnist.system.pictures import read_colour
 
-            shown = show_picture(contents[0])
+            shown = read_colour(contents[0], side=800)
             figure = prediction(shown, reading.seen, reading.probabilities, exported.class_names)
             save(figure, show)
     for problem in problems[:-1]:

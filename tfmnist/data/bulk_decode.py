@@ -16,29 +16,20 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from tfmnist.data.split import Images
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import PNG, Broken, decode
+from tfmnist.system.pictures import PNG, UnreadablePicture, read_grey
 
 T = TypeVar("T")
 
-
-EVENTS = 50
-
-
+EVENTS = 50  # progress events per data set, at most
 _STRETCH = 2048  # small pictures between two events, at least; of large ones, a 64th
-
-
-_SMALL = 1 << 13  # bytes of a picture, on average: below, threads only wait for the interpreter's lock
-
-
+_SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
 _MANY = 10_000  # small pictures: with fewer, Pillow is done before TensorFlow is imported
-
-
-_GROUP = 128  # pictures that TensorFlow decodes in one call
+_GROUP = 128  # pictures that TensorFlow decodes per call
 
 
 @dataclass(frozen=True)
 class DecodingProgress:
-    """Progress: `done` of `total` pictures."""
+    """`done` of `total` pictures."""
 
     done: int
     total: int
@@ -62,34 +53,91 @@ class Listing(NamedTuple):
         return self.size < _SMALL * len(self.names)
 
 
-def work(listing: Listing, task: Callable[[range, list[bytes]], list[T]]) -> Iterator[list[T]]:
-    """Does a task on all pictures, given by their places and contents, a stretch at a time; yields its results."""
+def process_files(listing: Listing, task: Callable[[range, list[bytes]], list[T]]) -> Iterator[list[T]]:
+    """Runs a task on the indices and contents of all pictures, and yields its results stretch by stretch."""
     total, small = len(listing.names), listing.are_small
     stretch = max(-(-total // EVENTS), _STRETCH if small else _STRETCH // 64)
     stretches = [range(start, min(start + stretch, total)) for start in range(0, total, stretch)]
     read = partial(_read_files, listing)
 
-    def one(place: int) -> list[T]:
-        alone = range(place, place + 1)
+    def process_one(index: int) -> list[T]:
+        alone = range(index, index + 1)
         return task(alone, read(alone))
 
     with ThreadPoolExecutor() as pool:
-        ahead = pool.submit(read, stretches[0]) if small else None  # beside the task on those before
-        for number, places in enumerate(stretches):
-            # Filters of warnings belong to the whole process, so they change while nothing else of ours runs.
+        ahead = pool.submit(read, stretches[0]) if small else None  # during the task on the stretch before
+        for number, indices in enumerate(stretches):
+            # Warning filters are global to the process, so change them only while no other code of ours runs.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if ahead:
                     files = ahead.result()
                     ahead = pool.submit(read, stretches[number + 1]) if number + 1 < len(stretches) else None
-                    results = task(places, files)
+                    results = task(indices, files)
                 else:
-                    results = list(chain.from_iterable(pool.map(one, places)))
+                    results = list(chain.from_iterable(pool.map(process_one, indices)))
             yield results
 
 
-def _read_files(listing: Listing, places: range) -> list[bytes]:
-    return [_read_file(os.path.join(listing.root, listing.names[place])) for place in places]
+def digest_files(indices: range, files: list[bytes]) -> list[bytes]:
+    """Returns the SHA-256 of each file."""
+    return [hashlib.sha256(data).digest() for data in files]
+
+
+def find_readable(listing: Listing, skip_broken: bool) -> tuple[str, tuple[int, ...]]:
+    """Returns the name of the first picture that can be decoded, and its height and width, which all must have."""
+    reason = ""
+    for name in listing.names:
+        path = os.path.join(listing.root, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return name, read_grey(_read_file(path)).shape
+        except UnreadablePicture as error:
+            if not skip_broken:
+                _fail_broken(path, error)
+            reason = reason or str(error)
+    raise InputError(
+        f"{printable(listing.root)}: all {len(listing.names)} pictures are broken, the first "
+        f"{printable(listing.names[0])} ({reason}), expected PNG or JPEG files; fix or delete them."
+    )
+
+
+def decode_files(
+    listing: Listing, images: Images, model: str, skip_broken: bool, indices: range, files: list[bytes]
+) -> list[tuple[bytes, str]]:
+    """Decodes pictures into `images[indices]`; returns each file's digest, and the reason if it is broken, else ""."""
+    paths = [os.path.join(listing.root, listing.names[index]) for index in indices]
+    decoded = images[indices.start : indices.stop]
+    many = listing.are_small and len(images) >= _MANY
+    done = _decode_grey_pngs(files, decoded) if many else set[int]()
+    reasons = [""] * len(files)
+    for index in sorted(set(range(len(files))) - done):
+        try:
+            picture = read_grey(files[index])
+        except UnreadablePicture as error:
+            if not skip_broken:
+                _fail_broken(paths[index], error)
+            reasons[index] = str(error)
+            continue
+        if picture.shape != decoded.shape[1:]:
+            (height, width), (expected_height, expected_width) = picture.shape, decoded.shape[1:]
+            raise InputError(
+                f"{printable(paths[index])}: {width}x{height} pixels, expected {expected_width}x{expected_height} like "
+                f"{printable(model)}; resize the pictures to one size."
+            )
+        decoded[index] = picture
+    return list(zip(digest_files(indices, files), reasons))
+
+
+def printable(path: str | Path) -> str:
+    """Returns a path as it can stand on one line."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _read_files(listing: Listing, indices: range) -> list[bytes]:
+    return [_read_file(os.path.join(listing.root, listing.names[index])) for index in indices]
 
 
 def _read_file(path: str) -> bytes:
@@ -98,77 +146,27 @@ def _read_file(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise InputError(
-            f"{show(path)}: cannot read the picture: {error.strerror or error}, expected a readable file; check its "
-            "rights, or remove it."
+            f"{printable(path)}: cannot read the picture: {error.strerror or error}, expected a readable file; check "
+            "its rights, or remove it."
         ) from None
 
 
-def digest_files(places: range, files: list[bytes]) -> list[bytes]:
-    return [hashlib.sha256(data).digest() for data in files]
+def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
+    """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their indices; leaves others as they are.
 
-
-def find_model(listing: Listing, skip_broken: bool) -> tuple[str, tuple[int, ...]]:
-    """Returns the name of the first picture that can be decoded, and its height and width, which all shall have."""
-    reason = ""
-    for name in listing.names:
-        path = os.path.join(listing.root, name)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return name, decode(_read_file(path)).shape
-        except Broken as error:
-            if not skip_broken:
-                _fail_broken(path, error)
-            reason = reason or str(error)
-    raise InputError(
-        f"{show(listing.root)}: all {len(listing.names)} pictures are broken, the first {show(listing.names[0])} "
-        f"({reason}), expected PNG or JPEG files; fix or delete them."
-    )
-
-
-def decode_files(
-    listing: Listing, images: Images, model: str, skip_broken: bool, places: range, files: list[bytes]
-) -> list[tuple[bytes, str]]:
-    """Decodes pictures into `images[places]`; returns the digest of each file, and why it is broken, else ""."""
-    paths = [os.path.join(listing.root, listing.names[place]) for place in places]
-    some = images[places.start : places.stop]
-    many = listing.are_small and len(images) >= _MANY
-    done = _decode_grey(files, some) if many else set[int]()
-    reasons = [""] * len(files)
-    for place in sorted(set(range(len(files))) - done):
-        try:
-            picture = decode(files[place])
-        except Broken as error:
-            if not skip_broken:
-                _fail_broken(paths[place], error)
-            reasons[place] = str(error)
-            continue
-        if picture.shape != some.shape[1:]:
-            (height, width), (high, wide) = picture.shape, some.shape[1:]
-            raise InputError(
-                f"{show(paths[place])}: {width}x{height} pixels, expected {wide}x{high} like {show(model)}; resize "
-                "the pictures to one size."
-            )
-        some[place] = picture
-    return [(hashlib.sha256(data).digest(), reason) for data, reason in zip(files, reasons)]
-
-
-def _decode_grey(files: list[bytes], images: Images) -> set[int]:
-    """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their places; leaves others as they are.
-
-    TensorFlow rejects whatever damage Pillow does, and more, but for a wrong checksum beside the pixels, in a comment.
+    TensorFlow rejects whatever damage Pillow does and more, except a wrong checksum of a chunk without pixels.
     """
     height, width = images.shape[1:]
     header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced
     plain = [
-        place
-        for place, data in enumerate(files)
+        index
+        for index, data in enumerate(files)
         if data.startswith(PNG) and data[12:29] == header and b"tRNS" not in data
     ]
     done: set[int] = set()
     for start in range(0, len(plain) - _GROUP + 1, _GROUP):
         group = plain[start : start + _GROUP]
-        if (decoded := _load_decoder()([files[place] for place in group])) is not None:
+        if (decoded := _load_decoder()([files[index] for index in group])) is not None:
             images[group] = decoded
             done.update(group)
     return done
@@ -176,34 +174,28 @@ def _decode_grey(files: list[bytes], images: Images) -> set[int]:
 
 @once
 def _load_decoder() -> Callable[[list[bytes]], Images | None]:
-    """Returns a function that decodes `_GROUP` grey PNGs of one size at once, and returns None where one is damaged."""
-    tf: Any = import_module("tensorflow")  # here, since it takes seconds that most uses of this module can do without
+    """Returns a function that decodes `_GROUP` grey PNGs of one size at once, or returns None if one is damaged."""
+    tf: Any = import_module("tensorflow")  # here, since it takes seconds that few uses of this module need
 
-    # An operation for each picture, run by TensorFlow's threads: a tf.data pipeline or tf.map_fn takes three times as
-    # long, since it does more about a picture of this size than decode it.
+    # One operation per picture, run by TensorFlow's threads: a tf.data pipeline or tf.map_fn takes three times as
+    # long, since for pictures of this size its overhead exceeds the decoding.
     def decode_all(files: Any) -> Any:
         return tf.stack([tf.io.decode_png(data, channels=1) for data in tf.unstack(files)])[..., 0]
 
     decode = tf.function(decode_all, input_signature=[tf.TensorSpec([_GROUP], tf.string)], autograph=False)
 
-    def run(files: list[bytes]) -> Images | None:
+    def decode_group(files: list[bytes]) -> Images | None:
         try:
             with tf.device("CPU:0"):
                 return decode(tf.constant(files)).numpy()
         except tf.errors.OpError:
             return None
 
-    return run
+    return decode_group
 
 
-def _fail_broken(path: str, error: Broken) -> NoReturn:
+def _fail_broken(path: str, error: UnreadablePicture) -> NoReturn:
     raise InputError(
-        f"{show(path)}: a broken picture ({error}), expected a whole PNG or JPEG; fix or delete it, or leave broken "
-        "pictures out with data.skip_broken true (--data.skip_broken true)."
+        f"{printable(path)}: a broken picture ({error}), expected a whole PNG or JPEG; fix or delete it, or leave "
+        "broken pictures out with data.skip_broken true (--data.skip_broken true)."
     ) from None
-
-
-def show(path: str | Path) -> str:
-    """Returns a path as one line."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)

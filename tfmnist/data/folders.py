@@ -1,7 +1,7 @@
-"""Pictures in class folders as a source, decoded once: a cache keeps their arrays, by the files' content.
+"""Pictures in class folders as a source; decoded once, then read from a cache by the files' content.
 
 Layouts are `ROOT/train/<class>/*` with or without `ROOT/test/<class>/*`, or `ROOT/<class>/*` alone; pictures are PNG
-and JPEG files. Pillow decodes them, large ones in threads; small grey PNGs, where there are many, TensorFlow.
+and JPEG files.
 """
 
 import hashlib
@@ -17,31 +17,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 
-from tfmnist.data.bulk_decode import DecodingProgress, Listing, decode_files, digest_files, find_model, show, work
-from tfmnist.data.split import MOST_CLASSES, Part, Source
+from tfmnist.data.bulk_decode import (
+    DecodingProgress,
+    Listing,
+    decode_files,
+    digest_files,
+    find_readable,
+    printable,
+    process_files,
+)
+from tfmnist.data.split import MOST_CLASSES, Images, Labels, Part, Source
 from tfmnist.errors import InputError, check_name
 from tfmnist.system.cache import PictureCache, find_cache
 
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
-
 _ENDS = (".png", ".jpg", ".jpeg")
 _TICK = 2 * 10**9  # ns: a file this new may change again without a change of its times
-_NAMED = 3  # pictures left out that a note names
+_NAMED = 3  # broken pictures that a note names
+_DIGITS = str.maketrans("123456789", "000000000")
 # What changes the arrays though no picture changes; other versions of Pillow may round a JPEG otherwise.
 _VERSION = f"tfmnist pictures 2, Pillow {PIL.__version__}"
 
 
 def is_picture_folder(folder: Path) -> bool:
-    """Says whether a folder is laid out as this source wants it, and holds a picture; looks no further than the first.
-
-    Example:
-        >>> is_picture_folder(Path(__file__).parent)
-        False
-    """
+    """Returns whether a folder has class folders and a picture in them; looks no further than the first picture."""
     try:
         train, _ = _find_parts(folder)
         return any(_has_picture(train / name) for name in _list_folders(train))
@@ -49,78 +49,50 @@ def is_picture_folder(folder: Path) -> bool:
         return False
 
 
-def read_folder(folder: Path, *, skip_broken: bool = False, cache: Path | None = None) -> Source:
-    """Reads pictures in class folders; `read_folder_events` does it step by step.
+def read_folder(
+    folder: Path, *, skip_broken: bool = False, cache: Path | None = None
+) -> Generator[DecodingProgress, None, Source]:
+    """Reads pictures in class folders, and decodes what the cache lacks.
 
     Class names are the folders' names, whole numbers in their order before other names in natural order ("b2" before
-    "b10"); a label is the place in that order. Examples are sorted by class, then naturally by file name.
+    "b10"); a label is the index in that order. Examples are sorted by class, then naturally by file name.
 
     Args:
         folder: `<class>/*.png` (or .jpg, .jpeg) in `train/`, and perhaps in `test/`; or in the folder itself.
         skip_broken: leaves out, and notes, pictures that cannot be decoded.
-        cache: where decoded arrays are kept; None for the user's cache folder.
+        cache: where decoded arrays are cached; None for the user's cache folder.
+
+    Yields:
+        About 50 times at most, the last with `done == total`; nothing if the cache has everything.
 
     Returns:
         Images uint8 `[n, height, width]`, grey by ITU-R BT.601, what is transparent white, mapped from the cache;
-        labels int64 `[n]`; both read-only. No test part where there is no folder `test/`.
+        labels int64 `[n]`; both read-only. No test part if there is no folder `test/`.
 
     Raises:
         InputError: another layout, an empty class, fewer than two classes, pictures of unequal size, a broken picture,
             or one that cannot be read.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     for label in "07":
-        ...         Path(name, label).mkdir()
-        ...         Image.new("L", (3, 2), int(label)).save(Path(name, label, "a.png"))
-        ...     source = read_folder(Path(name), cache=Path(name, ".cache"))
-        ...     source.train.images[:, 0].tolist(), source.train.labels.tolist(), source.class_names, source.test
-        ([[0, 0, 0], [7, 7, 7]], [0, 1], ('0', '7'), None)
-    """
-    events = read_folder_events(folder, skip_broken=skip_broken, cache=cache)
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
-
-
-def read_folder_events(
-    folder: Path, *, skip_broken: bool = False, cache: Path | None = None
-) -> Generator[DecodingProgress, None, Source]:
-    """Decodes what the cache lacks, and returns what `read_folder` does; takes and raises what that does.
-
-    Yields:
-        About 50 times at most, the last with `done == total`; not at all where the cache has everything.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     for label in "07":
-        ...         Path(name, label).mkdir()
-        ...         Image.new("L", (3, 2), int(label)).save(Path(name, label, "a.png"))
-        ...     list(read_folder_events(Path(name), cache=Path(name, ".cache")))
-        [DecodingProgress(done=2, total=2)]
     """
     started = time.time_ns()
     listing = _scan(folder)
     lasting = listing.newest < started - _TICK
     store = PictureCache(cache or find_cache())
-    found = store.find(listing.fingerprint)
-    if not found and store.has(_start_key(listing)):
-        key = _make_key(listing, chain.from_iterable(work(listing, digest_files)))
-        found = store.open(key)
+    arrays = store.find(listing.fingerprint)
+    if not arrays and store.has(_start_key(listing)):
+        key = _make_key(listing, chain.from_iterable(process_files(listing, digest_files)))
+        arrays = store.open(key)
         if lasting:
             store.remember(key, listing.fingerprint)
-    if found and (skip_broken or not len(found["skipped"])):
-        return _to_source(listing, found["images"], found["skipped"])
+    if arrays and (skip_broken or not len(arrays["skipped"])):
+        return _to_source(listing, arrays["images"], arrays["skipped"])
 
     total = len(listing.names)
-    model, shape = find_model(listing, skip_broken)
+    model, shape = find_readable(listing, skip_broken)
     images = np.empty([total, *shape], np.uint8)
     digests: list[bytes] = []
     broken: dict[int, str] = {}
-    for results in work(listing, partial(decode_files, listing, images, model, skip_broken)):
-        broken |= {place: reason for place, (_, reason) in enumerate(results, len(digests)) if reason}
+    for results in process_files(listing, partial(decode_files, listing, images, model, skip_broken)):
+        broken |= {index: reason for index, (_, reason) in enumerate(results, len(digests)) if reason}
         digests += [digest for digest, _ in results]
         yield DecodingProgress(len(digests), total)
     _check_classes(listing, broken)
@@ -128,13 +100,13 @@ def read_folder_events(
     if broken:
         images = np.delete(images, skipped, axis=0)
     key = _make_key(listing, digests)
-    found = store.write(key, {"images": images, "skipped": skipped})
+    arrays = store.write(key, {"images": images, "skipped": skipped})
     if lasting:
         store.remember(key, listing.fingerprint)
-    return _to_source(listing, found["images"] if found else images, skipped)
+    return _to_source(listing, arrays["images"] if arrays else images, skipped)
 
 
-# Finding the pictures
+# Listing the pictures
 
 
 def _find_parts(folder: Path) -> tuple[Path, Path | None]:
@@ -162,7 +134,7 @@ def _is_picture_name(name: str) -> bool:
 
 
 def _natural(name: str) -> tuple[list[Any], str]:
-    """Sorts the numbers within names by value; texts and numbers alternate, so only like is compared with like."""
+    """Returns a sort key by which numbers in names count by value; text and numbers alternate in it."""
     parts: list[Any] = re.split("([0-9]+)", name)
     parts[1::2] = map(int, parts[1::2])
     return parts, name
@@ -172,17 +144,14 @@ def _class_order(name: str) -> tuple[Any, ...]:
     return (0, int(name), name) if re.fullmatch("[0-9]+", name) else (1, _natural(name))
 
 
-_DIGITS = str.maketrans("123456789", "000000000")
-
-
 def _sort_naturally(names: list[str]) -> list[str]:
-    # Where digits stand in the same places, natural order is plain order; "/" is in no name.
+    # If all names have their digits at the same positions, natural order is plain order; no name contains "/".
     alike = len(set("/".join(names).translate(_DIGITS).split("/"))) == 1
     return sorted(names) if alike else sorted(names, key=_natural)
 
 
 def _scan(folder: Path) -> Listing:
-    """Lists a folder's pictures and checks how they are laid out; reads none."""
+    """Lists a folder's pictures and checks their layout; reads none."""
     groups: list[tuple[str, int, int]] = []
     names: list[str] = []
     states: list[tuple[int, int, int]] = []
@@ -192,35 +161,37 @@ def _scan(folder: Path) -> Listing:
         _check_names(train, class_names)
         if test and (unknown := sorted(set(_list_folders(test)) - set(class_names), key=_class_order)):
             raise InputError(
-                f"{show(test / unknown[0])}: a class that {show(train)} lacks, expected a folder of that name in "
-                "both; add training pictures, or remove the folder."
+                f"{printable(test / unknown[0])}: a class that {printable(train)} lacks, expected a folder of that "
+                "name in both; add training pictures, or remove the folder."
             )
-        places = [("train", label, train / name) for label, name in enumerate(class_names)]
+        folders = [("train", label, train / name) for label, name in enumerate(class_names)]
         if test:
-            places += [("test", label, test / name) for label, name in enumerate(class_names) if (test / name).is_dir()]
-        for part, label, place in places:
-            found = _list_pictures(place)
-            if found:
-                files = _sort_naturally(list(found))
-                prefix = place.relative_to(folder).as_posix()
+            folders += [
+                ("test", label, test / name) for label, name in enumerate(class_names) if (test / name).is_dir()
+            ]
+        for part, label, class_folder in folders:
+            pictures = _list_pictures(class_folder)
+            if pictures:
+                files = _sort_naturally(list(pictures))
+                prefix = class_folder.relative_to(folder).as_posix()
                 names += [f"{prefix}/{file}" for file in files]
-                states += [found[file] for file in files]
+                states += [pictures[file] for file in files]
                 groups.append((part, label, len(files)))
             elif part == "train":
                 raise InputError(
-                    f"{show(place)}: no pictures in this class folder, expected at least one .png, .jpg or .jpeg "
-                    "file; add some, or remove the folder."
+                    f"{printable(class_folder)}: no pictures in this class folder, expected at least one .png, .jpg or "
+                    ".jpeg file; add some, or remove the folder."
                 )
     except OSError as error:
         raise InputError(
-            f"{show(error.filename or folder)}: cannot read it: {error.strerror or error}, expected class folders "
+            f"{printable(error.filename or folder)}: cannot read it: {error.strerror or error}, expected class folders "
             "with pictures; check path and rights."
         ) from None
     count = sum(count for part, _, count in groups if part == "train")
     if test and count == len(names):
         raise InputError(
-            f"{show(test)}: no pictures, expected some in class folders; add them, or remove the folder to have test "
-            "examples drawn from the training pictures."
+            f"{printable(test)}: no pictures, expected some in class folders; add them, or remove the folder to have "
+            "test examples drawn from the training pictures."
         )
     numbers = np.array(states, np.int64)
     size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
@@ -233,65 +204,66 @@ def _scan(folder: Path) -> Listing:
 
 def _check_names(train: Path, class_names: list[str]) -> None:
     if len(class_names) < 2:
-        found = f"the only class folder is {show(class_names[0])}" if class_names else "no class folders"
+        problem = f"the only class folder is {printable(class_names[0])}" if class_names else "no class folders"
         raise InputError(
-            f"{show(train)}: {found}, expected a folder with pictures for each of at least two classes; sort the "
-            "pictures into class folders."
+            f"{printable(train)}: {problem}, expected a folder with pictures for each of at least two classes; sort "
+            "the pictures into class folders."
         )
     if len(class_names) > MOST_CLASSES:
         raise InputError(
-            f"{show(train)}: {len(class_names)} class folders, expected 2 to {MOST_CLASSES}; is this the right folder?"
+            f"{printable(train)}: {len(class_names)} class folders, expected 2 to {MOST_CLASSES}; is this the right "
+            "folder?"
         )
     for name in class_names:
         check_name(train / name)
         if not name.strip() or name.splitlines() != [name]:
             raise InputError(
-                f"{show(train / name)}: not a class name, expected one line that is not blank; rename the folder."
+                f"{printable(train / name)}: not a class name, expected one line that is not blank; rename the folder."
             )
 
 
 def _list_pictures(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Returns the pictures of a folder by name, with size and the times of change of content and of anything."""
-    found: dict[str, tuple[int, int, int]] = {}
+    """Returns the pictures of a folder by name, with size and the times of the last change of content and of status."""
+    pictures: dict[str, tuple[int, int, int]] = {}
     with os.scandir(folder) as entries:
-        for entry in entries:  # 70,000 of them, at every start
+        for entry in entries:  # perhaps 70,000 of them, at every start
             name = entry.name
             if name.endswith(_ENDS) or _is_picture_name(name):
                 state = entry.stat()
                 if stat.S_ISREG(state.st_mode) and name[0] != ".":
-                    found[name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    return found
+                    pictures[name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return pictures
 
 
 def _start_key(listing: Listing) -> str:
-    """Returns what of a key is known before any picture is read."""
+    """Returns the part of the cache key that is known before any picture is read."""
     about = json.dumps([_VERSION, listing.class_names, listing.groups, listing.size])
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
 def _make_key(listing: Listing, digests: Iterable[bytes]) -> str:
-    """Returns the hex digest of all that the arrays follow from; names and times of files are not part of it."""
+    """Returns the cache key: a hex digest of all that determines the arrays, which file names and times do not."""
     return _start_key(listing) + hashlib.sha256(b"".join(digests)).hexdigest()[:48]
 
 
-# Reading them
+# Arrays and labels
 
 
 def _check_classes(listing: Listing, broken: dict[int, str]) -> None:
-    """Checks that every class keeps a picture."""
+    """Checks that every class has a picture that can be decoded."""
     start = 0
     for _, _, count in listing.groups:
-        if all(place in broken for place in range(start, start + count)):
+        if all(index in broken for index in range(start, start + count)):
             first = listing.names[start]
             raise InputError(
-                f"{show(listing.root / first)}: a broken picture ({broken[start]}), as are all {count} of its class, "
-                "expected at least one that can be decoded; fix them, or remove the class folder."
+                f"{printable(listing.root / first)}: a broken picture ({broken[start]}), as are all {count} of its "
+                "class, expected at least one that can be decoded; fix them, or remove the class folder."
             )
         start += count
 
 
 def _to_source(listing: Listing, images: Images, skipped: Labels) -> Source:
-    """Makes a source of all pictures uint8 `[n, height, width]` but those at the places `skipped`, int64 `[s]`."""
+    """Returns the source: images uint8 `[n, height, width]`, without those at the indices `skipped`, int64 `[s]`."""
     labels = np.repeat([label for _, label, _ in listing.groups], [count for _, _, count in listing.groups])
     labels = np.delete(labels.astype(np.int64), skipped)
     images.flags.writeable = labels.flags.writeable = False
@@ -302,11 +274,8 @@ def _to_source(listing: Listing, images: Images, skipped: Labels) -> Source:
     ]
     notes: tuple[str, ...] = ()
     if len(skipped):
-        named = [show(listing.names[place]) for place in map(int, skipped[:_NAMED])]
+        named = [printable(listing.names[index]) for index in map(int, skipped[:_NAMED])]
         more = ["..."] if len(skipped) > _NAMED else []
         plural = "s" if len(skipped) > 1 else ""
         notes = (f"left out {len(skipped)} broken picture{plural}: {', '.join(named + more)}",)
     return Source(parts[0], parts[1] if len(parts) > 1 else None, listing.class_names, notes)
-
-
-# Writing

@@ -8,6 +8,7 @@ import gzip
 import math
 import os
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from tfmnist.data.mapped import FileMap
 from tfmnist.errors import InputError
+from tfmnist.system.files import whole_file
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -101,23 +103,18 @@ def write_idx(path: Path, array: Bytes) -> None:
         )
     header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     array = np.ascontiguousarray(array)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            if path.suffix == ".gz":
-                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
-                    stream.write(header)
-                    stream.write(array.data)
-            else:
-                file.write(header)
-                file.write(array.data)
-        os.replace(temporary, path)
+        with whole_file(path) as file, _compressed(file) if path.suffix == ".gz" else nullcontext(file) as stream:
+            stream.write(header)
+            stream.write(array.data)
     except OSError as error:
         raise InputError(
             f"{path}: cannot write the IDX file: {error.strerror}; check folder, space and rights."
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _compressed(file: BinaryIO) -> gzip.GzipFile:
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # no name and time, so equal bytes
 
 
 def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:

@@ -1,4 +1,4 @@
-"""Large files mapped from disk, and rows of them read without their pages staying in memory."""
+"""Files mapped from disk, and rows of large ones read without their pages staying in memory."""
 
 import math
 import mmap
@@ -8,17 +8,17 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-_LARGE = 128 << 20  # bytes of a mapped file that may stay
+_LARGE = 128 << 20  # bytes: the pages of smaller files may stay in memory
 
 
 class FileMap(mmap.mmap):
-    """A file mapped for reading, which also knows how to be read without its pages staying: see `gather`."""
+    """A file mapped for reading, and its descriptor, by which `gather` reads without mapping pages."""
 
     descriptor = -1
 
     @classmethod
     def of(cls, file: BinaryIO, offset: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """Maps uint8 of a shape that begin at an offset; nothing is read yet. The array keeps the map alive."""
+        """Maps an array of uint8 that begins at an offset; reads nothing yet. The array keeps the map alive."""
         mapped = cls(file.fileno(), 0, access=mmap.ACCESS_READ)
         mapped.descriptor = os.dup(file.fileno())
         return np.frombuffer(mapped, np.uint8, math.prod(shape), offset).reshape(shape)
@@ -29,10 +29,10 @@ class FileMap(mmap.mmap):
 
 
 def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns copies of some rows, like `np.take(array, rows, axis=0)`; of a large mapped file, nothing more stays.
+    """Returns copies of some rows, like `np.take(array, rows, axis=0)`, at no other cost in memory.
 
-    Each page of a map that is read counts as this process's memory, the system maps many around it, and so random rows
-    soon reach all of them. Rows of a large `FileMap` are therefore read from the file itself, a call each.
+    Each page read through a map counts as this process's memory, and the system maps many around it, so random rows
+    soon reach all of the file. Rows of a large `FileMap` are therefore read from the file itself, with one call each.
 
     Args:
         array: `[m, ...]`.
@@ -41,21 +41,21 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     Raises:
         IndexError: a row is out of range.
     """
-    mapped = find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
+    mapped = _find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
     if mapped is None:
         return np.take(array, rows, axis=0)
     flat = rows.reshape(-1)
     if flat.size and not 0 <= flat.min() <= flat.max() < len(array):
-        raise IndexError(f"rows go from {flat.min()} to {flat.max()}, expected 0 to {len(array) - 1}")
-    found = np.empty((flat.size, *array.shape[1:]), array.dtype)
+        raise IndexError(f"rows range from {flat.min()} to {flat.max()}, expected 0 to {len(array) - 1}")
+    copies = np.empty((flat.size, *array.shape[1:]), array.dtype)
     start = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
-    size, view = array.strides[0], found.reshape(-1).data.cast("B")
-    for place, offset in enumerate((start + size * flat).tolist()):
-        os.preadv(mapped.descriptor, [view[place * size : (place + 1) * size]], offset)
-    return found.reshape(*rows.shape, *array.shape[1:])
+    size, view = array.strides[0], copies.reshape(-1).data.cast("B")
+    for index, offset in enumerate((start + size * flat).tolist()):
+        os.preadv(mapped.descriptor, [view[index * size : (index + 1) * size]], offset)
+    return copies.reshape(*rows.shape, *array.shape[1:])
 
 
-def find_map(array: npt.NDArray[Any]) -> FileMap | None:
+def _find_map(array: npt.NDArray[Any]) -> FileMap | None:
     """Returns the map that an array is a view of, or None."""
     base: Any = array
     while isinstance(base, np.ndarray):

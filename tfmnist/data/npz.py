@@ -1,4 +1,4 @@
-"""Arrays of a user's own, as NumPy's `.npz`: turned into grey images and labels, and checked."""
+"""A user's own arrays as a source: a `.npz` file becomes grey images and labels, checked."""
 
 import zipfile
 from pathlib import Path
@@ -16,10 +16,10 @@ _CHUNK = 4096  # examples
 
 
 def read_npz(path: Path) -> Source:
-    """Reads training and test arrays, in any of the forms that `tfmnist.load` names.
+    """Reads training and test arrays, in any form that `tfmnist.load` lists.
 
     Raises:
-        InputError: not an `.npz`, damaged, keys missing, or arrays of no form that can be images or labels.
+        InputError: not an `.npz`, damaged, keys missing, or arrays that cannot be images or labels.
     """
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: not a readable .npz file, expected one with {', '.join(NPZ_KEYS)}; see np.savez.")
@@ -27,17 +27,17 @@ def read_npz(path: Path) -> Source:
     name = "(directory)"
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = list(file.files)
-            for name in [name for name in (*NPZ_KEYS, "class_names") if name in found]:
+            keys = list(file.files)
+            for name in [name for name in (*NPZ_KEYS, "class_names") if name in keys]:
                 arrays[name] = np.asarray(file[name])
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for damaged files
         raise InputError(
             f"{path}: cannot read {name}: {' '.join(str(error).split())}; expected plain numeric arrays, undamaged "
             "and without objects; write the file again with np.savez."
         ) from None
-    if missing := [name for name in NPZ_KEYS if name not in found]:
+    if missing := [name for name in NPZ_KEYS if name not in keys]:
         raise InputError(
-            f"{path}: missing {', '.join(missing)}; found {', '.join(found) or 'nothing'}, expected "
+            f"{path}: missing {', '.join(missing)}; found {', '.join(keys) or 'nothing'}, expected "
             f"{', '.join(NPZ_KEYS)}; rename or add them."
         )
     names = arrays.get("class_names", np.empty(0, str))
@@ -45,8 +45,8 @@ def read_npz(path: Path) -> Source:
     lines = [name for name in class_names if name.strip() and name.splitlines() == [name]]
     if names.dtype.kind != "U" or names.ndim != 1 or len(set(lines)) < len(class_names):
         raise InputError(
-            f"{path}: class_names is {names.dtype} {list(names.shape)}, expected strings [classes], each a line of its "
-            "own, none empty, none twice; correct the array."
+            f"{path}: class_names is {names.dtype} {list(names.shape)}, expected strings [classes], each one line, "
+            "none empty, none twice; correct the array."
         )
     x_train, y_train, x_test, y_test = (f"{path}: {name}" for name in NPZ_KEYS)
     return Source(
@@ -57,12 +57,12 @@ def read_npz(path: Path) -> Source:
 
 
 def _first(bad: npt.NDArray[np.bool_]) -> str:
-    """Returns the index of the first bad element, as it would be typed."""
+    """Returns the index of the first bad element, as one would type it."""
     return str([int(i) for i in np.unravel_index(np.argmax(bad), bad.shape)])
 
 
 def _to_grey(name: str, array: npt.NDArray[Any]) -> Images:
-    """Turns images of any form that `load` names into uint8 `[n, height, width]`."""
+    """Converts images of any form that `load` lists to uint8 `[n, height, width]`."""
     if array.dtype.kind not in "uif" or array.ndim not in (3, 4) or array.shape[3:] not in ((), (1,), (3,)):
         raise InputError(
             f"{name}: images are {array.dtype} {list(array.shape)}, expected integers or floats [n, height, width], or "
@@ -80,7 +80,7 @@ def _to_grey(name: str, array: npt.NDArray[Any]) -> Images:
     low, high = array.min(), array.max()
     if low < 0 or high > 255:
         at = _first((array < 0) | (array > 255))
-        raise InputError(f"{name}: pixels go from {low} to {high}, expected 0 to 255 (first at {at}); rescale them.")
+        raise InputError(f"{name}: pixels range from {low} to {high}, expected 0 to 255 (first at {at}); rescale them.")
     if array.dtype.kind == "f" and 1 < high < 2:
         raise InputError(f"{name}: pixels reach {high}, expected 0 to 1 or 0 to 255; clip them with np.clip(x, 0, 1).")
     scale = 255 if array.dtype.kind == "f" and high <= 1 else 1

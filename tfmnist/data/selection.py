@@ -1,17 +1,15 @@
-"""Which examples: some classes, a share of each, a few of each; drawn by a key, and by nothing else."""
+"""Selecting examples: some classes, a fraction of each, a few of each; drawn as a function of a key."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from tfmnist.data.split import Labels
 from tfmnist.errors import InputError, did_you_mean
-
-Labels = npt.NDArray[np.int64]
 
 
 def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
-    """Returns int64 `[classes]`: the number that each class has among those to keep, all where `only` is empty, or -1.
+    """Returns int64 `[classes]`: each class's new label, its index in `only`, or -1; an empty `only` keeps all classes.
 
     Example:
         >>> choose_classes(["ant", "bee", "cat"], only=["cat", "ant"]).tolist()
@@ -22,25 +20,25 @@ def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
             raise InputError(f"recipe key 'data.only' has {name!r}: no such class{did_you_mean(name, names)}")
     if len(set(only)) < len(only):
         raise InputError(f"recipe key 'data.only' is {list(only)}: expected no class twice.")
-    number = np.full(len(names), -1, np.int64)
-    number[[list(names).index(name) for name in only or names]] = np.arange(len(only or names))
-    return number
+    new_labels = np.full(len(names), -1, np.int64)
+    new_labels[[list(names).index(name) for name in only or names]] = np.arange(len(only or names))
+    return new_labels
 
 
 def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple[Labels, Labels]:
-    """Draws `count` of the rows, from each class its share, by largest remainder.
+    """Draws `count` of the rows, from each class in proportion, by largest remainder.
 
     Args:
         labels: int64 `[n]`, the classes of all examples.
         rows: int64 `[m]`, ascending: the examples to draw from.
-        count: how many to draw; of each class at least one stays.
+        count: how many to draw; at least one of each class stays.
         random_key: decides which.
 
     Returns:
-        The rows, ascending, that stay and that are drawn.
+        The rows that stay, and those drawn, both ascending.
 
     Raises:
-        InputError: of some class none would stay.
+        InputError: no example of some class would stay.
     """
     labels = labels[rows]
     counts = np.bincount(labels)
@@ -52,16 +50,16 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
         quota[chosen] += 1
         extra -= len(chosen)
     if count < 0 or quota.sum() != count or (quota >= counts)[counts > 0].any():
-        taught = np.count_nonzero(counts)
-        most = len(labels) - taught
+        classes = np.count_nonzero(counts)
+        most = len(labels) - classes
         raise InputError(
             f"data.validation is {count}, expected 0 to {most}: of {len(labels)} training examples, at least one in "
-            f"each of {taught} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, say, "
-            "or to 0 for none."
+            f"each of {classes} classes must stay; set it (--data.validation), for example, to "
+            f"{min(most, len(labels) // 10)}, or to 0 for none."
         )
-    place, rank = _shuffle_classes(labels, random_key)
+    order, rank = _shuffle_classes(labels, random_key)
     drawn = np.zeros(len(labels), np.bool_)
-    drawn[place] = rank < np.repeat(quota, counts)
+    drawn[order] = rank < np.repeat(quota, counts)
     return rows[~drawn], rows[drawn]
 
 
@@ -75,12 +73,12 @@ def keep_few(labels: Labels, rows: Labels, per_class: int, random_key: int, name
             f"recipe key 'data.per_class' is {per_class}: class {names[label]!r} has {counts[label]} training "
             "examples; lower it, or data.validation."
         )
-    place, rank = _shuffle_classes(labels, random_key)
-    return rows[np.sort(place[rank < per_class])]
+    order, rank = _shuffle_classes(labels, random_key)
+    return rows[np.sort(order[rank < per_class])]
 
 
 def _shuffle_classes(labels: Labels, random_key: int) -> tuple[Labels, Labels]:
-    """Returns all places by class, at random within each, and the number of each within its class."""
+    """Returns all indices sorted by class, in random order within each, and the rank of each within its class."""
     order = np.argsort(np.random.Philox(key=[random_key, 0]).random_raw(len(labels)), kind="stable")
     order = order[np.argsort(labels[order], kind="stable")]
     counts = np.bincount(labels)

@@ -1,4 +1,4 @@
-"""Images with their labels, and the three splits of a data set."""
+"""Images with their labels: what a source holds, a split, and the three splits of a data set."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,16 +12,14 @@ from tfmnist.data.mapped import gather
 from tfmnist.errors import InputError
 
 Images = npt.NDArray[np.uint8]
-
-
 Labels = npt.NDArray[np.int64]
 
-
 MOST_CLASSES = 1000  # of any source
+_CHUNK = 4096  # examples
 
 
 class Part(NamedTuple):
-    """Training or test arrays, with the names by which messages call them."""
+    """Training or test arrays, and their names in messages."""
 
     images: Images
     labels: Labels
@@ -30,22 +28,19 @@ class Part(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a source holds. No class names means "0", "1", ...; no test part, that one is drawn from the other."""
+    """What a source holds. Without class names they are "0", "1", ...; without a test part, one is drawn."""
 
     train: Part
     test: Part | None
     class_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what the user should know: pictures left out, say
-
-
-_CHUNK = 4096  # examples
+    notes: tuple[str, ...] = ()  # for the user, such as pictures left out
 
 
 class Split:
-    """Images with their labels: a whole data set, or those of its examples that `rows` names.
+    """Images with their labels: a whole data set, or the examples that `rows` selects.
 
     Nothing is copied while only `take` and `labels` are used, so a split of a mapped file stays on disk. All arrays
-    that the properties hand out are read-only.
+    that the properties return are read-only.
 
     Args:
         images: uint8 `[m, height, width]`.
@@ -72,7 +67,7 @@ class Split:
             if rows.ndim != 1 or rows.dtype != np.int64:
                 raise InputError(f"rows are {rows.dtype} {list(rows.shape)}, expected int64 [n].")
             if rows.size and not 0 <= rows.min() <= rows.max() < len(images):
-                raise InputError(f"rows go from {rows.min()} to {rows.max()}, expected 0 to {len(images) - 1}.")
+                raise InputError(f"rows range from {rows.min()} to {rows.max()}, expected 0 to {len(images) - 1}.")
             rows, labels = _read_only(rows), labels[rows]
         self._labels: Labels = _read_only(labels.astype(np.int64, copy=False))
         self._rows = rows
@@ -81,7 +76,7 @@ class Split:
 
     @property
     def images(self) -> Images:
-        """uint8 `[n, height, width]`. With `rows`, the first use copies them out and lets go of the larger array."""
+        """uint8 `[n, height, width]`. With `rows`, the first use copies them and releases the larger array."""
         images, rows = self._source
         if rows is not None:
             images = _read_only(np.take(images, rows, axis=0))
@@ -95,7 +90,7 @@ class Split:
 
     @property
     def rows(self) -> Labels | None:
-        """int64 `[n]`: the place of each example in the data set it was split from; None for all of it."""
+        """int64 `[n]`: the index of each example in the data set it was split from; None for all of it."""
         return self._rows
 
     @property
@@ -138,18 +133,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set: what trains, what selects, and what is looked at once, at the end. `validation` may be empty."""
+    """A data set: `train` for training, `validation`, perhaps empty, for choices, `test` for one look at the end."""
 
     train: Split
     validation: Split
     test: Split
     class_names: tuple[str, ...]
     source: str
-    notes: tuple[str, ...] = ()  # what the user should know, a line each: pictures left out, a test set drawn
+    notes: tuple[str, ...] = ()  # for the user, one line each: pictures left out, a test set drawn
 
     @property
     def classes(self) -> int:
-        """Number of classes; labels are smaller."""
+        """Number of classes; labels are 0 to `classes` - 1."""
         return len(self.class_names)
 
     @property

@@ -8,11 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmnist.photos.files import MOST_PIXELS
+from tfmnist.system.pictures import JPEG, MOST_PIXELS, PNG
 
 WORK_SIDE = 512  # longer side of the picture in which ink is looked for, at most
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8\xff"
 
 
 def decode(content: tf.Tensor, side: int = WORK_SIDE) -> tf.Tensor:

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfmnist.backprop.check import Comparison, check_gradients
+from tfmnist.data import sources
 from tfmnist.data.bulk_decode import DecodingProgress
-from tfmnist.data.folders import is_picture_folder, read_folder_events
-from tfmnist.data.sources import check_source, divide, load
+from tfmnist.data.sources import load
 from tfmnist.data.split import MOST_CLASSES, Digits, Split
 from tfmnist.errors import InputError
 from tfmnist.nn.models import CNN, MLP, Network
@@ -27,13 +27,8 @@ def load_section(section: Data, seed: int) -> Digits:
 
 
 def load_events(section: Data, seed: int) -> Generator[DecodingProgress, None, Digits]:
-    """Like `load_section`; yields how far it is where pictures are decoded, and returns the data set."""
-    check_source(section.source)
-    path = Path(section.source).expanduser()
-    if section.source == "mnist" or not path.is_dir() or not is_picture_folder(path):
-        return load_section(section, seed)
-    data = yield from read_folder_events(path, skip_broken=section.skip_broken)
-    return divide(data, seed=seed, **section.model_dump(exclude={"skip_broken"}))
+    """Like `load_section`; yields its progress while pictures are decoded, and returns the data set."""
+    return sources.load_events(seed=seed, **section.model_dump())
 
 
 def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:

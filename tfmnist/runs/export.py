@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
@@ -34,7 +35,7 @@ def export(
     Args:
         run_or_model: a run's folder, or a network that was trained with `tfmnist.fit`.
         destination: the model's folder; gets a sub-folder `1`, or the next number.
-        class_names: for a network, a name a class; by default the numbers from 0.
+        class_names: for a network, one name per class; by default the numbers from 0.
         loss: for a network, the kind it was trained with; decides how logits become probabilities.
 
     Returns:
@@ -48,19 +49,24 @@ def export(
         names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
-        card = {"parameters": model.parameter_count, "versions": versions()}
         form = _default_form(model)
-        return write_model(trace(model, loss, form), model, Path(destination), {**card, "loss": loss}, form, names)
+        card = ModelCard(
+            loss=loss,
+            parameters=model.parameter_count,
+            versions=versions(),
+            form=form.to_dict(),
+            image_shape=model.image_shape,
+            class_names=tuple(names),
+        )
+        return write_saved_model(Path(destination), trace(model, loss, form), card)
     path = Path(run_or_model)
     recipe = Recipe.load_run(path)
     result = Result.read(path)
     data = result.data
     model = make_model(recipe.model, data.image_shape, len(data.class_names), recipe.train.seed)
     set_weights(model, read_weights(path))
-    form = Form.from_dict(data.form) if data.form else _default_form(model)
-    signatures = trace(model, recipe.loss.kind, form)
-    card = make_card(recipe, result.to_dict())
-    return write_model(signatures, model, Path(destination), card, form, data.class_names)
+    form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
+    return write_saved_model(Path(destination), trace(model, recipe.loss.kind, form), make_card(recipe, result, form))
 
 
 def trace(model: Network, loss: str, form: Form) -> tf.Module:
@@ -70,40 +76,33 @@ def trace(model: Network, loss: str, form: Form) -> tf.Module:
         partial(normalize, form=form),
         list(model.named_variables().values()),
         image_shape=model.image_shape,
+        has_convolutions=model.has_convolutions,
     )
 
 
-def write_model(
-    signatures: tf.Module,
-    model: Network,
-    destination: Path,
-    card: dict[str, Any],
-    form: Form,
-    class_names: Sequence[str],
-) -> Path:
-    card = {**card, "form": form.to_dict()}
-    return write_saved_model(destination, signatures, image_shape=model.image_shape, class_names=class_names, card=card)
-
-
-def make_card(recipe: Recipe, result: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in result.items() if key not in ("data", "versions", "seconds")}
-    return {
-        "loss": recipe.loss.kind,
-        "recipe": recipe.model_dump(mode="json"),
-        "result": kept,
-        "data": result["data"],
-        "versions": result["versions"],
-    }
+def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
+    """Returns the model card of a finished run."""
+    fields = result.to_dict()
+    return ModelCard(
+        loss=recipe.loss.kind,
+        recipe=recipe.model_dump(mode="json"),
+        result={key: value for key, value in fields.items() if key not in ("data", "versions", "seconds")},
+        data=fields["data"],
+        versions=result.versions,
+        form=form.to_dict(),
+        image_shape=result.data.image_shape,
+        class_names=result.data.class_names,
+    )
 
 
 def _default_form(model: Network) -> Form:
-    """Returns MNIST's form."""
+    """Returns MNIST's format."""
     return Form(*model.image_shape, centred=True, light_ground=False)
 
 
 def form_of(split: Split) -> Form:
-    places = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
-    return find_form(split.take(places)[0])
+    indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
+    return find_format(split.take(indices)[0])
 
 
 def versions() -> dict[str, str]:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfmnist.artifacts.saved_model import write_saved_model
 from tfmnist.data.split import Digits
 from tfmnist.errors import DivergedError, Interrupted
 from tfmnist.photos.normalize import Form
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
-from tfmnist.runs.export import form_of, make_card, trace, versions, write_model
+from tfmnist.runs.export import form_of, make_card, trace, versions
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import DataSummary, Evaluation, Result, write_history
 from tfmnist.system.files import write_npz, write_whole
@@ -147,8 +148,7 @@ class RunSession:
         write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
         figures = background.submit(draw_figures, path) if recipe.export.report else None
         if signatures:
-            card = make_card(recipe, result.to_dict())
-            version = write_model(signatures.result(), model, path / "model", card, form, digits.class_names)
+            version = write_saved_model(path / "model", signatures.result(), make_card(recipe, result, form))
             result.model = version.relative_to(path).as_posix()
         self.clock.lap("export")
         result.seconds = self.clock.all()

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfmnist.system.files import sync
+from tfmnist.system.files import publish, staged_folder
 
 _KEPT = 8  # entries
 _SEEN = 16  # fingerprints of an entry
@@ -108,18 +107,13 @@ class PictureCache:
         entry = self._folder / key
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-", ignore_cleanup_errors=True) as scratch:
-                new = Path(scratch, key)
-                new.mkdir()
+            with staged_folder(self._folder, "new") as new:
                 for name, array in arrays.items():
                     np.save(new / f"{name}.npy", array, allow_pickle=False)
                 (new / "entry.json").write_text(json.dumps(_digest_arrays(new)))
-                for path in (*new.iterdir(), new):
-                    sync(path)
-                if not self.open(key):  # or another process was faster
+                if not self.open(key):  # otherwise another process was faster
                     shutil.rmtree(entry, ignore_errors=True)
-                    new.rename(entry)
-                sync(self._folder)
+                    publish(new, [entry])
             for old in self._list_entries()[_KEPT:]:
                 shutil.rmtree(old, ignore_errors=True)
             for path in self._folder.glob(".new-*"):

@@ -1,35 +1,84 @@
-"""Writing files so that each appears whole or not at all, also when the power goes."""
+"""Files and folders that appear whole or not at all, even if the power fails, and arrays in `.npz` files."""
 
 import io
 import os
-import tempfile
+import secrets
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+_MANY = 256  # files: beyond, flushing the whole disk once is faster than flushing each by itself
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file beside its place, flushes it to the disk and renames it into place."""
-    data = content.encode() if isinstance(content, str) else content
+
+@contextmanager
+def whole_file(path: Path) -> Generator[BinaryIO]:
+    """Opens a temporary file beside `path`; when the block ends, flushes it to the disk and renames it into place."""
+    temporary = _temporary(path.parent, path.name)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        file = temporary.open("xb")
     except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    _sync(path.parent)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file by `whole_file`, text in UTF-8."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def staged_folder(parent: Path, name: str) -> Generator[Path]:
+    """Makes a temporary folder `.NAME-XXXXXXXX` in `parent`, and deletes it afterwards unless it was published."""
+    folder = _temporary(parent, name)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, candidates: Iterable[Path]) -> Path:
+    """Flushes a staged folder to the disk, renames it to the first candidate that is free, and returns that.
+
+    A candidate is free if nothing, or only an empty folder, is there.
+
+    Raises:
+        OSError: no candidate is free, or the folder cannot be flushed or renamed.
+    """
+    paths = [folder, *folder.rglob("*")]
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()
+    else:
+        for path in paths:
+            _sync(path)
+    taken: OSError = FileNotFoundError("no name for the folder")
+    for candidate in candidates:
+        try:
+            os.rename(folder, candidate)
+        except OSError as error:
+            if not candidate.exists():
+                raise
+            taken = error
+        else:
+            _sync(candidate.parent)
+            return candidate
+    raise taken
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -50,28 +99,27 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if any(entry.comment for entry in file.infolist()):
-                raise ValueError("an entry with a comment, which none was written with")
+                raise ValueError("an entry with a comment, which `write_npz` never writes")
             # whole members, since the checksum is compared only at the end of one
             members = {name.removesuffix(".npy"): io.BytesIO(file.read(name)) for name in file.namelist()}
             return {name: np.lib.format.read_array(member, allow_pickle=False) for name, member in members.items()}
-    except Exception as error:  # what a damaged archive or header raises is a long list, and written nowhere
-        raise ValueError(f"damaged: {_line(error)}") from None
+    except Exception as error:  # damaged archives and headers raise many kinds, none of them documented
+        raise ValueError(f"damaged: {one_line(error)}") from None
 
 
-def sync(path: Path) -> None:
+def one_line(error: Exception) -> str:
+    """Returns an error's message on one line, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _temporary(parent: Path, name: str) -> Path:
+    return parent / f".{name}-{secrets.token_hex(4)}"
+
+
+def _sync(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

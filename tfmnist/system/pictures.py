@@ -1,6 +1,9 @@
-"""The one bounded reader of picture files, on Pillow."""
+"""The one reader of picture files, on Pillow: PNG and JPEG, of bounded size, in grey or in colour."""
 
 import io
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -8,50 +11,113 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from tfmnist.system.files import one_line
+
 Images = npt.NDArray[np.uint8]
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+MOST_PIXELS = 64_000_000
 
 
-class Broken(Exception):
-    """A picture that cannot be decoded, and why."""
+class UnreadablePicture(Exception):
+    """A picture that cannot be decoded; its message is the reason, without the file's name."""
 
 
-def decode(data: bytes) -> Images:
-    """Decodes a picture by Pillow.
+def read_grey(data: bytes) -> Images:
+    """Decodes a picture in grey, what is transparent white.
+
+    Args:
+        data: contents of a PNG or JPEG file.
 
     Returns:
-        uint8 `[height, width]`.
+        uint8 `[height, width]`, grey by ITU-R BT.601.
 
     Raises:
-        Broken: it cannot be decoded.
+        UnreadablePicture: empty, not a PNG or JPEG, of over 64 megapixels, or damaged.
     """
+    with _opened(data) as picture:
+        picture.load()
+        return _to_grey(_upright(picture))
+
+
+def read_colour(data: bytes, side: int) -> Images:
+    """Decodes a picture in colour for a figure, what is transparent white.
+
+    Args:
+        data: contents of a PNG or JPEG file.
+        side: longest side of the result; larger pictures are shrunk.
+
+    Returns:
+        uint8 `[height, width, 3]`.
+
+    Raises:
+        UnreadablePicture: as `read_grey`.
+    """
+    with warnings.catch_warnings(), _opened(data) as picture:
+        warnings.simplefilter("ignore")  # odd EXIF data is harmless
+        _load_small(picture, side)
+        shown = Image.fromarray(_high_bytes(picture)) if picture.mode.startswith("I") else _upright(picture)
+        shown = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
+        shown.thumbnail((side, side), Image.Resampling.BOX)
+        return np.asarray(_on_white(shown).convert("RGB"))
+
+
+def check_picture(data: bytes) -> None:
+    """Decodes all of a picture, to see whether it can be decoded; raises what `read_grey` raises."""
+    with warnings.catch_warnings(), _opened(data) as picture:
+        warnings.simplefilter("ignore")
+        _load_small(picture, 1)
+
+
+@contextmanager
+def _opened(data: bytes) -> Generator[Image.Image]:
+    """Opens a picture, nothing of it decoded yet; whatever Pillow raises in the block becomes UnreadablePicture."""
     if not data:
-        raise Broken("the file is empty")
+        raise UnreadablePicture("the file is empty")
     if not data.startswith((PNG, JPEG)):
-        raise Broken("not a PNG or JPEG picture")
+        raise UnreadablePicture("not a PNG or JPEG picture")
     try:
-        # The classes, since Image.open would warn of a large picture, and not say that it is too large.
+        # not Image.open, which warns of large pictures instead of saying how large they are
         with (JpegImageFile if data.startswith(JPEG) else PngImageFile)(io.BytesIO(data)) as picture:
-            width, height = picture.size
-            if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
-                raise Broken(f"{width}x{height} pixels, a decompression bomb?")
-            picture.load()
-            return to_grey(ImageOps.exif_transpose(picture) if isinstance(picture, JpegImageFile) else picture)
-    except (Broken, MemoryError):
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UnreadablePicture(
+                    f"{picture.width}x{picture.height} pixels, at most {MOST_PIXELS // 10**6} megapixels are read: "
+                    "shrink it"
+                )
+            yield picture
+    except (UnreadablePicture, MemoryError):
         raise
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
-        raise Broken(" ".join(str(error).split()) or type(error).__name__) from None
+        raise UnreadablePicture(f"damaged: {one_line(error)}") from None
 
 
-def to_grey(picture: Image.Image) -> Images:
+def _load_small(picture: Image.Image, side: int) -> None:
+    """Decodes all of a picture, a JPEG at an eighth to half of its size if its shorter side stays at least `side`."""
+    picture.draft("RGB", (side, side))
+    picture.load()
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(picture) if isinstance(picture, JpegImageFile) else picture
+
+
+def _to_grey(picture: Image.Image) -> Images:
     clear = picture.info.get("transparency")
-    if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
-        deep = np.asarray(picture).astype(np.int64)
-        grey = (deep >> 8).clip(0, 255).astype(np.uint8)
-        grey[deep == (-1 if clear is None else clear)] = 255
+    if picture.mode.startswith("I"):
+        grey = _high_bytes(picture)
+        grey[np.asarray(picture) == (-1 if clear is None else clear)] = 255
         return grey
     if clear is not None or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        colour = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour)
+        picture = _on_white(picture.convert("RGBA"))
     return np.asarray(picture if picture.mode == "L" else picture.convert("L"))
+
+
+def _high_bytes(picture: Image.Image) -> Images:
+    """Returns the high bytes of a picture with 16 bits per pixel, which Pillow's own conversion would clip at 255."""
+    return (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -1,0 +1,82 @@
+"""The model card of an exported model: how it was trained, and its inputs and outputs. No TensorFlow."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+EXTRA = "assets.extra"
+_FILE = f"{EXTRA}/model_card.json"
+
+
+class ModelCard(BaseModel):
+    """`assets.extra/model_card.json`; what a card does not say, or not yet in older versions, is None.
+
+    Attributes:
+        loss: the kind of loss, which decides how logits become probabilities.
+        recipe: the resolved recipe of a run.
+        result: the run's result without `data`, `versions` and `seconds`.
+        data: the data set of the run.
+        parameters: number of trainable parameters, of a network without a run.
+        versions: of tfmnist and the libraries, by name.
+        form: the fields of the `ImageFormat` of the training images.
+        image_shape: height and width.
+        class_names: one name per class, in the order of the logits.
+        signatures: dtype, shape and range of every input and output, by the signature's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    loss: str
+    recipe: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    parameters: int | None = None
+    versions: dict[str, str] | None = None
+    form: dict[str, Any] | None = None
+    image_shape: tuple[int, int]
+    class_names: tuple[str, ...]
+    signatures: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, version: Path) -> "ModelCard":
+        """Reads the card of a version's folder.
+
+        Raises:
+            OSError: there is none.
+            ValueError: it is damaged.
+        """
+        return cls.model_validate_json((version / _FILE).read_bytes())
+
+    def write(self, version: Path) -> None:
+        """Writes the card, its signatures described, to a version's folder."""
+        card = self.to_dict() | {"signatures": _describe_signatures(self.image_shape, len(self.class_names))}
+        (version / _FILE).parent.mkdir(exist_ok=True)
+        (version / _FILE).write_text(json.dumps(card, indent=2) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the card as JSON holds it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def _describe_signatures(image_shape: tuple[int, int], classes: int) -> dict[str, Any]:
+    height, width = image_shape
+    outputs = {
+        "classes": {"dtype": "int64", "shape": ["n"]},
+        "probabilities": {"dtype": "float32", "shape": ["n", classes]},
+        "logits": {"dtype": "float32", "shape": ["n", classes]},
+    }
+    pictures = {
+        "normalized": {"dtype": "uint8", "shape": ["n", height, width]},
+        "digits": {"dtype": "int64", "shape": ["n"]},
+    }
+    inputs = {
+        "serving_default": {"images": {"dtype": "uint8", "shape": ["n", height, width], "range": [0, 255]}},
+        "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
+        "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG or JPEG files"}},
+    }
+    return {
+        name: {"inputs": images, "outputs": outputs | (pictures if name == "image_bytes" else {})}
+        for name, images in inputs.items()
+    }
