@@ -2,7 +2,7 @@
 
     python experiments/own_pictures.py RUN_OR_MODEL [--seeds 1]
 
-The pictures are those of the test suite, `tests/data/drawings.py`: pens thick and thin, small in a corner, turned, on
+The pictures are those of the test suite, `tests/photos/drawings.py`: pens thick and thin, small in a corner, turned, on
 grey and ruled paper, in colour, light on dark, transparent, cropped tightly, photographed with 12 megapixels.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import tfmnist
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "data"))
+sys.path.insert(0, str(HERE.parent / "tests" / "photos"))
 
 import drawings  # noqa: E402  # pyright: ignore[reportMissingImports]
 

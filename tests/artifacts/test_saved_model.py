@@ -125,7 +125,7 @@ def test_wrong_images_are_named(exported: Path) -> None:
     loaded = tfmnist.load_exported(exported / "1")
     with pytest.raises(InputError, match=r"shape \[6, 5\]: expected \[n, 6, 5\]"):
         loaded.predict(IMAGES[0])
-    with pytest.raises(InputError, match=r"reach from 0\.0 to 255\.0: expected 0 to 1"):
+    with pytest.raises(InputError, match=r"range from 0\.0 to 255\.0: expected 0 to 1"):
         loaded.predict(np.array([[[0.0, 255.0, 0, 0, 0]] * 6]))
     with pytest.raises(InputError, match="dtype int64"):
         loaded.predict(IMAGES.astype(np.int64))

@@ -177,8 +177,8 @@ def test_take_while_another_thread_selects() -> None:
         (np.zeros([6, 4, 4], np.uint8), np.zeros([6, 2], int), None, r"labels are int64 \[6, 2\], expected integers"),
         (np.zeros([6, 4, 4], np.uint8), np.zeros(6), None, r"labels are float64 \[6\], expected integers"),
         (np.zeros([6, 4, 4], np.uint8), np.zeros(5, int), None, "6 images but 5 labels"),
-        (np.zeros([6, 4, 4], np.uint8), np.zeros(6, int), np.array([0, 6]), "rows go from 0 to 6, expected 0 to 5"),
-        (np.zeros([6, 4, 4], np.uint8), np.zeros(6, int), np.array([-1]), "rows go from -1 to -1, expected 0 to 5"),
+        (np.zeros([6, 4, 4], np.uint8), np.zeros(6, int), np.array([0, 6]), "rows range from 0 to 6, expected 0 to 5"),
+        (np.zeros([6, 4, 4], np.uint8), np.zeros(6, int), np.array([-1]), "rows range from -1 to -1, expected 0 to 5"),
         (np.zeros([6, 4, 4], np.uint8), np.zeros(6, int), np.ones(6, bool), r"rows are bool \[6\], expected int64"),
     ],
 )
@@ -316,7 +316,7 @@ def test_impossible_validation(tmp_path: Path, validation: int) -> None:
     path = save_npz(tmp_path / "a.npz", make())
     message = complaint(path, validation=validation)
     assert f"data.validation is {validation}, expected 0 to 57" in message
-    assert "60 training examples" in message and "3 classes" in message and "to 6, say, or to 0" in message
+    assert "60 training examples" in message and "3 classes" in message and "for example, to 6, or to 0" in message
     assert len(load(path, validation=6).validation) == 6
 
 
@@ -484,9 +484,9 @@ def test_npz_class_names(tmp_path: Path) -> None:
         ({"x_train": np.zeros([60, 5, 7, 2])}, ["x_train: images are float64 [60, 5, 7, 2]", "channels"]),
         ({"x_test": np.zeros([12, 5, 7], bool)}, ["x_test: images are bool [12, 5, 7]", "convert"]),
         ({"x_test": np.full([12, 5, 7], "a")}, ["x_test: images are <U1"]),
-        ({"x_train": np.full([60, 5, 7], 256)}, ["x_train: pixels go from 256 to 256", "0 to 255", "[0, 0, 0]"]),
-        ({"x_train": np.arange(2100).reshape(60, 5, 7)}, ["go from 0 to 2099", "first at [7, 1, 4]"]),
-        ({"x_train": np.linspace(-1, 1, 2100).reshape(60, 5, 7)}, ["go from -1.0 to 1.0", "rescale"]),
+        ({"x_train": np.full([60, 5, 7], 256)}, ["x_train: pixels range from 256 to 256", "0 to 255", "[0, 0, 0]"]),
+        ({"x_train": np.arange(2100).reshape(60, 5, 7)}, ["range from 0 to 2099", "first at [7, 1, 4]"]),
+        ({"x_train": np.linspace(-1, 1, 2100).reshape(60, 5, 7)}, ["range from -1.0 to 1.0", "rescale"]),
         ({"x_train": np.linspace(0, 1.01, 2100).reshape(60, 5, 7)}, ["pixels reach 1.01", "np.clip"]),
         ({"x_test": np.zeros([12, 5, 6])}, ["x_test: images are 5 x 6, expected 5 x 7"]),
         ({"x_test": np.zeros([0, 5, 7]), "y_test": np.zeros(0, int)}, ["x_test: no pixels", "[0, 5, 7]"]),

@@ -28,32 +28,32 @@ from tfmnist.photos.decode import decode, read_orientation
 from tfmnist.photos.digits import add_margin, cut_edges, group_components, label_components
 from tfmnist.photos.ink import find_ink, is_ink_dark
 from tfmnist.photos.normalize import (
-    Form,
+    ImageFormat,
     centre,
-    find_form,
-    is_in_form,
+    find_format,
+    is_mnist_like,
     match_strokes,
     normalize,
-    place,
+    place_ink,
     split_digits,
     stroke_width,
 )
 from tfmnist.training.loop import fit
 
 Image8 = NDArray[np.uint8]
-MNIST = Form(28, 28, centred=True, light_ground=False)
-PAPER = Form(28, 28, centred=True, light_ground=True)
-SCALED = Form(20, 30, centred=False, light_ground=False)
+MNIST = ImageFormat(28, 28, centred=True, dark_on_light=False)
+PAPER = ImageFormat(28, 28, centred=True, dark_on_light=True)
+SCALED = ImageFormat(20, 30, centred=False, dark_on_light=False)
 encode = drawings.encode
 
 
 @lru_cache
-def traced(form: Form) -> Any:
+def traced(form: ImageFormat) -> Any:
     spec = tf.TensorSpec([None], tf.string)
     return tf.function(lambda contents: normalize(contents, form), input_signature=[spec], autograph=False)
 
 
-def run(pictures: list[bytes], form: Form = MNIST) -> tuple[Image8, list[int]]:
+def run(pictures: list[bytes], form: ImageFormat = MNIST) -> tuple[Image8, list[int]]:
     images, digits = traced(form)(tf.constant(pictures, tf.string, shape=[len(pictures)]))
     assert images.dtype == tf.uint8 and digits.dtype == tf.int64
     assert images.shape == (len(pictures), form.height, form.width)
@@ -92,32 +92,34 @@ def likeness(one: Image8, other: Image8) -> float:
 
 
 def test_mnist_is_centred_on_dark_ground(digits: Digits) -> None:
-    assert find_form(digits.train.images) == MNIST
-    assert find_form(255 - digits.train.images) == PAPER
-    assert np.mean(is_in_form(tf.constant(digits.test.images), MNIST).numpy()) >= 0.99
+    assert find_format(digits.train.images) == MNIST
+    assert find_format(255 - digits.train.images) == PAPER
+    assert np.mean(is_mnist_like(tf.constant(digits.test.images), MNIST).numpy()) >= 0.99
 
 
 def test_what_fills_its_frame_is_not_centred() -> None:
     random = np.random.default_rng(0)
-    assert not find_form(random.integers(0, 256, [50, 32, 32], dtype=np.uint8)).centred
+    assert not find_format(random.integers(0, 256, [50, 32, 32], dtype=np.uint8)).centred
     clothes = np.zeros([40, 28, 28], np.uint8)
     clothes[:, 1:27, 4:24] = random.integers(50, 256, [40, 26, 20])
-    assert find_form(clothes) == Form(28, 28, centred=False, light_ground=False)
-    assert find_form(255 - clothes).light_ground
-    assert not find_form(np.zeros([0, 5, 6], np.uint8)).centred
+    assert find_format(clothes) == ImageFormat(28, 28, centred=False, dark_on_light=False)
+    assert find_format(255 - clothes).dark_on_light
+    assert not find_format(np.zeros([0, 5, 6], np.uint8)).centred
 
 
 def test_a_form_is_stored_in_json() -> None:
-    assert Form.from_dict(PAPER.to_dict()) == PAPER and Form(9, 8, True, False, 0.5).to_dict()["box"] == 0.5
+    assert (
+        ImageFormat.from_dict(PAPER.to_dict()) == PAPER and ImageFormat(9, 8, True, False, 0.5).to_dict()["box"] == 0.5
+    )
 
 
 # What is in form already
 
 
 @pytest.mark.parametrize("form", [MNIST, PAPER])
-def test_mnist_is_left_as_it_is(digits: Digits, form: Form) -> None:
+def test_mnist_is_left_as_it_is(digits: Digits, form: ImageFormat) -> None:
     images = digits.test.images[:100]
-    wanted = 255 - images if form.light_ground else images
+    wanted = 255 - images if form.dark_on_light else images
     for written in (images, 255 - images):
         found, counts = run([encode(image) for image in written], form)
         assert np.mean((found == wanted).all(axis=(1, 2))) >= 0.99
@@ -305,10 +307,10 @@ def blank_pictures() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", [MNIST, PAPER])
-def test_blank_paper_is_blank(form: Form) -> None:
+def test_blank_paper_is_blank(form: ImageFormat) -> None:
     images, counts = run(list(blank_pictures().values()), form)
     assert dict(zip(blank_pictures(), counts)) == dict.fromkeys(blank_pictures(), 0)
-    assert np.all(images == (255 if form.light_ground else 0))
+    assert np.all(images == (255 if form.dark_on_light else 0))
 
 
 def test_a_margin_is_added_to_tight_crops_only() -> None:
@@ -414,25 +416,25 @@ def test_a_picture_in_form_or_blank_is_split_too(digits: Digits) -> None:
 def test_ink_fits_the_box_and_is_centred(size: tuple[int, int]) -> None:
     ink = np.zeros([size[0] + 40, size[1] + 60], np.float32)
     ink[11 : 11 + size[0], 7 : 7 + size[1]] = 1
-    image = place(tf.constant(ink), MNIST)
-    assert bool(is_in_form(image[tf.newaxis], MNIST)[0])
+    image = place_ink(tf.constant(ink), MNIST)
+    assert bool(is_mnist_like(image[tf.newaxis], MNIST)[0])
     assert image.numpy().max() >= 250
 
 
 def test_other_sizes_and_boxes() -> None:
-    image = place(tf.ones([50, 30]), Form(64, 48, centred=True, light_ground=False, box=0.5)).numpy()
+    image = place_ink(tf.ones([50, 30]), ImageFormat(64, 48, centred=True, dark_on_light=False, box=0.5)).numpy()
     rows, columns = np.nonzero(image.any(axis=1))[0], np.nonzero(image.any(axis=0))[0]
     assert image.shape == (64, 48) and 31 <= len(rows) <= 33 and 18 <= len(columns) <= 22
     assert abs(rows.mean() - 32) <= 1 and abs(columns.mean() - 24) <= 1
 
 
 def test_nothing_is_placed_as_nothing() -> None:
-    assert not place(tf.zeros([9, 9]), MNIST).numpy().any()
+    assert not place_ink(tf.zeros([9, 9]), MNIST).numpy().any()
 
 
 @pytest.mark.parametrize("pen", [1.0, 2.0, 12.0, 30.0])
 def test_strokes_become_as_wide_as_those_of_mnist(pen: float) -> None:
-    image = place(tf.constant(seven(400, pen)), MNIST)
+    image = place_ink(tf.constant(seven(400, pen)), MNIST)
     assert 1.8 <= float(stroke_width(tf.cast(image, tf.float32) / 255)) <= 3.5
     assert image.numpy().max() >= 200
 
@@ -464,20 +466,20 @@ def test_pictures_are_scaled_whole() -> None:
 def test_the_ground_is_made_that_of_the_training_data() -> None:
     image = np.zeros([20, 30], np.uint8)
     image[5:15, 5:15] = 90
-    light = Form(20, 30, centred=False, light_ground=True)
+    light = ImageFormat(20, 30, centred=False, dark_on_light=True)
     for form, wanted in ((SCALED, image), (light, 255 - image)):
         found, counts = run([encode(image), encode(255 - image)], form)
         np.testing.assert_array_equal(found, [wanted, wanted])
         assert counts == [1, 1]
         found, counts = run([encode(np.full([9, 9], 130, np.uint8))], form)
-        assert counts == [0] and np.all(found == (255 if form.light_ground else 0))
+        assert counts == [0] and np.all(found == (255 if form.dark_on_light else 0))
 
 
 # In a SavedModel
 
 
 @pytest.mark.parametrize("form", [MNIST, SCALED])
-def test_no_pictures_are_no_images(form: Form) -> None:
+def test_no_pictures_are_no_images(form: ImageFormat) -> None:
     run([], form)
 
 
@@ -503,7 +505,7 @@ def test_it_is_saved_and_loaded_without_this_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 2), (3, 3), (40, 900)])
 @pytest.mark.parametrize("form", [MNIST, SCALED])
-def test_pictures_of_every_shape_have_an_image(size: tuple[int, int], form: Form) -> None:
+def test_pictures_of_every_shape_have_an_image(size: tuple[int, int], form: ImageFormat) -> None:
     random = np.random.default_rng(2)
     sharp = np.where(random.random(size) < 0.2, 20, 240).astype(np.uint8)
     run([encode(sharp), encode(255 - sharp, "JPEG"), encode(random.integers(0, 256, [*size, 4], np.uint8))], form)

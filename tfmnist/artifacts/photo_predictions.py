@@ -1,4 +1,4 @@
-"""Reading a user's own pictures with an exported model: what it saw, what it says, and what is wrong with a picture."""
+"""Reading a user's own pictures with an exported model: what it was shown, and what it predicts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ import tensorflow as tf
 
 from tfmnist.artifacts.exported import Exported, unreadable
 from tfmnist.errors import InputError
-from tfmnist.photos.normalize import Form, split_digits
+from tfmnist.photos.normalize import ImageFormat, split_digits
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoPrediction:
-    """What a model says of one picture.
+    """What a model predicts for one picture.
 
     Attributes:
-        class_names: a name a class.
-        seen: uint8 `[k, height, width]`, what the model was shown: k is 1, or with splitting the number of digits.
+        class_names: one name per class.
+        seen: uint8 `[k, height, width]`, what the model was shown; k is 1, or with `split` the number of digits.
         probabilities: float32 `[k, classes]`.
-        split: whether the picture was to be split into digits.
-        problem: why there is nothing to say, in one line; empty where there is.
+        split: whether the picture was split into digits.
+        problem: why there is no prediction, in one line, or empty.
     """
 
     class_names: tuple[str, ...]
@@ -33,12 +33,12 @@ class PhotoPrediction:
 
     @property
     def number(self) -> str:
-        """The names of the likeliest classes, one after the other."""
+        """The names of the most probable classes, one after the other."""
         names = [self.class_names[int(row.argmax())] for row in self.probabilities]
         return ("" if max(map(len, names), default=1) == 1 else " ").join(names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as JSON can hold it."""
+        """Returns the prediction as JSON types."""
         digits = [self._digit(row) for row in self.probabilities]
         return {"number": self.number, "digits": digits} if self.split else digits[0]
 
@@ -48,15 +48,14 @@ class PhotoPrediction:
             "class": names[best],
             "probability": float(row[best]),
             "runner_up": {"class": names[second], "probability": float(row[second])},
-            "probabilities": {name: float(share) for name, share in zip(names, row)},
+            "probabilities": dict(zip(names, row.tolist())),
         }
 
     def __str__(self) -> str:
-        found = [self._digit(row) for row in self.probabilities]
         lines = [
             f"{digit['class']}  {digit['probability']:.1%}  "
             f"(then {digit['runner_up']['class']}, {digit['runner_up']['probability']:.1%})"
-            for digit in found
+            for digit in map(self._digit, self.probabilities)
         ]
         return "\n  ".join([self.number, *lines]) if self.split else lines[0]
 
@@ -70,20 +69,19 @@ def read_pictures(
         model: an exported model.
         names: the files' names, for messages.
         contents: their bytes: PNG or JPEG.
-        split: read each as a number of several digits, from left to right, instead of as one digit.
+        split: read each as a number of several digits, from left to right, instead of one digit.
 
     Raises:
         InputError: one is no picture, damaged or too large.
     """
-    empty = np.empty(0, np.float32)
     for name, content in zip(names, contents):
         try:
             if split:
-                seen = _split(content, Form.from_dict(model.card["form"]))
-                shares, count = model.predict(seen).probabilities, len(seen)
+                seen = _split(content, ImageFormat.from_dict(model.card["form"]))
+                probabilities, count = model.predict(seen).probabilities, len(seen)
             else:
-                found = model.predict_pictures([content])
-                seen, shares, count = found.normalized, found.probabilities, int(found.digits[0])
+                prediction = model.predict_pictures([content])
+                seen, probabilities, count = prediction.normalized, prediction.probabilities, int(prediction.digits[0])
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         problem = ""
@@ -91,11 +89,11 @@ def read_pictures(
             problem = "no ink found on it; expected a picture of a digit, dark on light or light on dark."
         elif count > 1 and not split:
             problem = f"{count} digits found on it, expected one; crop it, or read a number with --split-digits."
-        yield PhotoPrediction(model.class_names, seen, empty if problem else shares, split, problem)
+        yield PhotoPrediction(model.class_names, seen, probabilities[:0] if problem else probabilities, split, problem)
 
 
-def _split(content: bytes, form: Form) -> npt.NDArray[np.uint8]:
+def _split(content: bytes, image_format: ImageFormat) -> npt.NDArray[np.uint8]:
     try:
-        return split_digits(content, form)
+        return split_digits(content, image_format)
     except tf.errors.InvalidArgumentError as error:
         raise unreadable(error) from None

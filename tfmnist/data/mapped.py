@@ -41,7 +41,7 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     Raises:
         IndexError: a row is out of range.
     """
-    mapped = _find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
+    mapped = find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
     if mapped is None:
         return np.take(array, rows, axis=0)
     flat = rows.reshape(-1)
@@ -55,7 +55,7 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     return copies.reshape(*rows.shape, *array.shape[1:])
 
 
-def _find_map(array: npt.NDArray[Any]) -> FileMap | None:
+def find_map(array: npt.NDArray[Any]) -> FileMap | None:
     """Returns the map that an array is a view of, or None."""
     base: Any = array
     while isinstance(base, np.ndarray):

@@ -1,7 +1,6 @@
 """The only place where a recipe becomes objects: data, model, schedule, optimizer, trainer."""
 
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf

@@ -4,7 +4,6 @@ import platform
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +14,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.nn.losses import probabilities
 from tfmnist.nn.models import Network
-from tfmnist.photos.normalize import Form, find_form, normalize
+from tfmnist.photos.normalize import ImageFormat, find_format, normalize
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import make_model
 from tfmnist.runs.result import Result, read_weights
@@ -69,11 +68,11 @@ def export(
     return write_saved_model(Path(destination), trace(model, recipe.loss.kind, form), make_card(recipe, result, form))
 
 
-def trace(model: Network, loss: str, form: Form) -> tf.Module:
+def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
     return make_signatures(
         model.forward,
         partial(probabilities, loss),
-        partial(normalize, form=form),
+        partial(normalize, image_format=form),
         list(model.named_variables().values()),
         image_shape=model.image_shape,
         has_convolutions=model.has_convolutions,
@@ -95,12 +94,12 @@ def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
     )
 
 
-def _default_form(model: Network) -> Form:
+def _default_form(model: Network) -> ImageFormat:
     """Returns MNIST's format."""
-    return Form(*model.image_shape, centred=True, light_ground=False)
+    return ImageFormat(*model.image_shape, centred=True, dark_on_light=False)
 
 
-def form_of(split: Split) -> Form:
+def form_of(split: Split) -> ImageFormat:
     indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
     return find_format(split.take(indices)[0])
 

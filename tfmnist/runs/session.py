@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfmnist.artifacts.saved_model import write_saved_model
 from tfmnist.data.split import Digits
 from tfmnist.errors import DivergedError, Interrupted
-from tfmnist.photos.normalize import Form
+from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
 from tfmnist.runs.export import form_of, make_card, trace, versions
@@ -106,7 +106,7 @@ class RunSession:
         seconds = sum(row["seconds"] for row in state.history)
         return Trained(self.path, state.epoch, last["validation_accuracy"], last["validation_loss"], seconds)
 
-    def _finish(self, form: Form, signatures: "Future[tf.Module] | None", background: ThreadPoolExecutor) -> Run:
+    def _finish(self, form: ImageFormat, signatures: "Future[tf.Module] | None", background: ThreadPoolExecutor) -> Run:
         """Evaluates on the test set, exports, and draws the report."""
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
         model, loss = trainer.model, recipe.loss.kind

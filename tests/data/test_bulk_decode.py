@@ -1,0 +1,272 @@
+"""Decoding many pictures: whatever decodes them, the values are Pillow's, and broken ones are named or left out."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from picture_folders import chunk, complaint, image, make, read_folder, save
+
+from tfmnist.data import bulk_decode
+from tfmnist.data.bulk_decode import DecodingProgress
+from tfmnist.data.folders import read_folder as read_folder_events
+from tfmnist.data.split import Images
+from tfmnist.errors import InputError
+from tfmnist.system.pictures import read_grey
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path_factory.mktemp("cache") / "tfmnist"
+    monkeypatch.setenv("TFMNIST_CACHE", str(path))
+    return path
+
+
+@pytest.fixture
+def with_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow decodes grey PNGs, eight at once, however few there are."""
+    monkeypatch.setattr(bulk_decode, "_MANY", 0)
+    monkeypatch.setattr(bulk_decode, "_GROUP", 8)
+    bulk_decode._load_decoder.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(bulk_decode, "_load_decoder", once(bulk_decode._load_decoder.__wrapped__))  # pyright: ignore
+
+
+def grey_png(filtered: Images) -> bytes:
+    """A PNG of uint8 `[height, 1 + width]`, each row the number of its filter before its bytes."""
+    height, stride = filtered.shape
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", stride - 1, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(filtered.tobytes())) + chunk(b"IEND", b"")
+
+
+@pytest.mark.usefixtures("with_tensorflow")
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=8, max_size=8),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 9),
+)
+def test_tensorflow_decodes_to_pillows_values(kinds: list[list[int]], seed: int, width: int) -> None:
+    rows = image(seed, (len(kinds), 6, width + 1))
+    rows[..., 0] = kinds
+    files = [grey_png(row) for row in rows]
+    found = np.zeros([8, 6, width], np.uint8)
+    assert bulk_decode._decode_grey_pngs(files, found) == set(range(8))  # pyright: ignore[reportPrivateUsage]
+    for data, got in zip(files, found, strict=True):
+        with Image.open(io.BytesIO(data)) as opened:
+            np.testing.assert_array_equal(got, np.asarray(opened))
+
+
+@pytest.mark.usefixtures("with_tensorflow")
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.integers(0, 10**6), st.integers(1, 255), min_size=1, max_size=3), st.integers(0, 30))
+def test_tensorflow_accepts_no_damage_that_pillow_rejects(changes: dict[int, int], cut: int) -> None:
+    data = io.BytesIO()
+    Image.fromarray(image()).save(data, "PNG")
+    damaged = bytearray(data.getvalue())
+    for place, bits in changes.items():
+        damaged[place % len(damaged)] ^= bits
+    files = [bytes(damaged[: len(damaged) - cut])] * 8
+    found = np.zeros([8, 5, 7], np.uint8)
+    if bulk_decode._decode_grey_pngs(files, found):  # pyright: ignore[reportPrivateUsage]
+        np.testing.assert_array_equal(found[0], read_grey(files[0]))  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.usefixtures("with_tensorflow")
+@pytest.mark.parametrize("skip_broken", [False, True])
+def test_tensorflow_beside_pillow(tmp_path: Path, skip_broken: bool) -> None:
+    """Pictures of every kind among those that TensorFlow decodes, and a broken one that Pillow has to name."""
+    for number in range(70):
+        mode = {13: "RGB", 20: "P"}.get(number, "")
+        save(tmp_path / "01"[number // 40] / f"{number:02}.png", image(number), mode)
+    clear = np.arange(35, dtype=np.uint8).reshape(5, 7)
+    save(tmp_path / "0" / "30.png", clear, transparency=4)
+    expected = np.stack([image(number) for number in range(70)])
+    expected[30] = np.where(clear == 4, 255, clear)
+    np.testing.assert_array_equal(read_folder(tmp_path).train.images, expected)
+    cut = (tmp_path / "1" / "50.png").read_bytes()[:60]
+    (tmp_path / "1" / "50.png").write_bytes(cut)
+    if skip_broken:
+        source = read_folder(tmp_path, skip_broken=True)
+        assert source.notes == ("left out 1 broken picture: 1/50.png",)
+        np.testing.assert_array_equal(source.train.images, np.delete(expected, 50, axis=0))
+    else:
+        assert "50.png: a broken picture (" in complaint(tmp_path)
+    save(tmp_path / "1" / "60.png", image(shape=(7, 5)))
+    (tmp_path / "1" / "50.png").unlink()
+    assert "60.png: 5x7 pixels, expected 7x5 like 0/00.png" in complaint(tmp_path, skip_broken=skip_broken)
+
+
+def test_tensorflow_is_imported_for_many_pictures_only(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, tfmnist.data.sources as sources\n"
+        "sources.load(pathlib.Path(sys.argv[1]), validation=0)\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(make(tmp_path))], check=False).returncode == 0
+
+
+def test_smooth_pictures_of_every_filter(tmp_path: Path) -> None:
+    expected: list[Images] = []
+    for number in range(40):
+        small = Image.fromarray(image(number, (4, 4)))
+        array = np.asarray(small.resize((28, 28), Image.Resampling.BICUBIC))
+        save(tmp_path / "01"[number // 20] / f"{number:02}.png", array)
+        expected.append(array)
+    np.testing.assert_array_equal(read_folder(tmp_path).train.images, np.stack(expected))
+
+
+@pytest.mark.parametrize("side", [28, 150])
+def test_pictures_decoded_by_threads(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_decode, "_SMALL", 0)
+    for number in range(30):
+        save(tmp_path / str(number % 3) / f"{number:02}.png", image(number, (side, side)))
+    expected = [image(number, (side, side)) for label in range(3) for number in range(label, 30, 3)]
+    np.testing.assert_array_equal(read_folder(tmp_path).train.images, np.stack(expected))
+    (tmp_path / "1" / "13.png").write_bytes(b"")
+    (tmp_path / "1" / "16.png").write_bytes(b"")
+    assert "13.png: a broken picture (the file is empty)" in complaint(tmp_path)
+    assert read_folder(tmp_path, skip_broken=True).notes == ("left out 2 broken pictures: 1/13.png, 1/16.png",)
+
+
+# Pictures that do not fit, or are broken
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("end", ["png", "jpg"])
+@pytest.mark.parametrize("skip_broken", [False, True])
+def test_another_size(tmp_path: Path, part: str, end: str, skip_broken: bool) -> None:
+    root = make(tmp_path)
+    save(root / part / "1" / f"9.{end}", image(shape=(7, 5)))
+    message = complaint(root, skip_broken=skip_broken)
+    assert f"{root / part / '1' / f'9.{end}'}: 5x7 pixels, expected 7x5 like train/0/0.png; resize" in message
+
+
+@pytest.mark.parametrize("skip_broken", [False, True])
+@pytest.mark.parametrize("name", ["train/0/0.png", "train/1/2.png", "test/2/1.png"])
+def test_a_broken_picture(tmp_path: Path, name: str, skip_broken: bool) -> None:
+    root = make(tmp_path)
+    whole = read_folder(root)
+    (root / name).write_bytes((root / name).read_bytes()[:60])
+    part, label, file = name.split("/")
+    row = int(label) * (3 if part == "train" else 2) + int(file[0])
+    for _ in range(2):  # the second time from the cache, where nothing is broken
+        if skip_broken:
+            source = read_folder(root, skip_broken=True)
+            assert source.notes == (f"left out 1 broken picture: {name}",)
+            for one, other, changed in ((source.train, whole.train, "train"), (source.test, whole.test, "test")):
+                assert one is not None and other is not None
+                for got, old in ((one.images, other.images), (one.labels, other.labels)):
+                    np.testing.assert_array_equal(got, np.delete(old, row, axis=0) if changed == part else old)
+        else:
+            message = complaint(root)
+            assert message.startswith(f"{root / name}: a broken picture (damaged: ")
+            assert message.endswith("leave broken pictures out with data.skip_broken true (--data.skip_broken true).")
+
+
+def test_notes_name_three(tmp_path: Path) -> None:
+    root = make(tmp_path / "a", train=12)
+    for number in (10, 2, 3, 7):
+        (root / "train" / "1" / f"{number}.png").write_bytes(b"")
+    expected = ("left out 4 broken pictures: train/1/2.png, train/1/3.png, train/1/7.png, ...",)
+    assert read_folder(root, skip_broken=True).notes == expected
+    assert "train/1/2.png: a broken picture (the file is empty)" in complaint(root)
+
+
+@pytest.mark.parametrize("place", ["train/1", "test/2"])
+def test_a_class_of_broken_pictures(tmp_path: Path, place: str) -> None:
+    root = make(tmp_path)
+    for path in (root / place).iterdir():
+        path.write_bytes(b"")
+    count = 3 if "train" in place else 2
+    message = complaint(root, skip_broken=True)
+    assert f"{root / place / '0.png'}: a broken picture" in message and f"all {count} of its class" in message
+
+
+def test_nothing_but_broken_pictures(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"text")
+    assert "all 15 pictures are broken, the first train/0/0.png" in complaint(root, skip_broken=True)
+
+
+@pytest.mark.parametrize("skip_broken", [False, True])
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skip_broken: bool) -> None:
+    root = make(tmp_path)
+    opened = open
+
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).endswith("test/1/0.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    message = complaint(root, skip_broken=skip_broken)
+    assert message.startswith(f"{root / 'test' / '1' / '0.png'}: cannot read the picture: Permission denied")
+    monkeypatch.undo()
+    (root / "test" / "1" / "0.png").unlink()
+    (root / "test" / "1" / "0.png").symlink_to(tmp_path / "nowhere")
+    assert "0.png: cannot read it: No such file" in complaint(root, skip_broken=skip_broken)
+
+
+def test_broken_pictures_warn_nobody(tmp_path: Path) -> None:
+    """Pillow warns of some damage; the user gets one line, or the picture."""
+    root = make(tmp_path, classes=("0", "1"))
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    data = exif.tobytes()
+    save(root / "train" / "1" / "9.jpg", image(), exif=data[:-4])
+    assert len(read_folder(root).train.images) == 7
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from([("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")]),
+    st.dictionaries(st.integers(0, 10**6), st.integers(1, 255), max_size=4),
+    st.integers(0, 60),
+)
+def test_any_damage_is_a_picture_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, kind: tuple[str, str], changes: dict[int, int], cut: int
+) -> None:
+    root = make(tmp_path_factory.mktemp("damage"), train=1, test=0, classes=("0", "1"))
+    path = save(root / "train" / "1" / "a.png", image(), kind[1], format=kind[0])
+    data = bytearray(path.read_bytes())
+    for index, bits in changes.items():
+        data[index % len(data)] ^= bits
+    path.write_bytes(data[: len(data) - cut])
+    try:
+        source = read_folder(root, skip_broken=True)
+    except InputError as error:
+        assert "pixels, expected 7x5" in str(error)
+    else:
+        assert len(source.train.images) == 3 - len(source.notes)
+
+
+# Progress
+
+
+def test_events_stop_anywhere(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_decode, "_STRETCH", 4)
+    root = make(tmp_path / "a")
+    events = read_folder_events(root)
+    assert next(events) == DecodingProgress(4, 15)
+    events.close()
+    assert not cache.exists()
+    assert list(read_folder_events(root)) == [DecodingProgress(done, 15) for done in (4, 8, 12, 15)]
+
+
+def test_about_fifty_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_decode, "_STRETCH", 1)
+    events = list(read_folder_events(make(tmp_path / "a", train=60)))
+    assert 40 <= len(events) <= 50 and events[-1] == DecodingProgress(186, 186)
