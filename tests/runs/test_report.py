@@ -2,11 +2,9 @@
 
 import base64
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ import pytest
 
 from tfmnist.errors import InputError
 from tfmnist.nn.metrics import wilson_interval
-from tfmnist.runs.report import write_report
-from tfmnist.runs.report_process import ReportProcess
+from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.system.files import write_npz
 
 FIGURES = ["learning_curves", "confusion_matrix", "per_class", "mistakes", "calibration"]
@@ -282,63 +279,12 @@ def fails(run: Path, name: str) -> str:
     return message
 
 
-# Drawn by another process
-
-
-def test_the_page_is_the_one_drawn_here(tmp_path: Path) -> None:
+def test_figures_may_be_drawn_in_a_thread_before_the_result_exists(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    here = write_report(run).read_bytes()
-    (run / "report.html").unlink()
-    with ReportProcess() as drawing:
-        drawing.draw(run)
-        assert drawing.write(run) == run / "report.html"
-    assert (run / "report.html").read_bytes() == here
-
-
-def test_figures_come_before_the_result(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    result = (run / "result.json").read_text()
+    whole = write_report(run).read_bytes()
+    result = (run / "result.json").read_bytes()
     (run / "result.json").unlink()
-    with ReportProcess() as drawing:
-        drawing.draw(run)
-        (run / "result.json").write_text(result)
-        drawing.write(run)
-    assert "<h1>" in (run / "report.html").read_text()
-
-
-def test_a_process_that_is_gone_is_not_missed(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    with ReportProcess() as drawing:
-        assert drawing._child
-        drawing._child.kill()
-        drawing._child.wait()
-        drawing.draw(run)
-        drawing.write(run)
-    assert (run / "report.html").exists()
-
-
-def test_a_damaged_run_is_the_error_that_it_is_here(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (run / "evaluation.npz").write_bytes(b"no arrays")
-    with ReportProcess() as drawing, pytest.raises(InputError, match=r"evaluation\.npz: damaged"):
-        drawing.draw(run)
-        drawing.write(run)
-
-
-def test_it_ends_with_the_process_that_began_it() -> None:
-    program = (
-        "from tfmnist.runs.report_process import ReportProcess; import os; d = ReportProcess(); print(d._child.pid)"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", f"{program}; os._exit(1)"], capture_output=True, text=True, check=False
-    )
-    pid = int(said.stdout)
-    for _ in range(600):
-        try:
-            os.kill(pid, 0)
-            if "zombie" in Path(f"/proc/{pid}/status").read_text():
-                return
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        subprocess.run(["sleep", "0.05"], check=True)
-    raise AssertionError(f"process {pid} is still there")
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(draw_figures, run).result()
+    (run / "result.json").write_bytes(result)
+    assert write_report(run, drawn).read_bytes() == whole

@@ -1,4 +1,4 @@
-"""Figures of numbers: learning curves, confusion, classes, calibration."""
+"""Figures of numbers: learning curves, confusion matrix, recall and precision, calibration."""
 
 # Matplotlib's stubs leave most keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfmnist.nn.metrics import Calibration, wilson_interval
 from tfmnist.reports.style import (
@@ -18,15 +17,18 @@ from tfmnist.reports.style import (
     INK,
     LEGEND,
     LIGHT,
+    LINE,
     QUIET,
-    TITLE,
     VERMILION,
     WIDTH,
     Floats,
     Ints,
     dress,
+    make_axes,
     make_figure,
+    name_rows,
     shorten,
+    whole_ticks,
 )
 
 if TYPE_CHECKING:
@@ -37,58 +39,50 @@ MOST_CELLS = 30  # classes up to which every confusion is printed as a number
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draws loss, accuracy and learning rate over the epochs.
+    """Draws loss, accuracy and learning rate by epoch.
 
     Args:
-        history: one row an epoch with `epoch`, `loss`, `accuracy` in [0, 1], `validation_loss`, `validation_accuracy`
-            and `learning_rate`; a value may be None, as validation's are where there is no validation set.
-
-    Example:
-        >>> row = {"epoch": 1, "loss": 0.2, "accuracy": 0.94, "learning_rate": 0.001}
-        >>> len(learning_curves([row | {"validation_loss": None, "validation_accuracy": None}]).axes)
-        3
+        history: one row per epoch with `epoch`, `loss`, `accuracy` in [0, 1], `validation_loss`, `validation_accuracy`
+            and `learning_rate`; a value may be None, as those of validation are without a validation set.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = make_figure(WIDTH, 4.7)
     panels = figure.subplot_mosaic([["loss", "accuracy"], ["rate", "rate"]], height_ratios=[4, 1])
     epochs = _column(history, "epoch")
-    line: dict[str, Any] = _LINE | {"markevery": math.ceil(len(epochs) / 25) or 1}
-    for key, title, scale in (("loss", "Loss", 1), ("accuracy", "Accuracy, %", 100)):
-        axes = panels[key]
+    losses = _finite(np.concatenate([_column(history, "loss"), _column(history, "validation_loss")]))
+    logarithmic = losses.size and losses.min() > 0 and losses.max() > 10 * losses.min()
+    line: dict[str, Any] = LINE | {"markevery": math.ceil(len(epochs) / 25) or 1}
+    titles = {"loss": "Loss (logarithmic axis)" if logarithmic else "Loss", "accuracy": "Accuracy, %"}
+    for key, title in titles.items():
+        axes, unit = panels[key], 100 if key == "accuracy" else 1
         dress(axes, title, "epoch")
-        training, validation = scale * _column(history, key), scale * _column(history, f"validation_{key}")
+        training, validation = unit * _column(history, key), unit * _column(history, f"validation_{key}")
         axes.plot(epochs, training, color=BLUE, linestyle="-", marker="o", label="training", **line)
         if _finite(validation).size:
             axes.plot(epochs, validation, color=VERMILION, linestyle="--", marker="D", label="validation", **line)
         axes.legend(**LEGEND)
+    if logarithmic:
+        _logarithmic(panels["loss"], "{x:g}", subs=(1.0, 2.0, 5.0))
     bottom, top = panels["accuracy"].get_ylim()
     panels["accuracy"].set_ylim(bottom, min(top, 100 + 0.04 * (100 - bottom)) if bottom < 100 else top)
-    losses = _finite(np.concatenate([_column(history, "loss"), _column(history, "validation_loss")]))
-    if losses.size and losses.min() > 0 and losses.max() > 10 * losses.min():
-        _logarithmic(panels["loss"], "{x:g}", subs=(1.0, 2.0, 5.0))
-        panels["loss"].set_title("Loss (logarithmic axis)", **TITLE)
     below, rates = panels["rate"], _column(history, "learning_rate")
     dress(below, "Learning rate at the end of the epoch", "epoch")
     below.plot(epochs, rates, color=GREEN, linestyle="-", marker="s", **line)
     below.set_ylim(0, 1.25 * float(_finite(rates).max(initial=0)) or 1.0)
     below.yaxis.set_major_locator(MaxNLocator(3))
     for axes in panels.values():
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        whole_ticks(axes)
     return figure
 
 
 def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
-    """Draws a confusion matrix whose colours are about the mistakes only, so that the diagonal does not drown them.
+    """Draws a confusion matrix whose colours show the mistakes only, so that the diagonal does not drown them.
 
-    Up to 30 classes every count but 0 is printed; above, the names are thinned out and the counts left to the colours.
+    Up to 30 classes, every count but 0 is printed; above, names are thinned out and only the colours show the counts.
 
     Args:
         matrix: integers [C, C] of counts; rows are the true, columns the predicted classes, of C names.
-
-    Example:
-        >>> confusion(np.array([[50, 2], [1, 47]]), ["cat", "dog"]).axes[0].get_title(loc="left")
-        'Confusion: 3 mistakes in 100 examples'
     """
     from matplotlib import colormaps, colors, ticker
 
@@ -96,9 +90,8 @@ def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
     wrong = np.where(diagonal, 0, matrix)
     most = int(wrong.max(initial=2))
     side = min(max(4.2, 0.52 * classes), 11 if classes <= MOST_CELLS else 8)
-    figure = make_figure(side + 1.6, side + 0.7)
-    axes = figure.add_subplot()
-    dress(axes, f"Confusion: {wrong.sum():,} mistakes in {matrix.sum():,} examples", "predicted class", "true class")
+    title = f"Confusion: {wrong.sum():,} mistakes in {matrix.sum():,} examples"
+    figure, axes = make_axes(side + 0.7, title, "predicted class", "true class", width=side + 1.6)
     axes.grid(visible=False)
     blues = colors.ListedColormap(colormaps["Blues"](np.linspace(0.18, 1.0, 256)))
     blues = blues.with_extremes(bad=LIGHT, under="white")  # the diagonal and 0
@@ -119,8 +112,8 @@ def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
     axes.spines[:].set(visible=True, color=LIGHT)
     if classes > MOST_CELLS:
         return figure
-    axes.hlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color=LIGHT, linewidth=0.8)
-    axes.vlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color=LIGHT, linewidth=0.8)
+    for lines in (axes.hlines, axes.vlines):
+        lines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color=LIGHT, linewidth=0.8)
     for row, column in np.argwhere(matrix != 0).tolist():
         count = int(matrix[row, column])
         size, weight = min(10.0, cell / (0.68 * len(f"{count:,}"))), "bold" if row == column else "normal"
@@ -130,51 +123,37 @@ def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
 
 
 def per_class(recall: Floats, precision: Floats, counts: Ints, class_names: Sequence[str]) -> "Figure":
-    """Draws recall and precision of every class as two dots on a line, zoomed on the range where they are.
+    """Draws recall and precision of every class as two dots on a line, zoomed in on their range.
 
-    Dots, since a bar cut off at its foot would mislead. Classes without examples have no dots.
+    Dots, because bars on an axis that doesn't begin at 0 would mislead. Classes without examples have no dots.
 
     Args:
         recall, precision: floats [C] in [0, 1].
-        counts: integers [C], examples of each class.
-
-    Example:
-        >>> per_class(np.array([0.9, 0.8]), np.array([0.82, 0.89]), np.array([50, 50]), ["a", "b"]).axes[0].get_xlabel()
-        '% of the examples (the axis begins at 78, not at 0)'
+        counts: integers [C], examples per class.
     """
     classes, rows = len(counts), np.arange(len(counts))
-    right, exact = (np.where(counts > 0, 100.0 * values, np.nan) for values in (recall, precision))
-    figure = make_figure(WIDTH, min(max(2.4, 1.4 + 0.29 * classes), 13))
-    axes = figure.add_subplot()
-    axes.hlines(rows, np.fmin(right, exact), np.fmax(right, exact), color=EDGE, linewidth=2, zorder=2)
-    axes.plot(right, rows, "o", color=BLUE, markersize=8, label="recall", zorder=3)
-    axes.plot(exact, rows, "D", color=VERMILION, markersize=5.5, label="precision", zorder=3)
-    overall = float(np.nansum(right * counts) / max(counts.sum(), 1))
-    axes.axvline(overall, color=QUIET, linestyle=":", label=f"accuracy, all classes: {overall:.2f} %", zorder=1)
-    lowest = float(_finite(np.concatenate([right, exact])).min(initial=99.5))
+    recalls, precisions = (np.where(counts > 0, 100.0 * values, np.nan) for values in (recall, precision))
+    lowest = float(_finite(np.concatenate([recalls, precisions])).min(initial=99.5))
     start = max(0, math.floor(lowest - 0.06 * (100 - lowest)))
-    axes.set_xlim(start, 100 + 0.03 * (100 - start))
     note = f" (the axis begins at {start}, not at 0)" if start else ""
-    dress(axes, "Recall and precision of each class", f"% of the examples{note}", "class (examples)")
-    ticks: list[int] = rows[:: math.ceil(classes / 45) or 1].tolist()
-    names = [f"{shorten(class_names[tick])}  ({counts[tick]:,})" for tick in ticks]
-    axes.set_yticks(ticks, names, fontsize=10, parse_math=False, color=INK)
-    axes.set_ylim(classes - 0.5, -0.5)
+    height = min(max(2.4, 1.4 + 0.29 * classes), 13)
+    figure, axes = make_axes(
+        height, "Recall and precision of each class", f"% of the examples{note}", "class (examples)"
+    )
+    axes.hlines(rows, np.fmin(recalls, precisions), np.fmax(recalls, precisions), color=EDGE, linewidth=2, zorder=2)
+    axes.plot(recalls, rows, "o", color=BLUE, markersize=8, label="recall", zorder=3)
+    axes.plot(precisions, rows, "D", color=VERMILION, markersize=5.5, label="precision", zorder=3)
+    overall = float(np.nansum(recalls * counts) / max(counts.sum(), 1))
+    axes.axvline(overall, color=QUIET, linestyle=":", label=f"accuracy, all classes: {overall:.2f} %", zorder=1)
+    axes.set_xlim(start, 100 + 0.03 * (100 - start))
+    names = [f"{shorten(name)}  ({count:,})" for name, count in zip(class_names, counts.tolist(), strict=True)]
+    name_rows(axes, names, every=math.ceil(classes / 45) or 1)
     figure.legend(loc="outside lower center", ncols=3, **LEGEND)
     return figure
 
 
 def calibration_curve(calibration: Calibration) -> "Figure":
-    """Draws a reliability diagram: the accuracy of predictions against their confidence, and how many there are.
-
-    The vertical bars are 95 % intervals, wide where a bin holds few examples.
-
-    Example:
-        >>> from tfmnist.nn.metrics import calibration
-        >>> figure = calibration_curve(calibration(np.array([0]), np.array([[0.75, 0.25]])))
-        >>> figure.axes[0].get_title(loc="left")
-        'Calibration: expected error 25.00 %'
-    """
+    """Draws a reliability diagram: accuracy by confidence, with 95 % intervals, above the number of examples."""
     figure = make_figure(WIDTH, 5.9)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     filled = calibration.counts > 0
@@ -184,7 +163,7 @@ def calibration_curve(calibration: Calibration) -> "Figure":
     hits = np.rint(y * counts / 100).astype(int).tolist()
     low, high = 100 * np.array([*map(wilson_interval, hits, counts.tolist())]).reshape(-1, 2).T
     above.vlines(x, low, high, color="#8fb8d6", linewidth=2.5, label="95 % interval")
-    above.plot(x, y, color=BLUE, marker="o", linestyle="-", label="predictions", **_LINE)
+    above.plot(x, y, color=BLUE, marker="o", linestyle="-", label="predictions", **LINE)
     above.set(xlim=(0, 101), ylim=(0, 103))
     dress(below, "", "confidence, %", "examples (log)")
     starts, width = 100 * calibration.edges[:-1], 100 / len(calibration.counts)
@@ -195,9 +174,6 @@ def calibration_curve(calibration: Calibration) -> "Figure":
     return figure
 
 
-_LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
-
-
 def _logarithmic(axes: "Axes", form: str, subs: Sequence[float]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -206,9 +182,9 @@ def _logarithmic(axes: "Axes", form: str, subs: Sequence[float]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _column(history: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+def _column(history: Sequence[Mapping[str, Any]], key: str) -> Floats:
     return np.array([np.nan if row.get(key) is None else row[key] for row in history], np.float64)
 
 
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _finite(values: Floats) -> Floats:
     return values[np.isfinite(values)]

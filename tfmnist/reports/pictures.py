@@ -1,6 +1,6 @@
-"""Figures made of pictures: digits, mistakes, weights, feature maps, what augmentation does, what a model saw.
+"""Figures made of pictures: digits, mistakes, weights, feature maps, augmented examples, predictions.
 
-All pictures of a figure are drawn in one axes whose units are inches: one axes a picture would take seconds.
+All pictures of a figure are drawn in one pair of axes whose units are inches: one pair per picture would take seconds.
 """
 
 # Matplotlib's stubs leave most keyword arguments untyped.
@@ -23,50 +23,42 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 40  # pictures in the figure of mistakes
 MOST_UNITS = 64  # images in the figure of the first weights
-MOST_BARS = 12  # classes up to which every probability has a bar; of more classes, the ten likeliest have
+MOST_BARS = 12  # classes up to which every probability has a bar; of more classes, the ten most likely have
+
+_Pair = tuple[float, float]
 
 
 def mistakes(
     images: NDArray[np.uint8], labels: Ints, predictions: Ints, confidences: Floats, class_names: Sequence[str]
 ) -> "Figure":
-    """Draws misread pictures, at most 40, in the order given: the surest first.
+    """Draws misclassified pictures, at most 40, in the order given: the most confident first.
 
     Args:
         images: uint8 [m, H, W]; m may be 0.
         labels, predictions: integers [m] in [0, C), the true and the predicted classes.
         confidences: floats [m] in [0, 1], the probability of the prediction.
-
-    Example:
-        >>> picture, names = np.zeros([1, 8, 8], np.uint8), list("0123456789")
-        >>> mistakes(picture, np.array([3]), np.array([5]), np.array([0.99]), names).axes[0].texts[1].get_text()
-        '3 → 5\\n99.0 %'
     """
     if not len(images):
-        return _notice("No mistakes: every example was right.")
+        return _notice("No mistakes: every example was classified correctly.")
     names = [shorten(name, 10) for name in class_names]
     brief = max(map(len, names)) <= 2
     arrow = " → " if brief else "\n→ "
     triples = list(zip(labels.tolist(), predictions.tolist(), confidences.tolist(), strict=True))[:MOST_PICTURES]
-    titles = [f"{names[a]}{arrow}{names[b]}\n{_sure(share)}" for a, b, share in triples]
+    titles = [f"{names[a]}{arrow}{names[b]}\n{_confidence(c)}" for a, b, c in triples]
     heading = "true class → predicted class, confidence in it"
     return _pictures(images[:MOST_PICTURES], titles, 8 if brief else 6, heading)
 
 
 def plot_images(images: Bytes, titles: Sequence[str] | None = None, columns: int = 10) -> "Figure":
-    """Draws pictures in grey, row after row, each under its title.
+    """Draws grey pictures, row by row, each under its title.
 
     Args:
         images: uint8 [m, H, W] with 0 for black.
-        titles: one a picture, or None; what is too long for its place is cut.
-        columns: pictures in a row.
+        titles: one per picture, or None; long ones are cut.
+        columns: pictures per row.
 
     Raises:
         InputError: another type or shape, another number of titles, or more than 200 rows.
-
-    Example:
-        >>> figure = plot_images(np.zeros([3, 28, 28], np.uint8), ["a", "b", "c"])
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['a', 'b', 'c']
     """
     if images.ndim != 3 or images.dtype != np.uint8:
         raise InputError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [n, height, width].")
@@ -85,14 +77,9 @@ def first_weights(weights: Floats, title: str) -> "Figure":
     """Draws the weights from the pixels to each unit of the first layer, all on one scale with white for 0.
 
     Args:
-        weights: floats [k, h, w], an image a unit; the first 64 are drawn. The 0.5 % farthest from 0 get the colours of
-            the scale's ends.
-        title: what they are.
-
-    Example:
-        >>> figure = first_weights(np.array([[[-0.5, 0.0, 0.5]]]), "one unit")
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['one unit', '≤ −0.5', '≥ 0.5', '0']
+        weights: floats [k, h, w], one image per unit; the first 64 are drawn. The 0.5 % farthest from 0 get the colours
+            at the ends of the scale.
+        title: names the layer.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -117,22 +104,17 @@ def first_weights(weights: Floats, title: str) -> "Figure":
 
 
 def feature_maps(picture: Bytes, maps: Mapping[str, Floats]) -> "Figure":
-    """Draws a picture and, layer below layer, what the network makes of it: a small image a channel.
+    """Draws a picture and, layer by layer, the outputs of the network for it: one small image per channel.
 
     Args:
         picture: uint8 [H, W].
         maps: layer name to floats [k, h, w]; the first 16 channels are drawn, all of a layer on one scale.
-
-    Example:
-        >>> figure = feature_maps(np.zeros([8, 8], np.uint8), {"conv_1": np.zeros([3, 4, 4])})
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['the picture, 8 x 8', 'conv_1, 4 x 4']
     """
     from matplotlib import colormaps
 
     blocks = {"the picture": _grey(picture[np.newaxis])}
     for name, layer in maps.items():
-        low, high = (float(np.quantile(layer, share)) for share in (0.0, 0.995))
+        low, high = (float(np.quantile(layer, fraction)) for fraction in (0.0, 0.995))
         blocks[name] = _tint(layer[:16], colormaps["cividis"], low, high)
     cells = [_cell(images, 8) for images in blocks.values()]
     tall = [0.42 + math.ceil(len(images) / 8) * step[1] for images, (_, step) in zip(blocks.values(), cells)]
@@ -144,16 +126,11 @@ def feature_maps(picture: Bytes, maps: Mapping[str, Floats]) -> "Figure":
 
 
 def augmented(originals: Bytes, changed: Bytes) -> "Figure":
-    """Draws pictures, each with random versions of it beside it.
+    """Draws pictures, each beside random versions of it.
 
     Args:
         originals: uint8 [r, H, W].
         changed: uint8 [r, c, H, W].
-
-    Example:
-        >>> figure = augmented(np.zeros([3, 28, 28], np.uint8), np.zeros([3, 8, 28, 28], np.uint8))
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['original', 'as training sees it']
     """
     if not changed.size:
         return _notice("No pictures.")
@@ -175,15 +152,9 @@ def prediction(picture: Bytes, seen: Bytes, probabilities: Floats, class_names: 
         picture: uint8 [h, w, 3], of any size.
         seen: uint8 [k, H, W], the digits from left to right.
         probabilities: floats [k, C] in [0, 1].
-        class_names: C names; of more than 12 classes, the ten likeliest are drawn, the likeliest first.
-
-    Example:
-        >>> photo, digit = np.zeros([300, 400, 3], np.uint8), np.zeros([1, 28, 28], np.uint8)
-        >>> figure = prediction(photo, digit, np.array([[0.25, 0.75]]), ["cat", "dog"])
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['dog', '75.0 %', 'cat', 'dog', 'the picture', 'what the model saw', 'probabilities']
+        class_names: C names; of more than 12 classes, the ten most likely are drawn, the most likely first.
     """
-    names, below = [shorten(name, 12) for name in class_names], 0.62  # the answer, below a digit
+    names, below = [shorten(name, 12) for name in class_names], 0.62  # inches below a digit, for its class
     bars = len(names) if len(names) <= MOST_BARS else 10
     if len(seen) == 1:  # side by side
         shown, digit = _inside(picture.shape[:2], 2.5, 2.7), _inside(seen.shape[1:], 1.2, 1.6)
@@ -192,13 +163,16 @@ def prediction(picture: Bytes, seen: Bytes, probabilities: Floats, class_names: 
         middle = _MARGIN + max(shown[0], 1.2) + 0.9
         left, row = middle + 0.95, min(height / bars, 1.3 * _BAR)
         _mosaic(axes, picture[np.newaxis], 1, (_MARGIN, 0.42), shown, shown)
-        _digit(axes, seen[0], names, probabilities[0], middle, 0.42, digit)
-        _bars(axes, probabilities[0], names, bars, (left, 0.42), (min(WIDTH - _MARGIN - left, 3.2), row))
-        axes.text(_MARGIN, 0.22, "the picture", **_NOTE)
-        axes.text(middle, 0.22, "what the model saw", ha="center", **_NOTE)
-        axes.text(left, 0.22, "probabilities", **_NOTE)
+        _digit(axes, seen[0], names, probabilities[0], (middle, 0.42), digit)
+        _bars(axes, names, probabilities[0], bars, (left, 0.42), (min(WIDTH - _MARGIN - left, 3.2), row))
+        for x, side, text in (
+            (_MARGIN, "left", "the picture"),
+            (middle, "center", "what the model saw"),
+            (left, "left", "probabilities"),
+        ):
+            axes.text(x, 0.22, text, ha=side, **_NOTE)
         return figure
-    most = 6 if max(map(len, names)) <= 3 else 4  # in a row
+    most = 6 if max(map(len, names)) <= 3 else 4  # per row
     rows = math.ceil(len(seen) / most)
     columns = math.ceil(len(seen) / rows) if rows else 1
     inner = WIDTH - 2 * _MARGIN
@@ -210,10 +184,10 @@ def prediction(picture: Bytes, seen: Bytes, probabilities: Floats, class_names: 
     label = "what the model saw, and its probabilities" if rows else "no digit was found in it"
     for y, text in ((0.22, "the picture"), (first - 0.2, label)):
         axes.text(WIDTH / 2, y, text, ha="center", **_NOTE)
-    for place, (image, shares) in enumerate(zip(seen, probabilities, strict=True)):
-        left, top = (WIDTH - columns * pitch) / 2 + place % columns * pitch, first + place // columns * tall
-        _digit(axes, image, names, shares, left + pitch / 2, top, digit)
-        _bars(axes, shares, names, bars, (left + 0.08, top + digit[1] + below), (pitch - 0.16, _BAR))
+    for index, (image, of_digit) in enumerate(zip(seen, probabilities, strict=True)):
+        left, top = (WIDTH - columns * pitch) / 2 + index % columns * pitch, first + index // columns * tall
+        _digit(axes, image, names, of_digit, (left + pitch / 2, top), digit)
+        _bars(axes, names, of_digit, bars, (left + 0.08, top + digit[1] + below), (pitch - 0.16, _BAR))
     return figure
 
 
@@ -232,10 +206,7 @@ def _notice(text: str) -> "Figure":
 
 
 def _page(width: float, height: float) -> tuple["Figure", "Axes"]:
-    """Returns a figure with one pair of axes all over it, whose units are inches from its upper left corner.
-
-    A figure of many images is one picture and some text on such a page: an axes an image would take a second to draw.
-    """
+    """Returns a figure filled by one pair of axes, whose units are inches from its upper left corner."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -244,44 +215,38 @@ def _page(width: float, height: float) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _cell(images: NDArray[Any], columns: int, gap: float = 0.0) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns width and height of an image, [m, h, w], and of its cell, for `columns` on a page; in inches."""
+def _cell(images: NDArray[Any], columns: int, gap: float = 0.0) -> tuple[_Pair, _Pair]:
+    """Returns the sizes in inches of each of some images, [m, h, w], and of its cell, with `columns` on a page."""
     pitch = min((WIDTH - 2 * _MARGIN - gap + _GAP) / columns, 1.3)
     size = _inside(images.shape[1:3], pitch - _GAP, 1.5 * pitch)
     return size, (pitch, size[1] + _GAP)
 
 
-def _inside(shape: Sequence[int], width: float, height: float) -> tuple[float, float]:
+def _inside(shape: Sequence[int], width: float, height: float) -> _Pair:
     """Returns the largest width and height, in inches, of an image of `shape`, height and width, inside a box."""
     scale = min(height / shape[0], width / shape[1])
     return max(scale * shape[1], 0.02), max(scale * shape[0], 0.02)
 
 
 def _grey(images: Bytes) -> Bytes:
-    """uint8 [m, h, w] to [m, h, w, 3]."""
+    """Repeats grey values, uint8 [m, h, w], along a new last axis, [m, h, w, 3]."""
     return np.repeat(images[..., np.newaxis], 3, axis=-1)
 
 
 def _tint(values: Floats, colors: "Colormap", low: float, high: float) -> Bytes:
-    """Floats [...] to the colours of a map, uint8 [..., 3], of which `low` and `high` are the ends."""
+    """Maps floats [...] from [low, high] to colours, uint8 [..., 3]."""
     return colors((values - low) / (high - low or 1.0), bytes=True)[..., :3]
 
 
 def _mosaic(
-    axes: "Axes",
-    images: Bytes,
-    columns: int,
-    corner: tuple[float, float],
-    size: tuple[float, float],
-    step: tuple[float, float],
-    framed: bool = False,
+    axes: "Axes", images: Bytes, columns: int, corner: _Pair, size: _Pair, step: _Pair, framed: bool = False
 ) -> None:
     """Draws images, uint8 [m, h, w, 3], as one picture on a page, each at its size in whole dots.
 
     Args:
-        corner, size, step: in inches, x and y: where the first image begins, how large each is, and from one to the
-            next.
-        framed: whether each gets a thin line around it, since it may be white as the page.
+        corner, size, step: x and y in inches: where the first image begins, the size of each, the distance from one to
+            the next.
+        framed: draws a thin line around each, which may be white like the page.
     """
     from PIL import Image
 
@@ -290,9 +255,9 @@ def _mosaic(
     )
     rows = math.ceil(len(images) / columns)
     canvas = np.full([(rows - 1) * down + height, (columns - 1) * across + width, 3], 255, np.uint8)
-    for place, image in enumerate(images):
-        y, x = place // columns * down, place % columns * across
-        # a mean where it is made smaller, the nearest pixel where it is made larger
+    for index, image in enumerate(images):
+        y, x = index // columns * down, index % columns * across
+        # a mean where it shrinks, the nearest pixel where it grows
         drawn = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
         if framed:
             drawn[[0, -1]] = drawn[:, [0, -1]] = 0xB0
@@ -303,7 +268,7 @@ def _mosaic(
 
 
 def _pictures(images: Bytes, titles: list[str] | None, columns: int, heading: str = "") -> "Figure":
-    """Draws grey images with a title above each, all titles of as many lines as the first."""
+    """Draws grey images with a title above each; all titles have as many lines as the first."""
     lines = [line for title in titles or [] for line in title.split("\n")]
     pitch = (WIDTH - 2 * _MARGIN + _GAP) / max(columns, 5)
     font = min(max(72 * (pitch - _GAP) / (0.6 * max(map(len, lines), default=1)), 7), 10)  # points
@@ -316,54 +281,39 @@ def _pictures(images: Bytes, titles: list[str] | None, columns: int, heading: st
     if heading:
         axes.text(_MARGIN, 0.2, heading, **_NOTE)
     left = (width - columns * pitch + _GAP) / 2 + (pitch - _GAP) / 2  # middle of the first
-    for place, title in enumerate(titles or []):
-        x, y = left + place % columns * pitch, top + place // columns * step[1] + above - 0.05
+    for index, title in enumerate(titles or []):
+        x, y = left + index % columns * pitch, top + index // columns * step[1] + above - 0.05
         text = "\n".join(shorten(line, fit) for line in title.split("\n"))
         axes.text(x, y, text, ha="center", va="bottom", fontsize=font, color=INK, linespacing=1.1, parse_math=False)
     _mosaic(axes, _grey(images), columns, (left - size[0] / 2, top + above), size, step)
     return figure
 
 
-def _digit(
-    axes: "Axes",
-    image: Bytes,
-    names: Sequence[str],
-    shares: Floats,
-    middle: float,
-    top: float,
-    size: tuple[float, float],
-) -> None:
-    """Draws what the model saw of a digit, uint8 [H, W], and below it what it took it for."""
-    _mosaic(axes, _grey(image[np.newaxis]), 1, (middle - size[0] / 2, top), size, size)
-    best = int(shares.argmax())
-    axes.text(middle, top + size[1] + 0.19, names[best], ha="center", **_ANSWER)
-    axes.text(middle, top + size[1] + 0.42, _sure(float(shares[best])), ha="center", **_CHOSEN)
+def _digit(axes: "Axes", image: Bytes, names: Sequence[str], probabilities: Floats, top: _Pair, size: _Pair) -> None:
+    """Draws a digit, uint8 [H, W], below the point `top`, and under it the predicted class and its confidence."""
+    x, y = top
+    _mosaic(axes, _grey(image[np.newaxis]), 1, (x - size[0] / 2, y), size, size)
+    best = int(probabilities.argmax())
+    axes.text(x, y + size[1] + 0.19, names[best], ha="center", **_ANSWER)
+    axes.text(x, y + size[1] + 0.42, _confidence(float(probabilities[best])), ha="center", **_CHOSEN)
 
 
-def _bars(
-    axes: "Axes",
-    shares: Floats,
-    names: Sequence[str],
-    count: int,
-    corner: tuple[float, float],
-    size: tuple[float, float],
-) -> None:
-    """Draws probabilities, floats [C], as `count` bars, of the likeliest classes where there are more.
+def _bars(axes: "Axes", names: Sequence[str], probabilities: Floats, count: int, corner: _Pair, size: _Pair) -> None:
+    """Draws probabilities, floats [C], as `count` bars, those of the most likely classes if there are more.
 
     Args:
-        corner, size: in inches, x and y: the upper left of all bars with their names, and how large one is.
+        corner, size: x and y in inches: the upper left corner of all bars with their names, and the size of one.
     """
-    (left, top), (width, row), best = corner, size, int(shares.argmax())
-    order = range(count) if count == len(names) else np.argsort(-shares, kind="stable")[:count].tolist()
+    (left, top), (width, row), best = corner, size, int(probabilities.argmax())
+    order = range(count) if count == len(names) else np.argsort(-probabilities, kind="stable")[:count].tolist()
     start = left + 0.06 + 0.085 * max(len(names[index]) for index in order)
-    whole, y = max(left + width - start, 0.1), top + row * (np.arange(count) + 0.5)
+    whole, rows = max(left + width - start, 0.1), top + row * (np.arange(count) + 0.5)
     colors = [VERMILION if index == best else BLUE for index in order]
-    axes.barh(y, whole, 0.72 * row, left=start, color=LIGHT)
-    axes.barh(y, whole * shares[list(order)], 0.72 * row, left=start, color=colors)
-    for place, index in enumerate(order):
-        style = _STRONG if index == best else _NOTE
-        axes.text(start - 0.06, y[place], names[index], ha="right", **style)
+    axes.barh(rows, whole, 0.72 * row, left=start, color=LIGHT)
+    axes.barh(rows, whole * probabilities[list(order)], 0.72 * row, left=start, color=colors)
+    for y, index in zip(rows, order):
+        axes.text(start - 0.06, y, names[index], ha="right", **(_STRONG if index == best else _NOTE))
 
 
-def _sure(share: float) -> str:
-    return f"{math.floor(1000 * share) / 10:.1f} %"  # rounded down: only a confidence of 1 is 100 %
+def _confidence(probability: float) -> str:
+    return f"{math.floor(1000 * probability) / 10:.1f} %"  # rounded down: only a confidence of 1 is 100 %

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, the sheet, and how one is written."""
+"""What all figures share: colours, sizes, axes, number formats, and how a figure is written."""
 
 # Matplotlib's stubs leave most keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
@@ -14,29 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 Ints, Floats, Bytes = NDArray[np.integer], NDArray[np.floating], NDArray[np.uint8]
 BLUE, VERMILION, GREEN, INK, QUIET, LIGHT = "#0072B2", "#D55E00", "#009E73", "#222222", "#5f6670", "#e3e6ea"
 EDGE, DPI = "#b8bec6", 150
 WIDTH = 6.8  # inches: on a phone's screen of 390 pixels, text of 10 points is still 8 pixels high
 TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "fontweight": "bold", "color": INK, "pad": 8}
-
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
+LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
 
 
 def save(figure: "Figure", path: Path | str) -> None:
-    """Writes a figure as PNG with 150 dots an inch; the same figure gives the same bytes.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> from tfmnist.reports.pictures import plot_images
-        >>> with TemporaryDirectory() as folder:
-        ...     save(plot_images(np.zeros([1, 28, 28], np.uint8), ["zero"]), f"{folder}/row.png")
-    """
+    """Writes a figure as PNG with 150 dots per inch; the same figure always yields the same bytes."""
     with warnings.catch_warnings():  # a class name in a script that the font lacks is drawn as boxes, quietly
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
@@ -50,20 +38,41 @@ def make_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
-def shorten(name: str, longest: int = 16) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+def make_axes(height: float, title: str, x: str = "", y: str = "", width: float = WIDTH) -> tuple["Figure", "Axes"]:
+    """Returns a figure with one pair of axes."""
+    figure = make_figure(width, height)
+    axes = figure.add_subplot()
+    dress(axes, title, x, y)
+    return figure, axes
 
 
 def dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """Gives axes a light grid behind the data, no box and readable text."""
-    axes.set_title(title, **TITLE)
-    axes.set_xlabel(x, fontsize=10, color=QUIET)
-    axes.set_ylabel(y, fontsize=10, color=QUIET)
+    """Gives axes a light grid behind the data, no box and readable text, all taken literally."""
+    axes.set_title(title, parse_math=False, **TITLE)
+    axes.set_xlabel(x, fontsize=10, color=QUIET, parse_math=False)
+    axes.set_ylabel(y, fontsize=10, color=QUIET, parse_math=False)
     axes.grid(color=LIGHT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(EDGE)
     axes.tick_params(which="both", labelsize=10, color=LIGHT, labelcolor=QUIET)
+
+
+def name_rows(axes: "Axes", names: list[str], every: int = 1) -> None:
+    """Names every, or every n-th, row of axes whose y counts them from 0 downwards."""
+    axes.set_yticks(range(0, len(names), every), names[::every], fontsize=10, parse_math=False, color=INK)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def whole_ticks(axes: "Axes") -> None:
+    """Gives the x axis whole numbers as ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+
+
+def shorten(name: str, longest: int = 16) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def short_number(value: float) -> str:
