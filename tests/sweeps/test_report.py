@@ -1,7 +1,6 @@
 """The report of a sweep: tables of all kinds give a page and figures that say the right thing, or one line."""
 
 import json
-import math
 import random
 import re
 import subprocess
@@ -12,18 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection
 
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.reports import style
-from tfmnist.sweeps import figures as drawings
-from tfmnist.sweeps import report
-from tfmnist.sweeps.figures import Key, Scale, Trials
-from tfmnist.sweeps.report import compare, write_sweep_report
-from tfmnist.sweeps.seed_study import SeedResult, StudyResult
+from tfmnist.sweeps.figures import Key, Trials
+from tfmnist.sweeps.report import compare, explained, write_sweep_report
 from tfmnist.sweeps.sweep_file import Range, Search, Sweep
-from tfmnist.sweeps.trials import Trial, write_table
+from tfmnist.sweeps.trials import SeedResult, StudyResult, Trial, write_table
 
 HIDDEN: list[list[int]] = [[], [128], [512, 256]]
 SPACE: dict[str, Any] = {
@@ -33,8 +27,8 @@ SPACE: dict[str, Any] = {
     "optimizer.momentum": {"low": 0.5, "high": 0.99, "when": {"optimizer.kind": "momentum"}},
     "train.batch_size": {"low": 16, "high": 1024, "log": True},
 }
-EVERY = ["test_accuracy", "history", "parallel_coordinates", "slices", "importance", "learning_curves"]
-REMEDY = "is this the folder of a sweep? Let 'tfmnist sweep' go on."
+EVERY = ["test_accuracy", "history", "parallel_coordinates", "slices", "learning_curves"]
+REMEDY = "is this the folder of a sweep? Let 'tfmnist sweep' continue it."
 
 
 def trial(number: int, values: dict[str, Any], state: Any = "done", reached: float = 0.98) -> Trial:
@@ -146,16 +140,16 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
     assert figures(folder) == set(EVERY) and len(page.images) == len(EVERY)
     best = max(trials, key=lambda row: row.result or 0)
     assert f"<h1>{100 * (best.result or 0):.2f}\xa0%</h1>" in page.text
-    assert f"Trial {best.number}, the best of 35 done, chosen on validation" in page.text
-    assert "<dt>Pruned</dt><dd>9</dd>" in page.text and "under way" not in page.text
+    assert f"Trial {best.number}, the best of 35 done, chosen by its validation result" in page.text
+    assert "<dt>Pruned</dt><dd>9</dd>" in page.text and "is running" not in page.text
     # The verdict is first, and is about the test set.
-    assert page.text.index("The best recipe is better by 0.90 points") < page.text.index("Trial after trial")
+    assert page.text.index("The best recipe is better than the baseline by 0.90") < page.text.index("<h2>History")
     assert ["Best recipe", "98.40\xa0%", "± 0.10", "3", "12.0"] in page.rows
     # The best recipe is named, can be run, and stands whole on the page.
     hidden = json.dumps(best.values["model.hidden"])
     assert ["model.hidden", hidden, "[], [128], [512, 256]"] in page.rows
     assert any(row[0] == "train.batch_size" and row[2] == "16 to 1024, log" for row in page.rows)
-    assert "tfmnist train &#x27;" in page.text and "name = &quot;widths-best&quot;" in page.text
+    assert "tfmnist train &#39;" in page.text and "name = &#34;widths-best&#34;" in page.text
     # All trials are there, the best first, reasons escaped.
     rows = page.rows[-61:]
     assert rows[0][:6] == ["Trial", "State", "Result", "Seconds", "Epochs", "hidden"] and rows[0][-1] == "Reason"
@@ -168,14 +162,13 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"sweep.json", "best.toml", "report.html", "figures"}
 
 
-def test_one_trial_of_a_sweep_under_way(tmp_path: Path) -> None:
+def test_one_trial_of_a_running_sweep(tmp_path: Path) -> None:
     folder = make(tmp_path, drawn(1), total=40)
     (folder / "best.toml").unlink()
     page = Page(write_sweep_report(folder))
     assert figures(folder) == {"history", "parallel_coordinates", "slices", "learning_curves"}
-    assert "1 of 40 trials: the sweep is under way, or was stopped" in page.text
-    assert "it takes 10 trials done, and there are 1" in page.text
-    assert "Progress, or luck?" not in page.text and "tfmnist train" not in page.text
+    assert "1 of 40 trials have ended: the sweep is running or was stopped" in page.text
+    assert "baseline" not in page.text and "tfmnist train" not in page.text
 
 
 @pytest.mark.parametrize("states", [("pruned", "diverged"), ("failed", "diverged")])
@@ -183,7 +176,7 @@ def test_no_trial_done(states: tuple[str, ...], tmp_path: Path) -> None:
     first = write_sweep_report(make(tmp_path, drawn(4, states))).read_bytes()
     assert states[0] == "pruned" or write_sweep_report(tmp_path).read_bytes() == first
     page = Page(tmp_path / "report.html")
-    assert "<h1>no result</h1>" in page.text and "No trial was trained to its end" in page.text
+    assert "<h1>no result</h1>" in page.text and "No trial was trained to the end" in page.text
     assert "parallel_coordinates" not in figures(tmp_path) and {"history", "slices"} <= figures(tmp_path)
     assert "Best recipe" not in page.text
 
@@ -193,10 +186,10 @@ def test_the_smallest_loss_is_best(tmp_path: Path) -> None:
     confirmed = (study("best", 0.98), study("unswept", 0.97))
     search: dict[str, Any] = {"objective": "loss", "seeds": (0, 1), "minutes": 5, "total": 20}
     page = Page(write_sweep_report(make(tmp_path, trials, confirmed=confirmed, **search)))
-    assert "12 of 20 trials until its 5 minutes were over" in page.text and "with one seed" in page.text
+    assert "12 of 20 trials until its 5 minutes were over" in page.text and "with a single seed" in page.text
     least = min(row.result for row in trials if row.result)
     assert f"<h1>{least:.4f}</h1>" in page.text and "best validation loss" in page.text
-    assert "Of the first seed of each trial." in page.text
+    assert "Only the first seed of each trial is shown." in page.text
     assert next(row[2] for row in page.rows if row[1:2] == ["done"]) == f"{least:.4f}"
 
 
@@ -214,32 +207,37 @@ def test_one_key_of_few_epochs(tmp_path: Path) -> None:
     for row in trials:
         row.curve = row.curve[-1:]
     page = Page(write_sweep_report(make(tmp_path, trials, space)))
-    assert "only one key is searched" in page.text
     assert figures(tmp_path) == {"history", "parallel_coordinates", "slices"}, "a curve of one epoch is none"
     assert ["optimizer.nesterov", "true", "true, false"] in page.rows
 
 
-def test_without_the_search_library_there_is_no_importance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    table = report._Table.model_validate_json((make(tmp_path, drawn(12)) / "sweep.json").read_text())
-    assert "Optuna is not installed" in report._importance(table, lambda *_: "drawn")
+def test_the_key_that_decides_explains_the_ranking() -> None:
+    random = np.random.default_rng(0)
+    rates, sizes = random.uniform(-4, -1, 40), random.uniform(0, 1, 40)
+    results = 0.98 - 0.01 * np.abs(rates + 2)
+    trials = Trials(np.arange(40), ("done",) * 40, results, np.ones(40), (np.zeros([0, 2]),) * 40)
+    decides, idle = Key("a.rate", rates, (-4.0, -1.0)), Key("a.size", sizes, (0.0, 1.0))
+    assert (explained(trials, decides) or 0) > 0.8 and (explained(trials, idle) or 0) < 0.2
+    # what was pruned or diverged counts: else the values that a clear winner left over would seem not to matter
+    winner = Key("a.kind", (np.arange(40) % 2).astype(float), (0, 1), choices=("good", "bad"))
+    for state in ("pruned", "diverged"):
+        states, curve = tuple(state if odd else "done" for odd in winner.values), np.array([[1.0, 0.5]])
+        trials = Trials(np.arange(40), states, np.where(winner.values, np.nan, results), np.ones(40), (curve,) * 40)
+        assert (explained(trials, winner) or 0) > 0.7
 
 
-def test_the_key_that_decides_is_the_most_important(tmp_path: Path) -> None:
-    trials = drawn(40)
-    for row in trials:
-        row.result = 0.98 - 0.01 * abs(math.log10(row.values["optimizer.learning_rate"]) + 2)
-    table = report._Table.model_validate_json((make(tmp_path, trials) / "sweep.json").read_text())
-    found = report._importances(table, table.trials, 0.125)
-    assert found and max(found, key=lambda key: found[key]) == "optimizer.learning_rate"
-    assert set(found) == set(SPACE) and sum(found.values()) == pytest.approx(1)
+def test_a_few_trials_explain_nothing() -> None:
+    for count in (0, 9):
+        values, curves = np.arange(count) / 10, (np.zeros([0, 2]),) * count
+        trials = Trials(np.arange(count), ("done",) * count, values, np.ones(count), curves)
+        assert explained(trials, Key("a.b", values, (0.0, 1.0))) is None
 
 
 def test_no_trial_has_ended(tmp_path: Path) -> None:
     folder = make(tmp_path, [], total=40)
     with pytest.raises(InputError) as caught:
         write_sweep_report(folder)
-    assert str(caught.value) == f"{folder}/sweep.json: no trial has ended yet; let 'tfmnist sweep' go on."
+    assert str(caught.value) == f"{folder}/sweep.json: no trial has ended yet; let 'tfmnist sweep' continue."
     assert not (folder / "report.html").exists()
 
 
@@ -288,116 +286,22 @@ def fails(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("best", "unswept", "says"),
+    ("best", "baseline", "says"),
     [
         (
             [0.98, 0.99],
             [0.97, 0.98],
-            "No progress is proven: the best recipe differs from the unswept one by +1.00 points",
+            "No improvement is proven: the best recipe differs from the baseline by +1.00 point",
         ),
-        ([0.97, 0.98], [0.98, 0.99], "by -1.00 points: 1.4 standard errors of the difference, not more than two."),
-        ([0.97, 0.971], [0.98, 0.981], "The best recipe is worse by 1.00 points: 14.1 standard errors"),
-        ([0.99], [0.98], "with one seed: nothing can be said about luck"),
-        ([0.98, 0.98], [0.98, 0.98], "differs from the unswept one by +0.00 points, not more than two"),
-        ([0.99, 0.99], [0.98, 0.98], "more than two standard errors of the difference, which are 0"),
+        ([0.97, 0.98], [0.98, 0.99], "by -1.00 points, 1.4 standard errors of the difference. Luck"),
+        ([0.97, 0.971], [0.98, 0.981], "worse than the baseline by 1.00 points, 14.1 standard errors"),
+        ([0.99], [0.98], "by +1.00 points with a single seed, which may be luck"),
+        ([0.98, 0.98], [0.98, 0.98], "differs from the baseline by +0.00 points, with no spread"),
+        ([0.99, 0.99], [0.98, 0.98], "better than the baseline by 1.00 points, with no spread"),
     ],
 )
-def test_luck_is_not_sold_as_progress(best: list[float], unswept: list[float], says: str) -> None:
-    assert says in compare(best, unswept)
-
-
-# Figures
-
-
-def made(count: int, states: tuple[str, ...] = ("done",), loss: bool = False) -> Trials:
-    source = np.random.default_rng(count)
-    names = tuple(states[number % len(states)] for number in range(count))
-    results = np.where(np.arange(count) % 9 == 4, 0.1, source.uniform(0.97, 0.98, count))
-    results = np.where([name == "done" for name in names], 2.5 - results if loss else results, np.nan)
-    curves = tuple(np.stack([np.arange(1, 4), source.uniform(0.9, 0.97, 3)], 1) * 1.0 for _ in names)
-    order = np.nanargmin(results) if loss else np.nanargmax(results)
-    return Trials(np.arange(count), names, results, source.uniform(1, 90, count), curves, loss, int(order))
-
-
-def keys_of(count: int, trials: int) -> list[Key]:
-    source = np.random.default_rng(count)
-    names = tuple(f"a_very_long_name_of_choice_{index}" for index in range(25))
-    found = [
-        Key("loss.label_smoothing", source.uniform(0, 0.2, trials), (0.0, 0.2)),
-        Key("optimizer.learning_rate", 10.0 ** source.uniform(-5, 0, trials), (1e-5, 1.0), log=True),
-        Key("model.of_many_long_names_$x_y$", source.integers(25, size=trials) * 1.0, (0, 24), choices=names),
-        Key("model.hidden", source.integers(3, size=trials) * 1.0, (0, 2), choices=("[]", "[512]", "[512, 256]")),
-        Key("train.epochs", source.integers(1, 3, size=trials) * 1.0, (1.0, 2.0), whole=True),
-    ]
-    found[0].places[::3] = np.nan
-    return [found[index % 5] for index in range(count)]
-
-
-def test_500_trials_of_ten_keys_have_room(tmp_path: Path) -> None:
-    trials = made(500, ("done", "done", "pruned", "diverged", "failed"))
-    figure = drawings.parallel_coordinates(trials, keys_of(10, 500))
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    lines = {str(part.get_label()): part for part in axes.collections if isinstance(part, LineCollection)}
-    assert len(lines["best"].get_segments()) == 1
-    assert lines["best"].get_zorder() == max(part.get_zorder() for part in lines.values())
-    assert len(lines["pruned"].get_segments()[0]) == 10, "pruned trials end before the result"
-    assert len(lines["diverged"].get_segments()[0]) == 11
-    boxes = [text.get_window_extent() for text in axes.texts]
-    for number, box in enumerate(boxes):
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
-        assert not any(box.overlaps(other) for other in boxes[:number]), axes.texts[number].get_text()
-    path = tmp_path / "slices.png"
-    style.save(drawings.slices(trials, keys_of(10, 500)), path)
-    assert path.stat().st_size < 900_000
-
-
-def test_slices_say_under_which_condition_a_key_is_searched() -> None:
-    key = Key("optimizer.momentum", np.full(9, 0.5), (0.0, 1.0), note="where optimizer.kind is momentum")
-    figure = drawings.slices(made(9), [key])
-    assert figure.axes[0].get_xlabel() == "where optimizer.kind is momentum"
-    names = {str(label) for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
-    assert names == {"done", "best", "beyond the axis"}
-
-
-def test_the_front_is_drawn_with_numbers() -> None:
-    trials = made(40)
-    figure = drawings.pareto_front(trials, [int(trials.best or 0)])
-    assert figure.axes[0].get_xscale() == "log"
-    assert [text.get_text() for text in figure.axes[0].texts] == [str(trials.best)]
-
-
-def test_curves_end_in_marks() -> None:
-    figure = drawings.trial_curves(made(30, ("done", "pruned", "diverged")))
-    marks = {str(line.get_label()): line for line in figure.axes[0].lines}
-    assert {"done", "pruned", "diverged", "best"} <= set(marks)
-    assert len(marks["pruned"].get_xdata()) == 10  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("loss", [False, True])
-def test_good_trials_can_be_told_apart(loss: bool) -> None:
-    values = np.array([0.1, 0.2, 0.3, 0.4, 9.0]) if loss else np.array([98.5, 98.4, 98.3, 98.2, 10.0])
-    scale = Scale.of(values, loss)
-    assert scale.best == values[0] and scale.edge == pytest.approx(0.7 if loss else 97.9)
-    assert scale.beyond(values).tolist() == [False] * 4 + [True]
-    assert all(min(scale.ends) - 0.1 <= tick <= max(scale.ends) + 0.1 for tick in scale.ticks())
-    assert (scale.place > scale.edge) == loss
-    for few in (values[:1], values[:2], values[:0], np.full(3, np.nan)):
-        assert not Scale.of(few, loss).beyond(few).any() and Scale.of(few, loss).ticks()
-
-
-@pytest.mark.parametrize(
-    ("ends", "log", "whole", "ticks"),
-    [
-        ((1e-4, 0.1), True, False, ["0.0001", "0.001", "0.01", "0.1"]),
-        ((16.0, 1024.0), True, True, ["30", "100", "300", "1000"]),
-        ((1.0, 2.0), False, True, ["1", "2"]),
-        ((0.0, 0.2), False, False, ["0", "0.05", "0.1", "0.15", "0.2"]),
-        ((0.012, 0.018), True, False, ["0.012", "0.014", "0.016", "0.018"]),
-    ],
-)
-def test_ticks_are_round(ends: tuple[float, float], log: bool, whole: bool, ticks: list[str]) -> None:
-    assert Key("a.b", np.zeros(0), ends, log, whole).labels() == ticks
+def test_luck_is_not_sold_as_progress(best: list[float], baseline: list[float], says: str) -> None:
+    assert says in compare(best, baseline)
 
 
 def test_importing_needs_no_search_library() -> None:
