@@ -82,7 +82,7 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "text": to_text}
+    environment.filters.update(percent=percent, text=to_text)  # pyright: ignore[reportUnknownMemberType]
     write_whole(path, environment.get_template(template).render(values))
     return path
 

@@ -79,7 +79,8 @@ def draw_figures(run: Path) -> Drawn:
         metrics = measure(evaluation.labels, evaluation.probabilities, float(evaluation.loss))
         inspection = Inspection.read(file(INSPECTION).parent)
     names: list[str] = evaluation.class_names.tolist()
-    labels, probabilities = (part[evaluation.mistake_index] for part in (evaluation.labels, evaluation.probabilities))
+    index = evaluation.mistake_index
+    labels, probabilities = evaluation.labels[index], evaluation.probabilities[index]
     predictions, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0)
     figures = {
         "learning_curves": learning_curves(history),
