@@ -75,7 +75,7 @@ def test_numbers_by_hand() -> None:
     model = MLP((1, 1), [], 2, initializer="zeros")
     kernel, bias = check_gradients(model, np.array([[[255]]], np.uint8), np.array([0]), Loss())
     assert kernel.entry is not None
-    assert (kernel.name, kernel.shape, kernel.entry.place) == ("logits/kernel", (1, 2), (0, 0))
+    assert (kernel.name, kernel.shape, kernel.entry.index) == ("logits/kernel", (1, 2), (0, 0))
     assert kernel.largest == bias.largest == pytest.approx(0.5)
     assert kernel.entry.tape == pytest.approx(-0.5)
     assert kernel.resolution == pytest.approx(2.0**-52 * log(2) / gradient_check.STEP / 0.5)
@@ -90,7 +90,7 @@ def test_the_model_is_left_as_it_is() -> None:
         assert all(value is kept[name] for name, value in vars(layer).items())
 
 
-def test_a_seed_decides_the_places_and_the_largest_entry_is_one_of_them() -> None:
+def test_a_seed_decides_the_sample_and_the_largest_entry_is_in_it() -> None:
     model, (images, labels) = moved(MLP((4, 5), [8], 3, activation="tanh")), batch()
 
     def run(**options: Any) -> list[Comparison]:
@@ -201,8 +201,8 @@ def diverged() -> MLP:
         (MLP((4, 5), [8], 3, activation="gelu"), r"model has the layer gelu_1: the formulas cover"),
         (MLP((4, 5), [8], 3, batch_norm=True), r"model has the layer batch_norm_1: the formulas cover"),
         (MLP((4, 5), [8], 3, dropout=0.5), r"model has the layer dropout_1: .* no dropout; check one of those"),
-        (with_mixed_activations(), r"model's layers are not as tfmnist.MLP makes them"),
-        (without_an_activation(), r"model's layers are not as tfmnist.MLP makes them"),
+        (with_mixed_activations(), r"model does not have the layers that tfmnist.MLP makes"),
+        (without_an_activation(), r"model does not have the layers that tfmnist.MLP makes"),
         (diverged(), r"variable dense_1/kernel is not finite everywhere"),
     ],
 )
@@ -218,9 +218,9 @@ def test_models_beyond_the_formulas(model: Any, text: str) -> None:
         (np.zeros((2, 5, 4), np.uint8), [0, 1], 50, r"images are uint8 \[2, 5, 4\]: expected uint8 \[m, 4, 5\]"),
         (np.zeros((2, 4, 5)), [0, 1], 50, r"images are float64 \[2, 4, 5\]: .* give them as they are stored"),
         (np.zeros((0, 4, 5), np.uint8), [], 50, r"images are uint8 \[0, 4, 5\]: .* m at least 1"),
-        (np.zeros((2, 4, 5), np.uint8), [0], 50, r"labels are int64 \[1\]: expected integers \[2\]"),
-        (np.zeros((2, 4, 5), np.uint8), [0.0, 1.0], 50, r"labels are float64 \[2\]: expected integers"),
-        (np.zeros((2, 4, 5), np.uint8), [0, 3], 50, r"label 3 is beyond the model's 3 classes, 0 to 2"),
+        (np.zeros((2, 4, 5), np.uint8), [0], 50, r"labels: shape \[1\], expected \[2\]"),
+        (np.zeros((2, 4, 5), np.uint8), [0.0, 1.0], 50, r"label 0.0 does not fit 3 classes: expected integers"),
+        (np.zeros((2, 4, 5), np.uint8), [0, 3], 50, r"label 3 does not fit 3 classes: expected integers, 0 to 2"),
         (np.zeros((2, 4, 5), np.uint8), [0, 1], 0, r"samples is 0: expected at least 1"),
     ],
 )

@@ -206,7 +206,7 @@ def test_a_division_by_m_at_every_layer_is_wrong() -> None:
         np.testing.assert_allclose(repeated[number], differences[number] / factor, rtol=1e-5, atol=1e-9)
 
 
-def test_central_differences_of_chosen_places_leave_the_array_alone() -> None:
+def test_central_differences_leave_the_array_alone() -> None:
     array = np.arange(6.0).reshape(2, 3).T  # in Fortran order; places are in C order
     kept = array.copy()
     found = central_differences(lambda x: float((x**2).sum()), array, [0, 1, 4], 2.0**-10)
@@ -258,15 +258,18 @@ def test_slope_of_the_sigmoid_keeps_its_digits() -> None:
         ({"loss": "quadratic", "label_smoothing": 0.1}, r"label_smoothing is 0.1: expected 0 for the quadratic loss"),
         ({"images": np.zeros((2, 28, 28))}, r"images have shape \[2, 28, 28\]: .* images.reshape\(len\(images\), -1\)"),
         ({"images": np.zeros((0, 2))}, r"images have shape \[0, 2\]: expected \[m, pixels\], m at least 1"),
-        ({"images": np.zeros((2, 3))}, r"kernel 1 has shape \[2, 2\]: expected \[3, units\], .* the pixels; transpose"),
-        ({"labels": np.array([0])}, r"labels have shape \[1\]: expected \[2\]"),
+        ({"images": np.zeros((2, 3))}, r"kernel 1: shape \[2, 2\], expected \[3, 2\], one row per pixel; transpose"),
+        ({"labels": np.array([0])}, r"labels: shape \[1\], expected \[2\], one per image"),
         ({"labels": np.array([0, 2])}, r"label 2 does not fit 2 classes: expected integers, 0 to 1"),
         ({"labels": np.array([0, -1])}, r"label -1 does not fit"),
         ({"labels": np.array([0.0, 1.0])}, r"label 0.0 does not fit"),
-        ({"kernels": []}, r"kernels is empty"),
-        ({"kernels": [ByHand.kernels[0], np.zeros((3, 2))]}, r"kernel 2 .* \[2, units\], .* the units of kernel 1"),
-        ({"biases": [None]}, r"1 biases for 2 kernels"),
-        ({"biases": [None, np.zeros(3)]}, r"bias 2 has shape \[3\]: expected \[2\]"),
+        ({"kernels": []}, r"0 kernels and 2 biases: give one kernel per layer, at least that of the logits"),
+        (
+            {"kernels": [ByHand.kernels[0], np.zeros((3, 2))]},
+            r"kernel 2: .* \[2, 2\], one row per unit of kernel 1",
+        ),
+        ({"biases": [None]}, r"2 kernels and 1 biases"),
+        ({"biases": [None, np.zeros(3)]}, r"bias 2: shape \[3\], expected \[2\]"),
     ],
 )
 @pytest.mark.parametrize("function", [gradients, loss])

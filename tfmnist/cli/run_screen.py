@@ -214,7 +214,7 @@ def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> floa
     console.print(table)
     for row in rows:
         if row.entry:
-            place = ", ".join(str(n) for n in row.entry.place)
+            place = ", ".join(str(n) for n in row.entry.index)
             console.print(f"{row.name}[{place}]", soft_wrap=True)
             for what in ("tape", "formula", "difference"):
                 console.print(f"  {what:<10} {getattr(row.entry, what):+.15e}")
