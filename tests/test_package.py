@@ -1,9 +1,11 @@
 """What a user gets: names, types, embedded data, and a wheel that holds it all."""
 
+import ast
 import hashlib
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,16 @@ def test_public_names_are_there_and_documented() -> None:
     assert set(tfmnist.__all__) <= set(dir(tfmnist))
 
 
+def test_type_checkers_see_the_public_names_where_they_are() -> None:
+    tree = ast.parse((ROOT / "tfmnist/__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert sorted(alias.name for node in imports for alias in node.names) == tfmnist.__all__
+    for node in imports:
+        for alias in node.names:
+            assert getattr(tfmnist, alias.name) is getattr(import_module(str(node.module)), alias.name)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'tfmnist' has no attribute 'kears'"):
         tfmnist.kears  # noqa: B018  # pyright: ignore
@@ -32,7 +44,7 @@ def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
         names = set(wheel.namelist())
         digest = hashlib.sha256(wheel.read("tfmnist/data/mnist/train-images-idx3-ubyte.gz")).hexdigest()
-    kept = ["py.typed", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli.py"]
+    kept = ["py.typed", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli/main.py"]
     kept += [
         f"data/mnist/{set}-{kind}-ubyte.gz" for set in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
     ]

@@ -354,12 +354,12 @@ def test_gradients(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     path.write_text(GRADIENTS.format(small, 'activation = "sigmoid"'))
     code, out, errors = run_command(capfd, "gradients", path, "--examples", "7", "--samples", "3")
     assert code == 0 and errors == ""
-    assert out.startswith("tiny: gradients of 7 examples; distances") and "left out" not in out
+    assert out.startswith("tiny: gradients of 7 examples; errors") and "left out" not in out
     rows = [line.split() for line in out.splitlines()]
     for name, shape in (("dense_1/kernel", "784x5"), ("logits/kernel", "5x10"), ("logits/bias", "10")):
         (row,) = [row for row in rows if row[:2] == [name, shape]]
         assert row[6:] == ["3"] and all(float(value) <= 1e-6 for value in row[3:6])
-    assert float(out.splitlines()[-1].removeprefix("largest distance ")) <= 1e-6
+    assert float(out.splitlines()[-1].removeprefix("largest relative error ")) <= 1e-6
 
 
 def test_gradients_that_are_not_finite_fail(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -368,7 +368,7 @@ def test_gradients_that_are_not_finite_fail(small: Path, tmp_path: Path, capfd: 
         GRADIENTS.format(small, 'initializer = "normal"\ninit_scale = 100\n[loss]\nkind = "naive_cross_entropy"')
     )
     code, out, errors = run_command(capfd, "gradients", path, "--examples", "7", "--samples", "2")
-    assert code == 1 and "largest distance nan" in out
+    assert code == 1 and "largest relative error nan" in out
     assert errors.count("\n") == 1 and "the gradients differ by nan" in errors
 
 

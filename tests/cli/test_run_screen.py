@@ -87,7 +87,7 @@ def test_a_line_has_the_mean_loss_since_the_line_before(
 def test_lines_stand_among_the_rows_of_the_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     shown(started(3, epochs=1, notes=("no test set in the source",)), epoch_of([1.0] * 6, 1, [3]))
     out = capsys.readouterr().out
-    assert "\x1b" not in out and "\r" not in out and "reading pictures" not in out
+    assert "\x1b" not in out and "\r" not in out and "decoding pictures" not in out
     lines = out.splitlines()
     assert "         no test set in the source" in lines
     head = next(number for number, line in enumerate(lines) if line.split()[:2] == ["epoch", "loss"])
@@ -161,7 +161,7 @@ def test_the_largest_distance_is_returned_and_nan_counts_as_the_largest(
     rows[place] = replace(ROW, **changes)
     found = show_gradients("mlp", 20, rows)
     assert found == largest or (math.isnan(found) and math.isnan(largest))
-    assert capsys.readouterr().out.splitlines()[-1] == f"largest distance {largest:.1e}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"largest relative error {largest:.1e}"
 
 
 def test_the_table_of_gradients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,11 +170,11 @@ def test_the_table_of_gradients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     show_gradients("sigmoid-mlp", 20, rows)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80 and "\x1b" not in out
-    assert out.startswith("sigmoid-mlp: gradients of 20 examples; distances")
+    assert out.startswith("sigmoid-mlp: gradients of 20 examples; errors")
     table = [line.split() for line in out.splitlines()]
     assert ["dense_1/kernel", "784x30", "0.25", "1.0e-15", "2.0e-09", "3.0e-09", "50"] in table
     assert ["logits/bias", "30", "0.25", "1.0e-15", "2.0e-09", "3.0e-09", "1,234"] in table
     assert ["dense_1/kernel", "784x30", "0.25", "1.0e-15", "nan", "nan", "0"] in table
-    assert "left out 57 entries where a ReLU switches: there is no derivative" in out
+    assert "left out 57 entries at which a ReLU switches, where there is no derivative" in out
     assert out.count("dense_1/kernel[3, 4]") == 1  # the row that nothing was checked of has no entry
     assert ["difference", "+2.500001000000000e-01"] in table

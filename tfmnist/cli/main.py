@@ -14,39 +14,59 @@ from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "report": report,
+    "gradients": gradients,
+    "pictures": pictures,
+    "sweep": sweep,
+    "study": study,
+    "recipes": recipes,
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; an error that a user can meet is one line on standard error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own log; what fails comes as an exception
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own log; its failures are exceptions
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a class name must not end a run on a terminal without its letters
+            stream.reconfigure(errors="replace")  # a class name that the terminal cannot show must not end a run
     try:
-        return _dispatch(words)
-    except TfmnistError as error:
-        print(f"tfmnist: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # the reader of the output, head say, has gone
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:  # whoever read the output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        wrong_place = isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError)
-        remedy = "; choose another place, or change its permissions." if wrong_place else ""
-        print(f"tfmnist: {where}{error.strerror or error}{remedy}", file=sys.stderr)
-        return 2 if wrong_place else 1
-    except Exception as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+    except (Exception, KeyboardInterrupt) as error:
+        code, message = _describe(error)
+        if not message:
             raise
-        print(
-            "tfmnist: out of memory: make the network or the batch smaller (model.hidden, train.batch_size)",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("tfmnist: interrupted", file=sys.stderr)
-        return 130
+        print(f"tfmnist: {message}", file=sys.stderr)
+        return code
+
+
+def _describe(error: BaseException) -> tuple[int, str]:
+    """Returns the exit code and the line for an error; no line for one that only a fault of the program can cause."""
+    match error:
+        case TfmnistError():
+            return error.exit_code, str(error)
+        case PermissionError() | NotADirectoryError() | IsADirectoryError() | FileNotFoundError():
+            return 2, f"{_describe_os_error(error)}; choose another path, or change its permissions."
+        case OSError():
+            return 1, _describe_os_error(error)
+        case KeyboardInterrupt():
+            return 130, "interrupted"
+        case Exception() if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            return 1, "out of memory: make the network or the batch smaller (model.hidden, train.batch_size)"
+        case _:
+            return 1, ""
+
+
+def _describe_os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -60,7 +80,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, rest = words[0], words[1:]
     if "" in rest:
-        raise InputError(f"tfmnist {name}: an argument is empty; expected a value (a shell variable that is not set?)")
+        raise InputError(f"tfmnist {name}: an argument is empty; expected a value (is a shell variable not set?)")
     if name not in COMMANDS:
         raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} See tfmnist --help.")
     if name == "train":
@@ -77,20 +97,6 @@ def _usage() -> str:
             "usage: tfmnist COMMAND [ARGUMENTS]\n",
             "Handwritten-digit recognition with low-level TensorFlow.\n",
             *lines,
-            "\n'tfmnist COMMAND --help' says more of each; 'tfmnist --version' prints the version.",
+            "\nRun 'tfmnist COMMAND --help' for a command's options, 'tfmnist --version' for the version.",
         ]
     )
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "export": export,
-    "report": report,
-    "gradients": gradients,
-    "pictures": pictures,
-    "sweep": sweep,
-    "study": study,
-    "recipes": recipes,
-}

@@ -13,38 +13,38 @@ from types import FrameType
 
 @contextlib.contextmanager
 def tensorflow_quietly() -> Iterator[None]:
-    """Keeps off the screen what TensorFlow logs while it is imported, which none of its settings does; and Keras out.
+    """Keeps TensorFlow's log off the screen while it is imported, which none of its settings does, and Keras out.
 
-    TensorFlow imports Keras, and with it a plotting library, only to offer them: without, most of a second is saved.
+    TensorFlow imports Keras, and with it a plotting library, only to re-export it: without, it saves most of a second.
     """
     if "tensorflow" not in sys.modules:
         sys.modules.setdefault("keras", None)  # type: ignore[arg-type]
-    gc.disable()  # an import leaves a million objects and no garbage: a fifth of its time went into looking for some
+    gc.disable()  # an import makes a million objects and no garbage, and spends a fifth of its time looking for it
     sys.stderr.flush()
     if sys.stdout.isatty():
         print("starting TensorFlow", end="", flush=True)
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(kept, 2)
+            os.dup2(stderr, 2)
             log.seek(0)
             sys.stderr.write(log.read().decode(errors="replace"))
             raise
         finally:
             gc.freeze()
             gc.enable()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             if sys.stdout.isatty():
                 print("\r\x1b[2K", end="", flush=True)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Gives what SIGTERM or SIGINT sets, so that what runs can save and stop; a second one ends it at once."""
+    """Yields an event that SIGTERM or SIGINT sets, so that a run can save and stop; a second one ends it at once."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

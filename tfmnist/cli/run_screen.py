@@ -1,4 +1,4 @@
-"""What a run and an evaluation look like in a terminal of 80 columns; plain lines where the output is none."""
+"""What a run and an evaluation look like in a terminal of 80 columns; plain lines if the output is no terminal."""
 
 import math
 from collections.abc import Sequence
@@ -22,21 +22,17 @@ _HEAD = _ROW.format("epoch", "loss", "accuracy", "val loss", "val acc", "rate", 
 
 
 class Screen:
-    """Draws events as they come: a live line for the epoch under way, and one line for each that is done."""
+    """Shows the events of a run: a live line for the current epoch, and a printed line for each that is done."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[figures]}"))
-        self.bar = Bar(
-            *columns, console=self.console, transient=True, auto_refresh=False, disable=not self.console.is_terminal
-        )
+        disable = not self.console.is_terminal
+        self.bar = Bar(*columns, console=self.console, transient=True, auto_refresh=False, disable=disable)
         self.task = self.bar.add_task("", total=None, figures="", visible=False)
-        self.headed = False
-        self.epochs = 0
-        self.every = 0  # batches between two lines of progress
-        self.steps = 0  # of an epoch
-        self.lined = (0, 0.0)  # examples, and the sum of their losses, at the last line
-        self.batch_size = self.count = 0
+        self.started: Started | None = None
+        self.has_head = False
+        self.printed = (0, 0.0)  # examples of the epoch, and the sum of their losses, at the last line of progress
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -48,126 +44,125 @@ class Screen:
         self.bar.stop()
 
     def show(self, event: Event) -> None:
-        """Draws one event."""
+        """Shows one event."""
         match event:
             case DecodingProgress():
-                self._live("reading pictures", event.done, event.total, f"{event.done:,}/{event.total:,}")
+                self._live("decoding pictures", event.done, event.total, f"{event.done:,}/{event.total:,}")
             case Started():
-                self._started(event)
+                self.started = event
+                self.console.print(_describe_start(event))
+                self._live("compiling", 0, 1, "")
             case Profile():
                 self.console.print(f"\n{describe_profile(event)}")
             case Progress():
-                self._progress(event)
+                figures = f"{event.step:,}/{event.steps:,}  loss {event.loss:.4f}  {event.accuracy:.2%}"
+                figures += f"  {event.images_per_second:,.0f}/s"
+                self._print_progress(event.epoch, event.step, event.steps, event.loss)
+                epochs = self.started.recipe.train.epochs if self.started else "?"
+                self._live(f"{event.epoch:>3}/{epochs}", event.step, event.steps, figures)
             case Epoch():
-                self._epoch(event)
+                self._print_epoch(event)
             case Run():
-                self._finished(event)
+                self._hide()
+                self.console.print(_describe_result(event))
 
-    def _started(self, event: Started) -> None:
-        recipe, digits = event.recipe, event.digits
-        self.epochs, self.every = recipe.train.epochs, recipe.train.progress
-        self.batch_size, self.count = recipe.train.batch_size, len(digits.train)
-        self.steps = -(-self.count // self.batch_size)
-        height, width = digits.image_shape
-        lines = [
-            f"recipe   {recipe.name}" + (f": {recipe.about.summary}" if recipe.about.summary else ""),
-            f"data     {digits.source}: {len(digits.train):,} to train, {len(digits.validation):,} to validate, "
-            f"{len(digits.test):,} to test",
-            f"         {digits.classes} classes, {height}x{width} pixels",
-            *(f"         {note}" for note in digits.notes),
-            f"model    {recipe.model.kind}, {event.model.parameter_count:,} parameters, {recipe.train.precision}",
-            *(f"         {note}" for note in event.notes),
-            f"run      {event.path}",
-        ]
-        if 1 < event.first_epoch <= self.epochs:
-            lines.append(f"resumed  at epoch {event.first_epoch} of {self.epochs}")
-        self.console.print("\n".join(lines))
-        self._live("compiling", 0, 1, "")
-
-    def _progress(self, event: Progress) -> None:
-        figures = f"{event.step:,}/{event.steps:,}  loss {event.loss:.4f}  {event.accuracy:.2%}"
-        figures += f"  {event.images_per_second:,.0f}/s"
-        self._line(event.epoch, event.step, event.loss)
-        self._live(f"{event.epoch:>3}/{self.epochs}", event.step, event.steps, figures)
-
-    def _epoch(self, event: Epoch) -> None:
-        self.bar.update(self.task, visible=False)
-        self.bar.refresh()
-        self._line(event.epoch, self.steps, event.loss)
-        self.lined = (0, 0.0)
-        loss = "-" if event.validation_loss is None else f"{event.validation_loss:.4f}"
-        accuracy = "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}"
+    def _print_epoch(self, event: Epoch) -> None:
+        assert self.started
+        recipe, count = self.started.recipe, len(self.started.digits.train)
+        steps = -(-count // recipe.train.batch_size)
+        self._hide()
+        self._print_progress(event.epoch, steps, steps, event.loss)
+        self.printed = (0, 0.0)
         row = _ROW.format(
-            f"{event.epoch}/{self.epochs}",
+            f"{event.epoch}/{recipe.train.epochs}",
             f"{event.loss:.4f}",
             f"{event.accuracy:.2%}",
-            loss,
-            accuracy,
+            "-" if event.validation_loss is None else f"{event.validation_loss:.4f}",
+            "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}",
             f"{event.learning_rate:.3g}",
             f"{event.images_per_second:,.0f}",
             f"{event.seconds:.1f}",
         )
-        self._head()
-        self.console.print(row)
-        if event.epoch == self.epochs:
+        self._print_row(row)
+        if event.epoch == recipe.train.epochs:
             self._live("evaluating, exporting, drawing", 1, 1, "")
 
-    def _line(self, epoch: int, step: int, loss: float) -> None:
-        """Prints a line every so many batches, where asked for; `loss` is the mean since the epoch began."""
-        if not self.every or step % self.every:
+    def _print_progress(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Prints a line every `train.progress` batches; `loss` is the mean since the epoch began."""
+        assert self.started
+        settings = self.started.recipe.train
+        if not settings.progress or step % settings.progress:
             return
-        before, total = self.lined
-        seen = min(step * self.batch_size, self.count)  # the last batch of an epoch may be smaller
-        self.lined = (seen, loss * seen)
+        before, total = self.printed
+        seen = min(step * settings.batch_size, len(self.started.digits.train))  # the last batch may be smaller
+        self.printed = (seen, loss * seen)
         recent = (loss * seen - total) / (seen - before)
-        self._head()
-        self.console.print(f"Epoch {epoch}/{self.epochs} | Batch {step}/{self.steps} | Loss: {recent:.4f}")
+        self._print_row(f"Epoch {epoch}/{settings.epochs} | Batch {step}/{steps} | Loss: {recent:.4f}")
 
-    def _head(self) -> None:
-        """Prints the heading, once."""
-        if not self.headed:
+    def _print_row(self, row: str) -> None:
+        if not self.has_head:
             self.console.print(f"\n{_HEAD}")
-        self.headed = True
-
-    def _finished(self, event: Run) -> None:
-        self.bar.update(self.task, visible=False)
-        self.bar.refresh()
-        result = event.result
-        low, high = result["test_accuracy_ci95"]
-        seconds = result["seconds"]
-        phases = ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items() if phase != "total")
-        lines = [
-            "",
-            f"test accuracy {result['test_accuracy']:.2%} of {result['data']['test']:,} images "
-            f"(95 % interval {low:.2%} to {high:.2%})",
-            f"weights  sha256 {result['weights_sha256']}",
-            f"seconds  {seconds['total']:.1f}: {phases}",
-        ]
-        if "model" in result:
-            lines.append(f"model    {event.path / result['model']}")
-        if (event.path / "report.html").exists():
-            lines.append(f"report   {event.path / 'report.html'}")
-        self.console.print("\n".join(lines))
+        self.has_head = True
+        self.console.print(row)
 
     def _live(self, title: str, done: int, total: int, figures: str) -> None:
         self.bar.update(self.task, description=title, completed=done, total=total, figures=figures, visible=True)
         self.bar.refresh()
 
+    def _hide(self) -> None:
+        self.bar.update(self.task, visible=False)
+        self.bar.refresh()
+
+
+def _describe_start(event: Started) -> str:
+    recipe, digits = event.recipe, event.digits
+    height, width = digits.image_shape
+    lines = [
+        f"recipe   {recipe.name}" + (f": {recipe.about.summary}" if recipe.about.summary else ""),
+        f"data     {digits.source}: {len(digits.train):,} to train, {len(digits.validation):,} to validate, "
+        f"{len(digits.test):,} to test",
+        f"         {digits.classes} classes, {height}x{width} pixels",
+        *(f"         {note}" for note in digits.notes),
+        f"model    {recipe.model.kind}, {event.model.parameter_count:,} parameters, {recipe.train.precision}",
+        *(f"         {note}" for note in event.notes),
+        f"run      {event.path}",
+    ]
+    if 1 < event.first_epoch <= recipe.train.epochs:
+        lines.append(f"resumed  at epoch {event.first_epoch} of {recipe.train.epochs}")
+    return "\n".join(lines)
+
+
+def _describe_result(event: Run) -> str:
+    result, seconds = event.result, event.result["seconds"]
+    low, high = result["test_accuracy_ci95"]
+    phases = ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items() if phase != "total")
+    lines = [
+        f"\ntest accuracy {result['test_accuracy']:.2%} of {result['data']['test']:,} images "
+        f"(95 % interval {low:.2%} to {high:.2%})",
+        f"weights  sha256 {result['weights_sha256']}",
+        f"seconds  {seconds['total']:.1f}: {phases}",
+    ]
+    if "model" in result:
+        lines.append(f"model    {event.path / result['model']}")
+    if (event.path / "report.html").exists():
+        lines.append(f"report   {event.path / 'report.html'}")
+    return "\n".join(lines)
+
 
 def describe_profile(profile: Profile) -> str:
     """Returns the table of `tfmnist train --profile`."""
     rows = {
-        "step": "in the loop, all included",
+        "step": "the whole step, in the loop",
         "forward": "cast, layers, loss",
         "backward": "gradients",
         "update": "optimizer, averages of the weights",
         "host": "calls, waiting for data",
     }
-    lines = [f"{'':<10}{'µs a step':>10}{'share':>8}"]
+    lines = [f"{'':<10}{'µs/step':>10}{'share':>8}"]
     for name, what in rows.items():
-        took = getattr(profile, name)
-        lines.append(f"{name:<10}{took:>10,.1f}{took / profile.step:>8.0%}  {what}")
-    lines.append(f"{'data':<10}{profile.data:>10,.1f}{'':>8}  gathering and augmenting, beside the step before")
+        duration = getattr(profile, name)
+        lines.append(f"{name:<10}{duration:>10,.1f}{duration / profile.step:>8.0%}  {what}")
+    lines.append(f"{'data':<10}{profile.data:>10,.1f}{'':>8}  gathering and augmenting, during the step before")
     lines.append(f"{'roofline':<10}{profile.limit:>10,.1f}{profile.share:>8.0%}  reached of the machine's limit:")
     products = f"{profile.operations / 1e6:,.1f} MFLOP at {profile.peak / 1e9:,.0f} GFLOP/s ({profile.precision})"
     update = f"{profile.traffic / 1e6:,.1f} MB at {profile.bandwidth / 1e9:,.0f} GB/s"
@@ -187,42 +182,42 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> No
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
-    for name in ("images", "precision", "recall", "F1", "most taken for"):
+    for name in ("images", "precision", "recall", "F1", "most confused with"):
         table.add_column(name, justify="right")
     for index, name in enumerate(class_names):
         row = metrics.confusion[index].copy()
         row[index] = 0
-        mistaken = f"{class_names[int(row.argmax())]} ({row.max()})" if row.max() else "-"
+        confused_with = f"{class_names[int(row.argmax())]} ({row.max()})" if row.max() else "-"
         values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
-        table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, mistaken)
+        table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, confused_with)
     console.print(table)
 
 
 def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> float:
-    """Prints a table of the comparisons and returns the largest distance in it."""
+    """Prints a table of the comparisons and returns the largest relative error in it."""
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"{name}: gradients of {examples} examples; distances as shares of the largest")
+    console.print(f"{name}: gradients of {examples} examples; errors relative to the largest entry")
     table = Table(box=None, pad_edge=False)
     table.add_column("variable")
     pairs = ("tape -\nformula", "tape -\ndifference", "formula -\ndifference")
     for heading in ("shape", "largest", *pairs, "checked"):
         table.add_column(heading, justify="right")
     for row in rows:
-        distances = (f"{x:.1e}" for x in (row.tape_formula, row.tape_difference, row.formula_difference))
+        errors = (f"{x:.1e}" for x in (row.tape_formula, row.tape_difference, row.formula_difference))
         shape = "x".join(str(n) for n in row.shape)
-        table.add_row(row.name, shape, f"{row.largest:.3g}", *distances, f"{row.checked:,}")
+        table.add_row(row.name, shape, f"{row.largest:.3g}", *errors, f"{row.checked:,}")
     console.print(table)
     for row in rows:
         if row.entry:
-            place = ", ".join(str(n) for n in row.entry.index)
-            console.print(f"{row.name}[{place}]", soft_wrap=True)
+            index = ", ".join(str(n) for n in row.entry.index)
+            console.print(f"{row.name}[{index}]", soft_wrap=True)
             for what in ("tape", "formula", "difference"):
                 console.print(f"  {what:<10} {getattr(row.entry, what):+.15e}")
-    worst = 0.0
+    relative_errors = [0.0]
     for row in rows:
-        seen = (row.tape_difference, row.formula_difference) if row.checked else ()
-        worst = max((worst, row.tape_formula, *seen), key=lambda x: math.inf if math.isnan(x) else x)
+        relative_errors += [row.tape_formula, *((row.tape_difference, row.formula_difference) if row.checked else ())]
+    largest = max(relative_errors, key=lambda x: math.inf if math.isnan(x) else x)
     if kinks := sum(row.kinks for row in rows):
-        console.print(f"left out {kinks} entries where a ReLU switches: there is no derivative")
-    console.print(f"largest distance {worst:.1e}")
-    return worst
+        console.print(f"left out {kinks} entries at which a ReLU switches, where there is no derivative")
+    console.print(f"largest relative error {largest:.1e}")
+    return largest

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 from typing import Any
 
-from tfmnist.cli.options import DEFAULT_RECIPE, parse_train
+from tfmnist.cli.options import DEFAULT_RECIPE, TrainArguments, parse_train
 from tfmnist.cli.process import stoppable, tensorflow_quietly
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
@@ -20,8 +20,8 @@ def train(words: list[str]) -> None:
         recipe = own.replace(given.changes)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
-        return _follow("resume_events", given.resume, recipe.train.epochs, recipe=recipe, profiled=given.profile)
-    changes, run_dir = given.changes, given.run_dir or None
+        return _follow(recipe, given)
+    changes = given.changes
     if given.init_from:
         changes = {**changes, "model.init_from": given.init_from}
     if given.init_from and not given.recipe:
@@ -33,21 +33,23 @@ def train(words: list[str]) -> None:
     from tfmnist.runs.folder import check_new_folder
 
     check_source(recipe.data.source)  # before the seconds that importing TensorFlow takes
-    check_new_folder(run_dir)
-    _follow("run_events", recipe, run_dir, recipe=recipe, profiled=given.profile)
+    check_new_folder(given.run_dir or None)
+    _follow(recipe, given)
 
 
-def _follow(start: str, *arguments: Any, recipe: Recipe, profiled: bool) -> None:
-    """Draws a run's events until it ends."""
-    with stoppable() as stop:
-        from tfmnist.training.compile_cache import compiled_code
+def _follow(recipe: Recipe, given: TrainArguments) -> None:
+    """Runs or resumes a recipe, and shows its events until it ends."""
+    from tfmnist.training.compile_cache import compiled_code
 
-        with compiled_code(recipe):
-            with tensorflow_quietly():
-                from tfmnist.cli.run_screen import Screen
-                from tfmnist.runs import train as runs
+    with stoppable() as stop, compiled_code(recipe):
+        with tensorflow_quietly():
+            from tfmnist.cli.run_screen import Screen
+            from tfmnist.runs.train import resume_events, run_events
 
-            started = getattr(runs, start)(*arguments, stop, owns_process=True, profiled=profiled)
-            with Screen() as screen, contextlib.closing(started) as events:
-                for event in events:
-                    screen.show(event)
+        if given.resume:
+            run: Any = resume_events(given.resume, recipe.train.epochs, stop, owns_process=True, profiled=given.profile)
+        else:
+            run = run_events(recipe, given.run_dir or None, stop, owns_process=True, profiled=given.profile)
+        with Screen() as screen, contextlib.closing(run) as events:
+            for event in events:
+                screen.show(event)

@@ -1,0 +1,80 @@
+"""Evaluates a run or an exported model, on the data that it was trained on or on other data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tfmnist.artifacts.versions import find_version, read_card
+from tfmnist.data.sources import check_source
+from tfmnist.errors import InputError
+from tfmnist.nn.metrics import Metrics
+from tfmnist.recipe import Data, Recipe
+from tfmnist.runs.folder import is_trained
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A model, and the data to evaluate it on."""
+
+    model: Path  # the version's folder
+    class_names: tuple[str, ...]
+    data: Data
+    split: SplitName
+    seed: int
+    sha256: str  # that the data must have; empty if any will do
+
+    def evaluate(self) -> Metrics:
+        """Loads the data and the model, and evaluates it.
+
+        Raises:
+            InputError: the data do not fit the model, have changed since it was trained, or lack the split.
+        """
+        from tfmnist.artifacts.exported import Exported
+        from tfmnist.runs.build import load_labelled
+        from tfmnist.training.evaluation import evaluate
+
+        digits = load_labelled(self.data, self.class_names, self.seed)
+        if self.sha256 and digits.sha256 != self.sha256:
+            raise InputError(
+                f"{digits.source}: has changed since the model was trained; to evaluate on it nevertheless, "
+                "name it with --data."
+            )
+        split = getattr(digits, self.split)
+        if not len(split):
+            raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
+        exported = Exported(self.model)
+        return evaluate(exported, split, exported.loss)
+
+
+def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test") -> EvaluationPlan:
+    """Finds a model and the data for it, without importing TensorFlow.
+
+    Args:
+        path: the folder of a run or of an exported model.
+        data: a data source; by default the one that the model was trained on.
+        split: the split of the data to evaluate on.
+
+    Raises:
+        InputError: there is no model or no such source, or the model does not say what it was trained on.
+    """
+    model = find_version(path)
+    card = read_card(model)
+    if card.recipe is None and not data:
+        raise InputError(f"{model}: does not say what it was trained on; name the data to evaluate on with --data.")
+    recipe = Recipe.model_validate(card.recipe or {})
+    section, digest = recipe.data, "" if data or not card.data else card.data["sha256"]
+    if data:
+        held_out = section.validation if split != "test" else 0
+        section = Data(source=data, validation=held_out, test_share=section.test_share, skip_broken=section.skip_broken)
+    check_source(section.source)
+    return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest)
+
+
+def finish_trained(path: str | Path) -> None:
+    """Evaluates a trained run on the test set and exports it, if that has not been done, as in a sweep's trials."""
+    if is_trained(Path(path)):
+        from tfmnist.runs.train import resume
+
+        resume(path)
