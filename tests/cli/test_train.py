@@ -1,5 +1,10 @@
 """`tfmnist train`: which recipe it starts from, what may go together, and what it prints."""
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +13,8 @@ import pytest
 from tfmnist.cli import main as cli
 from tfmnist.cli import train as cli_train
 from tfmnist.recipe import Recipe
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -85,3 +92,52 @@ def test_kind_may_be_repeated(followed: list[Any]) -> None:
     assert cli.main(["train", "cnn", "--model.kind", "cnn"]) == 0
     assert followed[0][0].model == Recipe.load("cnn").model
     assert cli.main(["train", "--model.kind", "cnn"]) == 2
+
+
+# What is trained and printed
+
+TINY = ["--model.hidden", "16", "--data.validation", "100", "--train.compile", "graph", "--export.report", "false"]
+
+
+def test_a_process_trains_and_prints_plain_lines(small: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["--data", str(small), *TINY, "--epochs", "2", "--run-dir", str(run)]
+    command = [sys.executable, "-m", "tfmnist", "train", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), "TensorFlow's log stays off the screen"
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout, "nothing is drawn if the output is no terminal"
+    rows = [line for line in done.stdout.splitlines() if line.lstrip().startswith(("epoch", "1/2", "2/2"))]
+    assert len(rows) == 3 and max(map(len, rows)) <= 79
+    assert "test accuracy" in done.stdout and f"model    {run / 'model/1'}" in done.stdout
+
+
+def test_a_signal_saves_and_a_resume_finishes(small: Path, tmp_path: Path, command: Command) -> None:
+    run = tmp_path / "run"
+    words = ["--data.source", str(small), *TINY, "--train.epochs", "60", "--train.block", "1", "--run-dir", str(run)]
+    arguments = [sys.executable, "-m", "tfmnist", "train", *words, "--export.model", "false"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((run / "checkpoints").glob("*.npz")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 75 and errors.count("\n") == 1
+    assert errors.startswith("tfmnist: stopped and saved") and errors.endswith(f"tfmnist train --resume {run}\n")
+    code, out, _ = command("train", "--resume", run)
+    assert code == 0 and "resumed  at epoch " in out and "60/60" in out
+
+
+def test_a_diverged_run_is_one_line_and_code_1(small: Path, tmp_path: Path, command: Command) -> None:
+    words = ["train", "mlp-as-printed", "--data.source", small, "--data.validation", "100"]
+    code, out, errors = command(*words, "--train.compile", "graph", "--run-dir", tmp_path / "run")
+    assert code == 1 and "recipe   mlp-as-printed" in out and "test accuracy" not in out
+    assert errors.count("\n") == 1 and errors.startswith("tfmnist: diverged: the loss is nan at epoch 1, step 1 of 5, ")
+    assert "model.initializer he" in errors and "loss.kind cross_entropy" in errors
+
+
+def test_a_run_that_starts_from_another_says_so(trained: Path, tmp_path: Path, command: Command) -> None:
+    words = ["train", "--init-from", trained, "--freeze", "dense_*", "--data.only", "3", "7", "--data.validation", "0"]
+    quick = ["--train.epochs", "1", "--export.model", "false", "--export.report", "false"]
+    code, out, errors = command(*words, *quick, "--run-dir", tmp_path / "run")
+    assert code == 0, errors
+    assert f"from {trained}, weights " in out and "frozen dense_1" in out and "2 classes, 28x28 pixels" in out
+    assert Recipe.load_run(tmp_path / "run").model.hidden == (16,)  # as in the run it started from
