@@ -1,10 +1,10 @@
-"""Transfer: what is learned on the digits 0 to 4 helps with 5 to 9, of which there are only 20 pictures each.
+"""Transfer: what is learned on the digits 0 to 4 helps with 5 to 9, with only 20 pictures of each.
 
     python experiments/transfer.py [--recipe cnn] [--seeds 5] [--pictures 20]
 
-Each seed trains the recipe on 0 to 4, and then three ways on a few pictures of 5 to 9: from scratch, from those
-weights, and from those weights with all but the last layer frozen. The learning rate of each way is the best of a few
-on validation; the table has the test accuracy of that one alone.
+Each seed trains the recipe on 0 to 4, and then in three ways on a few pictures of 5 to 9: from scratch, from those
+weights, and from those weights with all but the last layer frozen. Each way uses the best of a few learning rates on
+validation; the table shows the test accuracy of that one alone.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tables import markdown, mean_sd
 
 import tfmnist
 
@@ -26,12 +28,12 @@ def main() -> None:
     parser.add_argument("--recipe", default="cnn")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=20, help="of each class")
-    asked = parser.parse_args()
-    base = tfmnist.Recipe.load(asked.recipe).replace(QUIET)
+    options = parser.parse_args()
+    base = tfmnist.Recipe.load(options.recipe).replace(QUIET)
     few = base.replace(
         {
             "data.only": list("56789"),
-            "data.per_class": asked.pictures,
+            "data.per_class": options.pictures,
             "schedule.kind": "cosine",
             "train.epochs": 12,
             "train.batch_size": 5,
@@ -44,40 +46,33 @@ def main() -> None:
         "from the weights for 0 to 4": {"init": True},
         "the same, all but the last layer frozen": {"init": True, "freeze": frozen},
     }
-    found: dict[str, dict[float, list[tuple[float, float]]]] = {way: {rate: [] for rate in RATES} for way in ways}
+    accuracies: dict[str, dict[float, list[tuple[float, float]]]] = {way: {rate: [] for rate in RATES} for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(asked.seeds):
+        for seed in range(options.seeds):
             first = Path(scratch) / f"first-{seed}"
             tfmnist.run(base.replace({"data.only": list("01234"), "train.seed": seed}), first)
-            for way, options in ways.items():
+            for way, start in ways.items():
                 for rate in RATES:
                     changes = {"train.seed": seed, "optimizer.learning_rate": rate}
-                    if options.get("init"):
-                        changes |= {"model.init_from": str(first), "model.freeze": options.get("freeze", [])}
+                    if start.get("init"):
+                        changes |= {"model.init_from": str(first), "model.freeze": start.get("freeze", [])}
                     run = tfmnist.run(few.replace(changes), Path(scratch) / f"{seed}-{way}-{rate}")
-                    found[way][rate].append((run.result["validation_accuracy"], run.test_accuracy))
-                    print(
-                        f"seed {seed}, {way}, learning rate {rate}: validation {found[way][rate][-1][0]:.2%}",
-                        flush=True,
-                    )
-    lines = [
-        f"| {asked.recipe}, {asked.pictures} pictures of each class | learning rate | validation | test, mean ± sd of "
-        f"{asked.seeds} seeds |",
-        "|---|---|---|---|",
-    ]
-    rows: list[dict[str, Any]] = []
-    for way, rates in found.items():
+                    validation = run.result["validation_accuracy"]
+                    accuracies[way][rate].append((validation, run.test_accuracy))
+                    print(f"seed {seed}, {way}, learning rate {rate}: validation {validation:.2%}", flush=True)
+    results: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    for way, rates in accuracies.items():
         best = max(rates, key=lambda rate: statistics.mean(validation for validation, _ in rates[rate]))
         validation, tests = zip(*rates[best])
-        rows.append({"way": way, "learning_rate": best, "validation": validation, "test": tests})
-        lines.append(
-            f"| {way} | {best:g} | {statistics.mean(validation):.2%} | {statistics.mean(tests):.2%} ± "
-            f"{100 * statistics.stdev(tests):.2f} |"
-        )
-    print("\n".join(lines))
+        results.append({"way": way, "learning_rate": best, "validation": validation, "test": tests})
+        rows.append((way, f"{best:g}", f"{statistics.mean(validation):.2%}", mean_sd(tests)))
+    what = f"{options.recipe}, {options.pictures} pictures of each class"
+    table = markdown((what, "learning rate", "validation", f"test, mean ± sd of {options.seeds} seeds"), rows)
+    print(table)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "transfer.json").write_text(json.dumps(rows, indent=2) + "\n")
-    (RESULTS / "transfer.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "transfer.json").write_text(json.dumps(results, indent=2) + "\n")
+    (RESULTS / "transfer.md").write_text(table + "\n")
 
 
 if __name__ == "__main__":

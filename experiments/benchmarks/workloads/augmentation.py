@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from turns import Contender, Goal, processors
+from workloads.data import mnist_digits
 
 WORK = "10,240 MNIST images rotated, scaled, sheared and shifted at random; or, where named cnn, 50 steps of batch 128"
 UNIT = "10,240 images, or 50 steps"
@@ -153,17 +154,13 @@ def pytorch(size: int) -> Contender:
 def training(changes: dict[str, float] | None = None) -> Contender:
     """tfmnist: steps of the `cnn` recipe, with augmentation or without."""
     import tfmnist
-    from tfmnist.runs.build import make_model
-    from tfmnist.training.loop import Epoch, Trainer
+    from tfmnist.runs.build import build_trainer
+    from tfmnist.training.loop import Epoch
 
     section = {f"augment.{key}": value for key, value in (changes or {}).items()}
-    recipe = tfmnist.Recipe.load("cnn").replace({"train.epochs": 1_000_000, **section})
-    digits = tfmnist.load("mnist", validation=0).train
-    count = TRAINED * recipe.train.batch_size
-    train = tfmnist.Split(digits.images[:count], digits.labels[:count])
-    model = make_model(recipe.model, train.image_shape, 10, recipe.train.seed)
-    optimizer = tfmnist.Adam(model.parameters, 0.001)
-    events = Trainer(model, optimizer, train, None, recipe.train, augment=recipe.augment).run()
+    off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}
+    recipe = tfmnist.Recipe.load("cnn").replace({**off, "optimizer.learning_rate": 0.001, **section})
+    events = build_trainer(recipe, mnist_digits(TRAINED * recipe.train.batch_size)).run()
 
     def turn() -> dict[str, float]:
         epoch = next(event for event in events if isinstance(event, Epoch))

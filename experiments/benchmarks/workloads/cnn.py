@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from turns import Contender, Goal, processors
-from workloads.data import mnist, train_recipe
+from workloads.data import fit_keras, mnist, train_recipe
 
 WORK = "convolutions 5x5x32, 3x3x64, 3x3x128, batch norm, Adam 0.001, batch 128; 12,800 images, the first of MNIST"
 UNIT = "12,800 images"
@@ -39,15 +39,8 @@ def keras_fit(jit: bool | str = "auto", policy: str = "float32") -> Contender:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(RATE), loss, metrics=["accuracy"], jit_compile=jit)
 
-    def turn() -> dict[str, float]:
-        history = model.fit(data.images, data.labels, batch_size=BATCH, epochs=1, verbose=0).history
-        return {"loss": history["loss"][0], "train_accuracy": history["accuracy"][0]}
-
-    def accuracy() -> float:
-        return float(model.evaluate(data.test_images, data.test_labels, batch_size=500, verbose=0)[1])
-
     precision = "float32" if policy == "float32" else "bfloat16"
-    return Contender(turn, accuracy, precision, f"fit, jit_compile={jit!r}, policy {policy}")
+    return fit_keras(model, data, BATCH, f"fit, jit_compile={jit!r}, policy {policy}", precision)
 
 
 def pytorch(compiled: bool = False, bfloat16: bool = False) -> Contender:

@@ -1,7 +1,7 @@
-"""What the workloads that train share: MNIST as arrays in memory, and tfmnist's own trainer on a shipped recipe."""
+"""What the workloads that train share: MNIST as arrays, tfmnist training a shipped recipe, and Keras's `fit`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,17 @@ import numpy.typing as npt
 from turns import Contender
 
 Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 TRAIN, TEST = 60_000, 10_000
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images in [0, 1], float32, with int64 labels."""
+    """Images in [0, 1], float32, with int64 labels `[n]`, or targets `[n, classes]`."""
 
     images: Images
-    labels: Labels
+    labels: npt.NDArray[Any]
     test_images: Images
-    test_labels: Labels
+    test_labels: npt.NDArray[Any]
 
 
 def mnist(count: int = TRAIN, shape: tuple[int, ...] = (784,)) -> Arrays:
@@ -36,25 +35,29 @@ def mnist(count: int = TRAIN, shape: tuple[int, ...] = (784,)) -> Arrays:
     return Arrays(unit(train.images[:count]), train.labels[:count].copy(), unit(test.images), test.labels.copy())
 
 
-def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int = TRAIN) -> Contender:
-    """Returns tfmnist as it trains a shipped recipe: a turn is an epoch of the first `count` training images.
+def mnist_digits(count: int = TRAIN) -> Any:
+    """Returns MNIST as tfmnist loads it, with the first `count` training images and no validation."""
+    import tfmnist
 
-    Validation and averaging of the weights are off, which the rivals have none of; `changes` are keys of the recipe.
+    digits = tfmnist.load("mnist", validation=0)
+    return replace(digits, train=tfmnist.Split(digits.train.images[:count], digits.train.labels[:count]))
+
+
+def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int = TRAIN) -> Contender:
+    """Returns tfmnist training a shipped recipe: a turn is an epoch of the first `count` training images.
+
+    Validation and averaging of the weights are off, because the rivals have neither; `changes` are keys of the recipe.
     """
     import tfmnist
-    from tfmnist.runs.build import make_model, make_optimizer, make_schedule
-    from tfmnist.training.loop import Epoch, Trainer
+    from tfmnist.runs.build import build_trainer
+    from tfmnist.training.loop import Epoch
     from tfmnist.training.threads import choose_threads, set_threads, threads_set
 
     off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}
     recipe = tfmnist.Recipe.load(name).replace({**off, **(changes or {})})
-    digits = tfmnist.load("mnist", validation=0)
+    digits = mnist_digits(count)
     set_threads(choose_threads(recipe, digits.image_shape, digits.classes))  # as 'tfmnist train' does
-    train = tfmnist.Split(digits.train.images[:count], digits.train.labels[:count])
-    model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
-    schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, 1, recipe.train.epochs)
-    optimizer = make_optimizer(recipe.optimizer, model.parameters, schedule, fused=True)
-    trainer = Trainer(model, optimizer, train, None, recipe.train, loss=recipe.loss)
+    trainer = build_trainer(recipe, digits)
     events = trainer.run()
 
     def turn() -> dict[str, float]:
@@ -63,7 +66,20 @@ def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int
 
     return Contender(
         turn,
-        lambda: tfmnist.evaluate(model, digits.test, recipe.loss.kind).accuracy,
+        lambda: tfmnist.evaluate(trainer.model, digits.test, recipe.loss.kind).accuracy,
         precision=recipe.train.precision,
         note=f"compile {trainer.mode}, {trainer.plan.block} steps a call, {threads_set()} threads",
     )
+
+
+def fit_keras(model: Any, data: Arrays, batch: int, note: str, precision: str = "float32") -> Contender:
+    """Returns Keras's `fit` of a compiled model with the metric accuracy: a turn is an epoch of all training images."""
+
+    def turn() -> dict[str, float]:
+        history = model.fit(data.images, data.labels, batch_size=batch, epochs=1, verbose=0).history
+        return {"loss": history["loss"][0], "train_accuracy": history["accuracy"][0]}
+
+    def accuracy() -> float:
+        return float(model.evaluate(data.test_images, data.test_labels, batch_size=500, verbose=0)[1])
+
+    return Contender(turn, accuracy, precision, note)

@@ -39,19 +39,20 @@ def own() -> Contender:
     import tensorflow  # noqa: F401  # as the rivals import theirs in the set-up
 
     import tfmnist
-    from tfmnist.training.loop import Epoch, Trainer
+    from tfmnist.runs.build import build_trainer, make_model
+    from tfmnist.training.loop import Epoch
 
     folder = write_pictures()
     os.environ["TFMNIST_CACHE"] = str(Path(folder.name) / "cache")
-    recipe = tfmnist.Recipe.load("imagefolder-mlp").replace({"train.epochs": 1_000_000})
-    model = tfmnist.MLP((28, 28), recipe.model.hidden, CLASSES)
-    optimizer = tfmnist.Adam(model.parameters, recipe.optimizer.learning_rate)
+    changes = {"data.validation": 0, "train.epochs": 1_000_000}
+    recipe = tfmnist.Recipe.load("imagefolder-mlp").replace(changes)
+    model = make_model(recipe.model, (28, 28), CLASSES, recipe.train.seed)
     digits: Any = None
 
     def train() -> Iterator[Any]:
         nonlocal digits
         digits = tfmnist.load(Path(folder.name) / "pictures", validation=0)
-        yield from Trainer(model, optimizer, digits.train, None, recipe.train).run()
+        yield from build_trainer(recipe, digits, model).run()
 
     events = train()
 

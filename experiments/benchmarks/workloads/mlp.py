@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from turns import Contender, Goal, processors
-from workloads.data import mnist, train_recipe
+from workloads.data import fit_keras, mnist, train_recipe
 
 WORK = "784-512-10, ReLU, Adam 0.001, batch 100; one epoch of 60,000 images"
 UNIT = "epoch"
@@ -30,15 +30,7 @@ def keras_fit(jit: bool | str) -> Contender:
     model: Any = keras.Sequential([keras.Input((784,)), dense(HIDDEN, activation="relu"), dense(CLASSES)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(RATE), loss, metrics=["accuracy"], jit_compile=jit)
-
-    def turn() -> dict[str, float]:
-        history = model.fit(data.images, data.labels, batch_size=BATCH, epochs=1, verbose=0).history
-        return {"loss": history["loss"][0], "train_accuracy": history["accuracy"][0]}
-
-    def accuracy() -> float:
-        return float(model.evaluate(data.test_images, data.test_labels, verbose=0)[1])
-
-    return Contender(turn, accuracy, note=f"fit, jit_compile={jit!r}")
+    return fit_keras(model, data, BATCH, f"fit, jit_compile={jit!r}")
 
 
 def pytorch(bfloat16: bool = False) -> Contender:

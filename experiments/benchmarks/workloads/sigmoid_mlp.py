@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from turns import Contender, Goal
-from workloads.data import TRAIN, mnist, train_recipe
+from workloads.data import TRAIN, Arrays, fit_keras, mnist, train_recipe
 
 CLASSES = 10
 
@@ -54,22 +54,15 @@ def keras_fit(task: Task, jit: bool | str) -> Contender:
     keras.utils.set_random_seed(0)
     dense = partial(keras.layers.Dense, activation="sigmoid", kernel_initializer=keras.initializers.RandomNormal(0, 1))
     model: Any = keras.Sequential([keras.Input((784,)), dense(task.hidden), dense(CLASSES)])
-    targets, test_targets = (np.eye(CLASSES, dtype=np.float32)[y] for y in (data.labels, data.test_labels))
+    one_hot = np.eye(CLASSES, dtype=np.float32)
 
     def cost(y: Any, a: Any) -> Any:
         squares: Any = keras.ops.sum(keras.ops.square(a - y), axis=-1)
         return 0.5 * squares
 
     model.compile(keras.optimizers.SGD(task.rate), cost, metrics=["accuracy"], jit_compile=jit)
-
-    def turn() -> dict[str, float]:
-        history = model.fit(data.images, targets, batch_size=task.batch, epochs=1, verbose=0).history
-        return {"loss": history["loss"][0], "train_accuracy": history["accuracy"][0]}
-
-    def accuracy() -> float:
-        return float(model.evaluate(data.test_images, test_targets, verbose=0)[1])
-
-    return Contender(turn, accuracy, note=f"fit, jit_compile={jit!r}")
+    data = Arrays(data.images, one_hot[data.labels], data.test_images, one_hot[data.test_labels])
+    return fit_keras(model, data, task.batch, f"fit, jit_compile={jit!r}")
 
 
 def pytorch(task: Task) -> Contender:
