@@ -14,10 +14,12 @@ from tfmnist.sweeps.figures import Key, Scale, Trials
 def made(count: int, states: tuple[str, ...] = ("done",), loss: bool = False) -> Trials:
     source = np.random.default_rng(count)
     names = tuple(states[number % len(states)] for number in range(count))
-    results = np.where(np.arange(count) % 9 == 4, 0.1, source.uniform(0.97, 0.98, count))
-    results = np.where([name == "done" for name in names], 2.5 - results if loss else results, np.nan)
-    curves = tuple(np.stack([np.arange(1, 4), source.uniform(0.9, 0.97, 3)], 1) * 1.0 for _ in names)
+    results = np.where(np.arange(count) % 9 == 4, 10, source.uniform(97, 98, count))
+    results = np.where([name == "done" for name in names], 2.5 - results / 100 if loss else results, np.nan)
+    curves = tuple(np.stack([np.arange(1, 4), source.uniform(90, 97, 3)], 1) * 1.0 for _ in names)
+    last = [curve[-1, 1] if name == "pruned" else np.nan for name, curve in zip(names, curves)]
     order = np.nanargmin(results) if loss else np.nanargmax(results)
+    results = np.where(np.isnan(results), last, results)
     return Trials(np.arange(count), names, results, source.uniform(1, 90, count), curves, loss, int(order))
 
 

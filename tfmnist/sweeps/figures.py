@@ -51,26 +51,16 @@ class Trials:
 
     numbers: Ints  # [n]
     states: tuple[str, ...]  # n of done, pruned, diverged, failed
-    results: Floats  # [n], NaN where there is none
+    values: Floats  # [n], results; of pruned trials the last of their curves; NaN where there is none
     seconds: Floats  # [n]
     curves: tuple[Floats, ...]  # n of [epochs, 2]: epoch and validation result
-    loss: bool = False  # results are losses, else accuracies in [0, 1]
+    loss: bool = False  # results are losses, else accuracies in %
     best: int | None = None  # in [0, n)
 
     @property
     def metric(self) -> str:
         """Names a result, with its unit."""
         return "validation loss" if self.loss else "validation accuracy, %"
-
-    @property
-    def unit(self) -> float:
-        return 1.0 if self.loss else 100.0
-
-    @cached_property
-    def values(self) -> Floats:
-        """Results as they are drawn, [n]; those of pruned trials are the last of their curves."""
-        last = np.array([curve[-1, 1] if len(curve) else np.nan for curve in self.curves], np.float64)
-        return self.unit * np.select([self.are("done"), self.are("pruned")], [self.results, last], np.nan)
 
     @cached_property
     def heights(self) -> Floats:
@@ -355,7 +345,7 @@ def trial_curves(trials: Trials) -> "Figure":
     from matplotlib.collections import LineCollection
 
     figure, axes = make_axes(3.9, "Learning curves of the trials", "epoch", trials.metric)
-    curves = [curve[np.isfinite(curve[:, 1])] * [1.0, trials.unit] for curve in trials.curves]
+    curves = [curve[np.isfinite(curve[:, 1])] for curve in trials.curves]
     by_state = {state: [c for c, s in zip(curves, trials.states) if s == state and len(c)] for state in _MARKS}
     done = by_state["done"]
     points = np.concatenate([*(done or curves), np.zeros([0, 2])])

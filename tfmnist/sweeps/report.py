@@ -27,7 +27,7 @@ from tfmnist.sweeps.figures import (
     trial_history,
 )
 from tfmnist.sweeps.sweep_file import Range
-from tfmnist.sweeps.trials import TABLE, SweepTable, Trial, ranked, spread
+from tfmnist.sweeps.trials import TABLE, SweepTable, Trial, ranked, short_names, spread, values_in_short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +49,9 @@ def write_sweep_report(folder: Path) -> Path:
     with checked(folder, "is this the folder of a sweep? Let 'tfmnist sweep' continue it.") as file:
         table = SweepTable.read(file(TABLE).parent)
         table.trials = sorted((row for row in table.trials if row.state in _ENDED), key=lambda row: row.number)
-        trials, keys = _as_arrays(table), [_as_key(table, name, within) for name, within in table.space.items()]
-        front = [_index(table, number) for number in table.front]
+        numbers = [row.number for row in table.trials]
+        trials, front = _as_arrays(table, numbers), [numbers.index(number) for number in table.front]
+        keys = [_as_key(table, name, within) for name, within in table.space.items()]
         recipe = None
         if trials.best is not None and (path := file("best.toml")).exists():
             recipe = path.read_text(encoding="utf-8").strip()
@@ -65,7 +66,7 @@ def write_sweep_report(folder: Path) -> Path:
     if confirmed := len(accuracies) == len(_RECIPES):
         figures["test_accuracy"] = seed_dots(accuracies)
     best = None if trials.best is None else table.trials[trials.best]
-    head = ["Trial", "State", "Result", "Seconds", "Epochs", *_short_names(list(table.space))]
+    head = ["Trial", "State", "Result", "Seconds", "Epochs", *short_names(table.space)]
     if any(trial.reason for trial in table.trials):
         head.append("Reason")
     values = {
@@ -82,7 +83,10 @@ def write_sweep_report(folder: Path) -> Path:
         "path": shlex.quote(str(folder / "best.toml")),
         "conditional": any(np.isnan(key.values).any() for key in keys),
         "trials": trials,
-        "front": [_front_row(table, table.trials[index]) for index in front],
+        "front": [
+            (f"Trial {row.number}", _result(table, row), f"{row.seconds:,.1f}", values_in_short(row.values))
+            for row in (table.trials[index] for index in front)
+        ],
         "head": head,
         "rows": [_trial_row(table, trial)[: len(head)] for trial in ranked(table.search, table.trials)],
     }
@@ -144,20 +148,26 @@ def explained(trials: Trials, key: Key) -> float | None:
     return max(0.0, (h - k + 1) / (n - k))
 
 
-def _as_arrays(table: SweepTable) -> Trials:
-    """Returns the trials as they are drawn. Raises a ValueError, KeyError or TypeError: the table is damaged."""
-    rows, metric = table.trials, table.search.metric
+def _as_arrays(table: SweepTable, numbers: list[int]) -> Trials:
+    """Returns the trials as they are drawn. Raises a ValueError, KeyError or TypeError if the table is damaged."""
+    metric, loss = table.search.metric, table.search.objective == "loss"
+    unit = np.array([1.0, 1.0 if loss else 100.0])  # of epochs and of results
+    curves = tuple(
+        unit * np.array([(at["epoch"], at[metric]) for at in row.curve], np.float64).reshape(-1, 2)  # None becomes NaN
+        for row in table.trials
+    )
+    values = np.array([row.result if row.state == "done" else None for row in table.trials], np.float64) * unit[1]
+    for index, row in enumerate(table.trials):
+        if row.state == "pruned" and row.curve:
+            values[index] = curves[index][-1, 1]
     return Trials(
-        numbers=np.array([row.number for row in rows], np.int64),
-        states=tuple(row.state for row in rows),
-        results=np.array([_number(row.result) for row in rows], np.float64),
-        seconds=np.array([row.seconds for row in rows], np.float64),
-        curves=tuple(
-            np.array([(int(at["epoch"]), _number(at[metric])) for at in row.curve], np.float64).reshape(-1, 2)
-            for row in rows
-        ),
-        loss=table.search.objective == "loss",
-        best=None if table.best is None else _index(table, table.best),
+        np.array(numbers, np.int64),
+        tuple(row.state for row in table.trials),
+        values,
+        np.array([row.seconds for row in table.trials], np.float64),
+        curves,
+        loss,
+        None if table.best is None else numbers.index(table.best),
     )
 
 
@@ -172,21 +182,7 @@ def _as_key(table: SweepTable, name: str, within: Range) -> Key:
         choices = tuple(_text(value) for value in within.choice)
         return Key(name, np.array(indices, np.float64), (0.0, len(codes) - 1.0), choices=choices, note=note)
     whole = all(isinstance(value, int) for value in values if value is not None)
-    numbers = np.array([_number(value) for value in values], np.float64)
-    return Key(name, numbers, within.ends, within.log, whole, note=note)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | None):
-        raise TypeError(f"{value!r} is no number")
-    return math.nan if value is None else float(value)
-
-
-def _index(table: SweepTable, number: int) -> int:
-    for index, trial in enumerate(table.trials):
-        if trial.number == number:
-            return index
-    raise ValueError(f"there is no trial {number}")
+    return Key(name, np.array(values, np.float64), within.ends, within.log, whole, note=note)
 
 
 def _draw(trials: Trials, keys: list[Key], front: list[int]) -> "dict[str, Figure]":
@@ -216,12 +212,6 @@ def _confirmed_rows(table: SweepTable) -> list[list[str]]:
     return rows
 
 
-def _front_row(table: SweepTable, trial: Trial) -> list[str]:
-    pairs = zip(_short_names(list(trial.values)), trial.values.values())
-    values = ", ".join(f"{name} {_text(value)}" for name, value in pairs)
-    return [f"Trial {trial.number}", _result(table, trial), f"{trial.seconds:,.1f}", values]
-
-
 def _trial_row(table: SweepTable, trial: Trial) -> list[str]:
     values = [_text(trial.values[key]) if key in trial.values else "-" for key in table.space]
     result = "-" if trial.result is None else _result(table, trial)
@@ -232,12 +222,6 @@ def _range(key: Key) -> str:
     low, high = map(short_number, key.ends)
     text = ", ".join(key.choices) if key.choices else f"{low} to {high}{', log' if key.log else ''}"
     return f"{text}, {key.note}" if key.note else text
-
-
-def _short_names(keys: Sequence[str]) -> list[str]:
-    """Returns keys without their sections, unless two would be the same."""
-    names = [key.partition(".")[2] for key in keys]
-    return [name if names.count(name) == 1 else key for key, name in zip(keys, names)]
 
 
 def _text(value: Any) -> str:

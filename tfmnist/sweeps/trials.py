@@ -232,7 +232,12 @@ def write_table(
 
 def values_in_short(values: Mapping[str, Any]) -> str:
     """Returns the values of a trial in one short line, without the sections' names where that is clear."""
-    names = [key.partition(".")[2] for key in values]
-    short = [name if names.count(name) == 1 else key for key, name in zip(values, names)]
     texts = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in values.values())
-    return ", ".join(f"{name} {text}" for name, text in zip(short, texts))
+    return ", ".join(f"{name} {text}" for name, text in zip(short_names(values), texts))
+
+
+def short_names(keys: Iterable[str]) -> list[str]:
+    """Returns keys without their sections, unless two would be the same."""
+    pairs = [(key, key.partition(".")[2]) for key in keys]
+    names = [name for _, name in pairs]
+    return [name if names.count(name) == 1 else key for key, name in pairs]
