@@ -1,11 +1,11 @@
-"""The five sweeps: their files are valid, and tables and figures are made of what they find, here made up."""
+"""The five sweeps: their files are valid, and tables and figures are made of their results, here made up."""
 
+import contextlib
 import doctest
 import importlib.util
+import io
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -51,18 +51,33 @@ def made_up_trial(sweep: Sweep, number: int, values: dict[str, Any]) -> Trial:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of made-up sweeps, and what the script makes of them, whose warnings are errors."""
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("answers", EXPERIMENTS / "answers.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["answers"] = module  # where dataclasses look up their types
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script: ModuleType, *arguments: Any) -> str:
+    """Runs the script in this process, and returns what it prints."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", ["answers.py", *map(str, arguments)])
+        script.main()
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of made-up sweeps, and the script's answers to them."""
     folder = tmp_path_factory.mktemp("answers")
     for path in SWEEPS:
         sweep = Sweep.load(path)
         (folder / "sweeps" / sweep.name).mkdir(parents=True)
         trials = [made_up_trial(sweep, number, values) for number, values in enumerate(sweep.grid())]
         write_table(sweep, folder / "sweeps" / sweep.name, trials)
-    command = [sys.executable, "-W", "error", str(EXPERIMENTS / "answers.py"), "--out", str(folder)]
-    own = {"MPLCONFIGDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, env=os.environ | own, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    run(script, folder / "sweeps", "--out", folder)
     return folder
 
 
@@ -123,21 +138,10 @@ def test_augmentation_is_compared_with_none(folder: Path) -> None:
     assert none["gain"] == [0, 0, 0] and most["gain"][0] == pytest.approx(0.6)
 
 
-def test_what_has_not_run_is_left_out(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(EXPERIMENTS / "answers.py"), str(tmp_path), "--out", str(tmp_path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert said.count("no answer yet") == 5 and list(tmp_path.iterdir()) == []
+def test_what_has_not_run_is_left_out(script: ModuleType, tmp_path: Path) -> None:
+    assert run(script, tmp_path, "--out", tmp_path).count("no answer yet") == 5 and list(tmp_path.iterdir()) == []
 
 
-def test_examples_in_the_script_are_right() -> None:
-    found = doctest.testmod(load_script())
+def test_examples_in_the_script_are_right(script: ModuleType) -> None:
+    found = doctest.testmod(script)
     assert found.attempted == 3 and not found.failed
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("answers", EXPERIMENTS / "answers.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["answers"] = module  # where dataclasses look up their types
-    spec.loader.exec_module(module)
-    return module
