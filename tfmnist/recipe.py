@@ -1,7 +1,7 @@
 """The recipe of a training run: typed, validated, frozen, and written as TOML.
 
-A recipe is data. It says everything that decides the weights, so training it again gives them again. The command line's
-options and their help come from these types. Nothing here imports TensorFlow.
+A recipe is data: it holds everything that decides the weights, so training it again reproduces them. The options of the
+command line and their help come from these types. Nothing here imports TensorFlow.
 """
 
 import re
@@ -48,7 +48,7 @@ def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
 
 
 class Section(BaseModel):
-    """A group of recipe keys: unknown keys and values out of range are errors of one line."""
+    """A group of recipe keys. An unknown key or a wrong value is an `InputError` of one line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -58,7 +58,7 @@ class Section(BaseModel):
         for name, field in cls.model_fields.items() if isinstance(data, dict) else ():
             value: Any = data.get(name)  # type: ignore[reportUnknownMemberType]
             if isinstance(value, bool) and field.annotation is not bool:
-                raise InputError(f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected no true or false.")
+                raise InputError(f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected no boolean.")
         try:
             return handler(data)
         except ValidationError as error:
@@ -76,51 +76,51 @@ class About(Section):
 
 
 class Data(Section):
-    """Where the examples come from, and how many of the training examples are kept for validation."""
+    """Where the examples come from, and which of them are used."""
 
     source: str = Field(default="mnist", min_length=1)
     """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX files, or an .npz with x_train, ..."""
     validation: int = Field(default=5000, ge=0)
     """Number of training examples held out for validation, drawn per class by the seed; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
-    """Number of classes; 0 reads it off the training labels."""
+    """Number of classes; 0 takes it from the training labels."""
     only: tuple[str, ...] = ()
-    """Names of the classes to keep, in this order; none keeps all."""
+    """Names of the classes to use, in this order; none for all."""
     per_class: int = Field(default=0, ge=0)
-    """Number of training examples to keep of each class, drawn by the seed; 0 keeps all."""
+    """Number of training examples to use per class, drawn by the seed; 0 for all."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Share of each class that becomes the test set where a source has none; the same for every seed."""
+    """Fraction of each class that becomes the test set if the source has none; the same for every seed."""
     skip_broken: bool = False
-    """Leave out pictures that cannot be decoded, and say which, instead of stopping at the first."""
+    """Leave out pictures that cannot be decoded, and list them, instead of stopping at the first."""
 
 
 class Model(Section):
     """The network."""
 
     kind: Literal["mlp", "cnn"] = "mlp"
-    """Dense layers only, or the layers listed in model.layers."""
+    """mlp: dense layers of the widths model.hidden; cnn: the layers that model.layers lists."""
     hidden: tuple[Annotated[int, Field(ge=1, le=2**20)], ...] = (512,)
     """mlp: widths of the hidden layers."""
     layers: tuple[str, ...] = ()
-    """cnn: the layers up to the logits, such as 'conv 32 5x5', 'max 2', 'global max', 'dense 128'."""
+    """cnn: the layers before the logits, such as 'conv 32 5x5', 'max 2', 'global max', 'dense 128'."""
     activation: Literal["relu", "sigmoid", "tanh", "gelu"] = "relu"
-    """Function after each hidden layer."""
+    """Activation function of the hidden layers."""
     initializer: Literal["he", "glorot", "normal", "uniform", "zeros"] = "he"
     """Distribution of the initial weights."""
     init_scale: Positive = 1.0
-    """Factor on it: the standard deviation of 'normal', the half-width of 'uniform'."""
+    """Factor on the initial weights: the standard deviation of 'normal', the half-width of 'uniform'."""
     bias: bool = True
-    """Whether dense and convolution layers add a bias."""
+    """Whether dense and convolution layers have a bias."""
     batch_norm: bool = False
     """Batch normalisation between each hidden layer and its activation."""
     batch_norm_momentum: Fraction = 0.9
-    """How slowly the moving mean and variance follow the batches."""
+    """Decay of the moving mean and variance."""
     dropout: Fraction = 0.0
-    """Share of each hidden dense layer's units dropped in training."""
+    """Fraction of the units of each hidden dense layer to drop in training."""
     init_from: str = ""
-    """Folder of a finished run whose weights to start from; the last layer is new where the classes are others."""
+    """Folder of a finished run whose weights to start from; the last layer starts afresh if the classes differ."""
     init_sha256: str = ""
-    """The weights_sha256 that they must have; a run fills it in."""
+    """The weights_sha256 that they must have; filled in by the run."""
     freeze: tuple[str, ...] = ()
     """Layers that keep their initial weights, such as 'conv_1' or 'conv_*'."""
 
@@ -140,13 +140,13 @@ class Loss(Section):
     """What is minimised."""
 
     kind: Literal["cross_entropy", "quadratic", "naive_cross_entropy"] = "cross_entropy"
-    """Cross-entropy of softmax, from logits; half the squared error of sigmoid outputs; or log(softmax) as printed."""
+    """Softmax cross-entropy; half the squared error of sigmoids; or log(softmax) as often printed, which can be NaN."""
     label_smoothing: Fraction = 0.0
-    """cross_entropy: share of each target spread evenly over all classes."""
+    """cross_entropy: fraction of each target to spread evenly over all classes."""
     l1: NotNegative = 0.0
-    """Weight of the sum of |w| over all kernels, added to the loss."""
+    """Factor of the penalty: the sum of |w| over all kernels."""
     l2: NotNegative = 0.0
-    """Weight of half the sum of w squared over all kernels, added to the loss."""
+    """Factor of the penalty: half the sum of w² over all kernels."""
 
     @model_validator(mode="after")
     def _smoothing_fits(self) -> Self:
@@ -162,101 +162,101 @@ class Optimizer(Section):
     """The update rule."""
 
     kind: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"] = "adam"
-    """Which rule."""
+    """Name of the rule."""
     learning_rate: Positive = 0.001
-    """Step size; the peak of it where the schedule changes it."""
+    """Learning rate; its peak if the schedule changes it."""
     momentum: Fraction = 0.9
-    """momentum: share of the last step that is kept."""
+    """momentum: decay of the velocity."""
     nesterov: bool = False
-    """momentum: take the gradient step from the point looked ahead to."""
+    """momentum: Nesterov's variant, which looks ahead."""
     rho: Fraction = 0.9
-    """rmsprop: decay of the mean square."""
+    """rmsprop: decay of the mean squared gradient."""
     beta1: Fraction = 0.9
-    """adam, adamw: decay of the gradient's mean."""
+    """adam, adamw: decay of the mean gradient."""
     beta2: Fraction = 0.999
-    """adam, adamw: decay of the gradient's mean square."""
+    """adam, adamw: decay of the mean squared gradient."""
     epsilon: Positive = 1e-8
-    """adam, adamw: added to the root of the mean square; rmsprop: under the root."""
+    """adam, adamw: added to the root of the mean square; rmsprop: added under the root."""
     weight_decay: NotNegative = 0.01
-    """adamw: decoupled decay of the kernels, times the learning rate, a step."""
+    """adamw: decoupled weight decay of the kernels per step, times the learning rate."""
     clip_norm: NotNegative = 0.0
-    """Gradients whose global norm is larger are scaled down to it; 0 for never."""
+    """Gradients with a larger global norm are scaled down to this one; 0 for no limit."""
 
 
 class Schedule(Section):
-    """How the learning rate changes over the run."""
+    """How the learning rate changes during the run."""
 
     kind: Literal["constant", "step", "exponential", "cosine", "one_cycle"] = "constant"
-    """Its shape after the warm-up."""
+    """Shape of the schedule after the warm-up."""
     warmup: Epochs = 0.0
-    """Epochs in which the learning rate rises linearly from 0."""
+    """Epochs over which the learning rate rises linearly from 0."""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """step, exponential: the learning rate is multiplied by this every schedule.every epochs."""
+    """step, exponential: factor on the learning rate every schedule.every epochs."""
     every: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """step, exponential: epochs between two multiplications by schedule.factor."""
+    """step, exponential: epochs after which schedule.factor applies once."""
     start: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """one_cycle: share of the peak at which the cycle begins."""
+    """one_cycle: initial learning rate, as a fraction of the peak."""
     peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """one_cycle: the point of the run, from 0 to 1, at which the peak is reached."""
+    """one_cycle: when the peak is reached, as a fraction of the run."""
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """cosine, one_cycle: share of the peak that is left at the end."""
+    """cosine, one_cycle: final learning rate, as a fraction of the peak."""
 
 
 class Augment(Section):
-    """Random changes of the training images, new in every epoch; each value is the largest change, 0 for none."""
+    """Random changes of the training images, new in every epoch. Each value is the largest change; 0 for none."""
 
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Degrees, to either side."""
+    """Degrees of rotation, in either direction."""
     scale: Fraction = 0.0
-    """Share by which the picture grows or shrinks, each axis by itself."""
+    """Fraction by which the image grows or shrinks, independently along each axis."""
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
-    """Degrees of slant, to either side."""
+    """Degrees of slant, in either direction."""
     shift: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Pixels, along each axis."""
+    """Pixels of translation along each axis."""
     elastic: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Pixels that a point is displaced by, root mean square along each axis: random, but alike for neighbours."""
+    """Pixels of random but smooth displacement, as the root mean square along each axis."""
     elastic_width: Annotated[float, Field(gt=0, le=1e6)] = 4.0
-    """Pixels over which displacements are alike: the standard deviation of the Gaussian that smooths them."""
+    """Smoothness of those displacements: the standard deviation of the Gaussian filter, in pixels."""
 
 
 class Train(Section):
-    """The loop."""
+    """The training loop."""
 
     epochs: int = Field(default=5, ge=1)
     """Passes over the training examples."""
     batch_size: int = Field(default=100, ge=1)
-    """Examples a step; the last, smaller batch of an epoch is trained too."""
+    """Examples per step; the smaller last batch of an epoch is trained too."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Decides the validation split, the initial weights, the order, dropout and augmentation."""
+    """Seed of the validation split, the initial weights, the order, dropout and augmentation."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward pass; weights, updates, logits and loss are float32 always."""
+    """Precision of the forward and backward pass; weights, updates, logits and loss are always float32."""
     block: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Steps in one call of the compiled loop."""
+    """Steps per call of the compiled loop."""
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
-    """auto: xla for networks of dense layers, graph for convolutions; eager is for debugging and learning."""
+    """auto: xla for networks of dense layers, graph for convolutions; eager: for debugging and learning."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads that share one operation; auto: one for steps too small to share, else one a processor."""
+    """Threads per operation; auto: one if the steps are too small to share, else one per CPU."""
     average: Fraction = 0.0
-    """Decay of the exponential moving average of the weights that is evaluated and exported; 0 for none."""
+    """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for none."""
     patience: int = Field(default=0, ge=0)
-    """Stop after so many epochs without a better validation result, and keep the best weights; 0 for never."""
+    """Stop after this many epochs without a better validation result, and keep the best weights; 0 for never."""
     monitor: Literal["accuracy", "loss"] = "accuracy"
-    """Which validation result train.patience watches."""
+    """Validation result that train.patience watches."""
     progress: int = Field(default=0, ge=0)
-    """Print a line every so many batches, with the mean loss since the line before; 0 for a live line alone."""
+    """Print the mean loss every this many batches; 0 for a live line only."""
 
 
 class Export(Section):
-    """What a finished run leaves beside its numbers."""
+    """What a finished run writes beside its numbers."""
 
     model: bool = True
     """Write the SavedModel, model/1."""
     report: bool = True
-    """Draw report.html and its figures."""
+    """Write report.html and its figures."""
 
 
 class Recipe(Section):
-    """All that decides a run.
+    """Everything that decides a run.
 
     Example:
         >>> recipe = Recipe.load("mlp").replace({"train.epochs": 1, "optimizer.learning_rate": 0.01})
@@ -289,7 +289,7 @@ class Recipe(Section):
         """Reads a shipped recipe by name, or a `.toml` file by path.
 
         Raises:
-            InputError: no such recipe or file, no valid TOML, an unknown key, or a value out of range.
+            InputError: no such recipe or file, invalid TOML, an unknown key, or a wrong value.
         """
         text = str(name_or_path)
         if text.endswith(".toml"):
@@ -323,7 +323,7 @@ class Recipe(Section):
         return cls.load(path)
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":
-        """Returns a recipe with some keys, named `section.key`, changed; the result is validated like any other."""
+        """Returns the recipe with some keys, named `section.key`, changed and validated."""
         values = self.model_dump()
         for name, value in changes.items():
             section, _, key = name.partition(".")
@@ -334,15 +334,15 @@ class Recipe(Section):
         return Recipe.model_validate(values).without_stale_claims(self)
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
-        """Returns this recipe without what `base` promises of accuracy and time, where it is not the same any more."""
-        kept = ("train.seed", "train.progress", "export.model", "export.report")
-        same = all(key in kept for key in self.changed_from(base))
+        """Returns this recipe without the accuracy and time that `base` claims, unless both train alike."""
+        harmless = {"train.seed", "train.progress", "export.model", "export.report"}
+        same = harmless.issuperset(self.changed_from(base))
         return self if same else self.model_copy(update={"about": About(source=base.about.source)})
 
     def changed_from(self, other: "Recipe") -> list[str]:
-        """Returns the keys, `section.key`, whose values differ."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return [f"{s}.{k}" for s in self.sections() for k in mine[s] if mine[s][k] != theirs[s][k]]
+        """Returns the keys, `section.key`, whose values differ from another recipe's."""
+        values, others = self.model_dump(), other.model_dump()
+        return [f"{s}.{k}" for s in self.sections() for k in values[s] if values[s][k] != others[s][k]]
 
     @classmethod
     def sections(cls) -> list[str]:

@@ -74,7 +74,9 @@ def _options(shown: Recipe) -> dict[str, Any]:
             "starts afresh if the classes differ.",
             metavar="RUN",
         ),
-        "profile": _option("First measure where the time of a step goes; takes about 15 s.", bool),
+        "profile": _option(
+            "First measure where a step spends its time, for about 15 s.", bool, metavar="[{true,false}]"
+        ),
     }
     short: dict[str, Any] = {}
     sections: dict[str, Any] = {}
