@@ -1,4 +1,4 @@
-"""The errors that a user can meet, each with the exit code the command line gives it."""
+"""The errors that a user can meet, each with the exit code of the command line."""
 
 import difflib
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ class TfmnistError(Exception):
 class InputError(TfmnistError):
     """Wrong usage or input: the message names the value, the expectation and the remedy.
 
-    It is deliberately no `ValueError`: those are rewrapped by validation libraries, and the one line would be lost.
+    Deliberately not a `ValueError`, which validation libraries wrap, losing the one line.
     """
 
     exit_code = 2
 
 
 class BusyError(InputError):
-    """Another process is writing where this one wants to."""
+    """Another process is writing to the same place."""
 
 
 class DivergedError(TfmnistError):
@@ -29,26 +29,21 @@ class DivergedError(TfmnistError):
 
 
 class Interrupted(TfmnistError):
-    """The run was asked to stop, and has saved its state. Exit code 75 (EX_TEMPFAIL: try again, with --resume)."""
+    """The run was stopped and has saved its state. Exit code 75 (EX_TEMPFAIL: try again, with --resume)."""
 
     exit_code = 75
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns a sentence's end, `"; did you mean 'x'?"` for the nearest known word, or all where none is near.
-
-    Example:
-        >>> did_you_mean("learning_rat", ["learning_rate", "momentum"])
-        "; did you mean 'learning_rate'?"
-    """
+    """Returns the end of a sentence: `; did you mean 'x'?` with the nearest known word, or all words."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
 
 
 def check_name(path: str | Path | None) -> None:
-    """Raises an `InputError` where a path is no UTF-8, which neither TOML nor JSON could hold."""
+    """Raises an `InputError` if a path is not UTF-8, as TOML and JSON require."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{str(path)!a}: not a name in UTF-8; rename it, or choose another.") from None
+        raise InputError(f"{str(path)!a}: not a UTF-8 name; rename it, or choose another.") from None

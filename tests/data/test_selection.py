@@ -1,5 +1,7 @@
 """Selection: which classes and which examples, exactly so many, by the key alone."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,7 +51,34 @@ def test_classes_that_cannot_be_kept_are_named(only: list[str], words: list[str]
     assert all(word in message for word in words), message
 
 
-# stratify: tests/data/test_sources.py has the properties of any split of all examples
+# stratify
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    counts=st.lists(st.integers(0, 30), min_size=2, max_size=8),
+    fraction=st.floats(0.01, 0.9),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_any_split(counts: list[int], fraction: float, seed: int) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    labels = labels[np.random.default_rng(0).permutation(len(labels))]
+    validation = int(fraction * len(labels))
+    if not validation:
+        return
+    try:
+        rest, drawn = stratify(labels, np.arange(len(labels)), validation, seed)
+    except InputError as error:
+        assert str(validation) in str(error) and min(count for count in counts if count) < 9
+        return
+    assert len(drawn) == validation and sorted([*rest, *drawn]) == list(range(len(labels)))
+    assert np.all(np.diff(rest) > 0) and np.all(np.diff(drawn) > 0) and rest.dtype == drawn.dtype == np.int64
+    got = np.bincount(labels[drawn], minlength=len(counts))
+    exact = np.array(counts) * validation / len(labels)
+    assert np.all(got >= np.floor(exact))
+    if all(math.ceil(part) < count for part, count in zip(exact, counts, strict=True) if count):  # all can round up
+        assert np.all(got - exact < 1)
+    assert all(left > 0 for left, count in zip(np.array(counts) - got, counts, strict=True) if count)
 
 
 def test_only_the_given_rows_are_drawn_from() -> None:

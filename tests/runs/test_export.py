@@ -25,3 +25,19 @@ def test_an_unfinished_run_cannot_be_exported(recipe: Recipe, tmp_path: Path) ->
         tfmnist.export(tmp_path / "run", tmp_path / "model")
     with pytest.raises(tfmnist.InputError, match="not a run folder"):
         tfmnist.export(tmp_path, tmp_path / "model")
+
+
+def test_a_network_is_exported_without_a_run(tmp_path: Path) -> None:
+    model = tfmnist.CNN((9, 8), ["conv 2 3x3"], 3, seed=4)
+    with pytest.raises(tfmnist.InputError, match="2 names, the model 3 classes"):
+        tfmnist.export(model, tmp_path / "m", class_names=["a", "b"])
+    assert not (tmp_path / "m").exists()
+    assert tfmnist.export(model, tmp_path / "m", loss="quadratic") == tmp_path / "m/1"
+    exported = tfmnist.load_exported(tmp_path / "m")
+    assert exported.class_names == ("0", "1", "2") and exported.loss == "quadratic"
+    assert set(exported.card) == {
+        "loss", "parameters", "versions", "form", "image_shape", "class_names", "signatures"
+    }  # fmt: skip
+    assert exported.card["form"]["light_ground"] is False and exported.card["parameters"] == model.parameter_count
+    assert exported.predict(np.zeros([0, 9, 8], np.uint8)).probabilities.shape == (0, 3)
+    assert exported.predict_pictures([]).normalized.shape == (0, 9, 8)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tfmnist.system.cache import PictureCache, find_cache
+from tfmnist.system.cache import ArrayCache, find_cache
 
 KEY = "0123456789abcdef" * 4
 
@@ -37,10 +37,10 @@ def number(value: int) -> str:
 
 def test_write_and_open(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "cache"
-    cache = PictureCache(folder)
+    cache = ArrayCache(folder)
     assert cache.open(KEY) is None and not cache.has("")
     assert_same(cache.write(KEY, arrays()), arrays())
-    assert_same(PictureCache(folder).open(KEY), arrays())
+    assert_same(ArrayCache(folder).open(KEY), arrays())
     assert cache.open(number(1)) is None
     assert cache.has(KEY[:16]) and not cache.has("f")
     assert os.listdir(folder) == [KEY]
@@ -49,7 +49,7 @@ def test_write_and_open(tmp_path: Path) -> None:
 
 
 def test_fingerprints(tmp_path: Path) -> None:
-    cache = PictureCache(tmp_path)
+    cache = ArrayCache(tmp_path)
     cache.remember(KEY, "early")  # no such entry: nothing happens
     assert os.listdir(tmp_path) == []
     cache.write(KEY, arrays())
@@ -79,7 +79,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("name", ["images.npy", "skipped.npy", "empty.npy", "entry.json"])
 @pytest.mark.parametrize("damage", [*DAMAGE, "gone", "folder"])
 def test_a_damaged_entry_counts_as_missing(tmp_path: Path, name: str, damage: str) -> None:
-    cache = PictureCache(tmp_path)
+    cache = ArrayCache(tmp_path)
     cache.write(KEY, arrays())
     cache.remember(KEY, "one")
     path = tmp_path / KEY / name
@@ -98,7 +98,7 @@ def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / ("0" * 64)).mkdir()
     (tmp_path / ("1" * 64)).touch()
-    cache = PictureCache(tmp_path)
+    cache = ArrayCache(tmp_path)
     assert cache.find("one") is None and cache.open("0" * 64) is None and cache.open("1" * 64) is None
     for value in range(10):
         cache.write(number(value + 2), arrays())
@@ -106,7 +106,7 @@ def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_eight_entries_are_kept(tmp_path: Path) -> None:
-    cache = PictureCache(tmp_path)
+    cache = ArrayCache(tmp_path)
     for value in range(10):
         cache.write(number(value), arrays(value))
         assert_same(cache.open(number(0)), arrays())  # used, so it stays
@@ -119,14 +119,14 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
         path.mkdir()
         (path / "file").touch()
         os.utime(path, (time.time() - age, time.time() - age))
-    PictureCache(tmp_path).write(KEY, arrays())
+    ArrayCache(tmp_path).write(KEY, arrays())
     assert not (tmp_path / ".new-old").exists() and (tmp_path / ".new-young").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "cache", Path(os.devnull)):
-        cache = PictureCache(folder)
+        cache = ArrayCache(folder)
         assert cache.write(KEY, arrays()) is None and cache.find("one") is None and not cache.has("")
         cache.remember(KEY, "one")
 
@@ -134,12 +134,12 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert PictureCache(tmp_path / "full").write(KEY, arrays()) is None
+    assert ArrayCache(tmp_path / "full").write(KEY, arrays()) is None
     assert os.listdir(tmp_path / "full") == []
 
 
 def test_another_process_is_faster(tmp_path: Path) -> None:
-    cache = PictureCache(tmp_path)
+    cache = ArrayCache(tmp_path)
     cache.write(KEY, arrays())
     before = (tmp_path / KEY / "images.npy").stat().st_ino
     assert_same(cache.write(KEY, arrays()), arrays())
@@ -147,20 +147,20 @@ def test_another_process_is_faster(tmp_path: Path) -> None:
 
 
 def test_another_process_is_faster_by_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = PictureCache(tmp_path)
-    rename = Path.rename
+    cache = ArrayCache(tmp_path)
+    rename = os.rename
 
-    def overtake(path: Path, target: Path) -> Path:
+    def overtake(path: Path, target: Path) -> None:
         shutil.copytree(path, target)
-        return rename(path, target)  # which refuses, since the target is there
+        rename(path, target)  # which refuses, since the target exists
 
-    monkeypatch.setattr(Path, "rename", overtake)
+    monkeypatch.setattr(os, "rename", overtake)
     assert_same(cache.write(KEY, arrays()), arrays())
     assert os.listdir(tmp_path) == [KEY]
 
 
 def test_an_entry_removed_while_it_is_used(tmp_path: Path) -> None:
-    found = PictureCache(tmp_path).write(KEY, arrays())
+    found = ArrayCache(tmp_path).write(KEY, arrays())
     shutil.rmtree(tmp_path)
     assert_same(found, arrays())
 
@@ -176,4 +176,4 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert find_cache() == Path("/home/ada/.cache/tfmnist")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # type: ignore[misc]  # no home at all
-    assert PictureCache(find_cache()).write(KEY, arrays()) is None
+    assert ArrayCache(find_cache()).write(KEY, arrays()) is None

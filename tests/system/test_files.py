@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmnist.system.files import read_npz, write_npz, write_whole
+from tfmnist.system.files import publish, read_npz, staged_folder, whole_file, write_npz, write_whole
 
 Arrays = dict[str, npt.NDArray[Any]]
 ARRAYS: Arrays = {
@@ -70,6 +70,62 @@ def test_a_file_may_be_read_by_whom_the_umask_says(tmp_path: Path, umask: None) 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "none" / "file", "")
+
+
+def test_a_file_is_written_in_pieces(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"one ")
+        assert not (tmp_path / "file").exists()
+        file.write(b"two")
+    assert (tmp_path / "file").read_bytes() == b"one two"
+    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "file") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "file").read_bytes() == b"one two" and os.listdir(tmp_path) == ["file"]
+
+
+# staged folders
+
+
+def test_a_folder_appears_whole_under_the_first_free_name(tmp_path: Path, umask: None) -> None:
+    (tmp_path / "1").touch()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "a").touch()
+    (tmp_path / "3").mkdir()  # an empty one is free
+    with staged_folder(tmp_path, "new") as folder:
+        assert folder.name.startswith(".new-") and folder.parent == tmp_path
+        (folder / "deep").mkdir()
+        write_whole(folder / "deep" / "file", "content")
+        candidates = (tmp_path / str(number) for number in range(1, 9))
+        assert publish(folder, candidates) == tmp_path / "3"
+    assert (tmp_path / "3" / "deep" / "file").read_text() == "content"
+    assert (tmp_path / "3").stat().st_mode & 0o777 == 0o750
+    assert sorted(os.listdir(tmp_path)) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("files", [3, 300])
+def test_a_folder_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append("fsync") or fsync(handle))
+    monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+    monkeypatch.setattr(os, "rename", lambda *paths: calls.append("rename") or rename(*paths))
+    with staged_folder(tmp_path, "new") as folder:
+        for number in range(files):
+            (folder / str(number)).touch()
+        publish(folder, [tmp_path / "a"])
+    flushes = ["fsync"] * (files + 1) if files < 256 else ["sync"]
+    assert calls == [*flushes, "rename", "fsync"]
+
+
+def test_a_folder_that_is_not_published_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(OSError, match="taken"), staged_folder(tmp_path, "new") as folder:
+        (folder / "file").touch()
+        publish(folder, [tmp_path / "taken"])
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path, "new"):
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == ["taken"]
 
 
 # .npz
@@ -137,15 +193,15 @@ def check_damaged(path: Path, data: bytes) -> None:
 def test_changed_bytes_are_noticed(scratch: Path, changes: dict[int, int]) -> None:
     write_npz(scratch, ARRAYS)
     data = bytearray(scratch.read_bytes())
-    for place, bits in changes.items():
-        data[place % len(data)] ^= bits
+    for index, bits in changes.items():
+        data[index % len(data)] ^= bits
     check_damaged(scratch, bytes(data))
 
 
-@pytest.mark.parametrize("bits", [0x01, 0x02, 0x04, 0x06, 0x10, 0x80])
-def test_a_changed_byte_of_any_header_is_noticed(scratch: Path, bits: int) -> None:
+def test_a_changed_byte_of_any_header_is_noticed(scratch: Path) -> None:
     write_npz(scratch, ARRAYS)
     whole = scratch.read_bytes()
     end_of_kernel = whole.index(b"PK\x03\x04", 4)
-    for place in (*range(200), *range(end_of_kernel, len(whole))):
-        check_damaged(scratch, whole[:place] + bytes([whole[place] ^ bits]) + whole[place + 1 :])
+    for index in (*range(200), *range(end_of_kernel, len(whole))):
+        bits = (0x01, 0x02, 0x04, 0x06, 0x10, 0x80)[index % 6]
+        check_damaged(scratch, whole[:index] + bytes([whole[index] ^ bits]) + whole[index + 1 :])

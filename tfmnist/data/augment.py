@@ -1,7 +1,7 @@
-"""Augmentation: a random affine change of each image, and an elastic one, for a whole block of images at once.
+"""Augmentation: random affine and elastic changes of each image, for a whole block of images at once.
 
-It runs in the `tf.data` stage, beside the training of the block before. What a picture becomes is a function of
-(seed, step, place in the batch), so it does not depend on how steps are grouped into blocks.
+It runs in the `tf.data` stage while the previous block is trained on. The result is a function of (seed, step,
+position in the batch), so it does not depend on how steps are grouped into blocks.
 """
 
 import math
@@ -34,14 +34,14 @@ def augment_block(
         first_step: int64 scalar, number of the block's first step since the start of training.
         seed: the run's seed.
         rotate: largest angle in degrees; this and the next three are drawn uniformly from minus to plus the value.
-        scale: largest share by which each axis grows or shrinks by itself.
+        scale: largest fraction by which each axis independently grows or shrinks.
         shear: largest slant in degrees.
         shift: largest shift in pixels along each axis.
-        elastic: root mean square in pixels of a random displacement that is alike for neighbours.
+        elastic: root mean square in pixels of a random displacement that varies smoothly.
         elastic_width: standard deviation in pixels of the Gaussian that smooths the displacements.
 
     Returns:
-        uint8, the shape of `images`; what comes in from outside is 0.
+        uint8, the shape of `images`; pixels from outside are 0.
     """
     steps, batch, height, width = tf.unstack(tf.shape(images))
     numbers = first_step + tf.range(tf.cast(steps, tf.int64))
@@ -65,7 +65,7 @@ def augment_block(
 
 
 def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Returns float32 in [-1, 1), `shape` with its first axis once for each step: a function of (seed, name, step)."""
+    """Returns float32 in [-1, 1), `shape` with its first axis repeated per step: a function of (seed, name, step)."""
     key = tf.constant(seeds.key(seed, name), tf.int64)
     draws = tf.map_fn(
         lambda step: tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox"),
@@ -80,7 +80,7 @@ def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
 
     Args:
         noise: float32 `[n, 2, height, width]`, uniform in [-1, 1).
-        size: root mean square of the displacements along each axis, the same everywhere in the picture.
+        size: root mean square of the displacements along each axis, uniform over the picture.
         width: standard deviation of the Gaussian, in pixels.
 
     Returns:
@@ -89,12 +89,11 @@ def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
     variance_of_noise = 1 / 3
     smooth = noise
     for axis in (2, 3):
-        place = tf.range(tf.cast(tf.shape(noise)[axis], tf.float32))
-        kernel = tf.exp(-0.5 * tf.square((place[:, tf.newaxis] - place) / width))
+        position = tf.range(tf.cast(tf.shape(noise)[axis], tf.float32))
+        kernel = tf.exp(-0.5 * tf.square((position[:, tf.newaxis] - position) / width))
         kernel /= tf.norm(kernel, axis=0)  # columns of length 1 keep the variance
-        smooth = tf.tensordot(
-            smooth, kernel, axes=[[2], [0]]
-        )  # over axis 2, which becomes the last: after both, in order
+        # over axis 2, which becomes the last: after both, the axes are in order
+        smooth = tf.tensordot(smooth, kernel, axes=[[2], [0]])
     return (size / math.sqrt(variance_of_noise)) * smooth
 
 
@@ -104,10 +103,10 @@ def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Te
     Args:
         images: uint8 `[n, height, width]`.
         transforms: float32 `[n, 8]`, as `affine_transforms` returns them.
-        fields: float32 `[n, 2, height, width]`, added to where an output pixel comes from.
+        fields: float32 `[n, 2, height, width]`, added to the position that an output pixel comes from.
 
     Returns:
-        float32 `[n, height, width]` in [0, 255]; what comes in from outside is 0.
+        float32 `[n, height, width]` in [0, 255]; pixels from outside are 0.
     """
     count, height, width = tf.unstack(tf.shape(images))
     x = tf.range(tf.cast(width, tf.float32))
@@ -117,15 +116,15 @@ def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Te
     from_y = tf.clip_by_value(d * x + e * y + f + fields[:, 1], -1.0, tf.cast(height, tf.float32))
     left = tf.minimum(tf.cast(tf.floor(from_x), tf.int32) + 1, width)
     top = tf.minimum(tf.cast(tf.floor(from_y), tf.int32) + 1, height)
-    right = from_x + 1.0 - tf.cast(left, tf.float32)  # share of the right neighbour
+    right = from_x + 1.0 - tf.cast(left, tf.float32)  # weight of the right neighbour
     lower = from_y + 1.0 - tf.cast(top, tf.float32)
-    # the four neighbours of a point as one 32-bit number: one gather in place of four
+    # the four neighbours of a point as one 32-bit number, so that one gather does for four
     framed = tf.pad(images, [[0, 0], [1, 1], [1, 1]])
     corners = [framed[:, :-1, :-1], framed[:, :-1, 1:], framed[:, 1:, :-1], framed[:, 1:, 1:]]
     packed = tf.reshape(tf.bitcast(tf.stack(corners, axis=-1), tf.int32), [-1])
     first = tf.range(count)[:, tf.newaxis, tf.newaxis] * ((height + 1) * (width + 1))
-    found = tf.bitcast(tf.gather(packed, first + top * (width + 1) + left), tf.uint8)
-    p, q, r, s = tf.unstack(tf.cast(found, tf.float32), axis=-1)
+    neighbours = tf.bitcast(tf.gather(packed, first + top * (width + 1) + left), tf.uint8)
+    p, q, r, s = tf.unstack(tf.cast(neighbours, tf.float32), axis=-1)
     above, below = p + right * (q - p), r + right * (s - r)
     return above + lower * (below - above)
 

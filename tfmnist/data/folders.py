@@ -30,7 +30,7 @@ from tfmnist.data.bulk_decode import (
 )
 from tfmnist.data.split import MOST_CLASSES, Images, Labels, Part, Source
 from tfmnist.errors import InputError, check_name
-from tfmnist.system.cache import PictureCache, find_cache
+from tfmnist.system.cache import ArrayCache, find_cache
 
 _ENDS = (".png", ".jpg", ".jpeg")
 _TICK = 2 * 10**9  # ns: a file this new may change again without a change of its times
@@ -76,7 +76,7 @@ def read_folder(
     started = time.time_ns()
     listing = _scan(folder)
     lasting = listing.newest < started - _TICK
-    store = PictureCache(cache or find_cache())
+    store = ArrayCache(cache or find_cache())
     arrays = store.find(listing.fingerprint)
     if not arrays and store.has(_start_key(listing)):
         key = _make_key(listing, chain.from_iterable(process_files(listing, digest_files)))

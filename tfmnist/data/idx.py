@@ -27,21 +27,20 @@ _TYPES = {0x08: "unsigned byte", 0x09: "signed byte", 0x0B: "int16", 0x0C: "int3
 _FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_DIMENSIONS = 64  # the most that NumPy knows
+_DIMENSIONS = 64  # NumPy's maximum
 
 
 def read_idx(path: Path) -> Bytes:
-    """Reads an IDX file of unsigned bytes, plain or gzip-compressed (told apart by content, not by name).
+    """Reads an IDX file of unsigned bytes, plain or gzip-compressed (recognised by content, not by name).
 
-    A plain file is mapped into memory, so nothing is read before it is used; a compressed one is unpacked straight into
-    one array.
+    A plain file is mapped into memory and read when used; a compressed one is unpacked straight into one array.
 
     Returns:
         uint8 `[...]` of the header's shape, read-only.
 
     Raises:
-        InputError: the file cannot be read, is no IDX file of unsigned bytes, is damaged, or its length is not what its
-            header promises.
+        InputError: the file cannot be read, is not an IDX file of unsigned bytes, is damaged, or its length differs
+            from what its header says.
     """
     return _read(path, None)
 
@@ -50,10 +49,10 @@ def read_images(path: Path) -> Bytes:
     """Reads the images of an IDX file, magic `0x00000803`.
 
     Returns:
-        uint8 `[n, height, width]`, read-only, none of the three 0.
+        uint8 `[n, height, width]`, read-only, none of the sizes 0.
 
     Raises:
-        InputError: as `read_idx`; also another magic, or no image or no pixel in it.
+        InputError: as `read_idx`; also another magic, or no image or pixel in it.
     """
     images = _read(path, _IMAGES)
     if images.size == 0:
@@ -78,23 +77,16 @@ def read_labels(path: Path) -> Bytes:
 
 
 def write_idx(path: Path, array: Bytes) -> None:
-    """Writes an IDX file of unsigned bytes: gzip-compressed if the name ends in `.gz`, equal bytes for equal arrays.
+    """Writes an IDX file of unsigned bytes: gzip-compressed if the name ends in `.gz`; equal arrays become equal bytes.
 
-    The file appears whole or not at all; arrays mapped from an older file of the same name stay as they are.
+    The file appears whole or not at all; arrays mapped from an older file of the same name do not change.
 
     Args:
         path: in an existing folder.
         array: uint8 `[...]`, 1 to 64 dimensions.
 
     Raises:
-        InputError: the array is of another type or shape, or the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_idx(Path(folder, "labels.gz"), np.array([7, 2, 1], np.uint8))
-        ...     read_labels(Path(folder, "labels.gz")).tolist()
-        [7, 2, 1]
+        InputError: the array has another type or shape, or the file cannot be written.
     """
     if array.dtype != np.uint8 or not 1 <= array.ndim <= _DIMENSIONS or max(array.shape) >= 2**32:
         raise InputError(
@@ -118,31 +110,30 @@ def _compressed(file: BinaryIO) -> gzip.GzipFile:
 
 
 def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:
-    """Finds the four files of MNIST, or of a data set in its form: training images and labels, test images and labels.
+    """Finds the four files of a data set named like MNIST's: training images and labels, test images and labels.
 
     A plain file is preferred to a `.gz` one, `train-images-idx3-ubyte` to the variant `train-images.idx3-ubyte`.
 
     Raises:
         InputError: a file is missing.
     """
-    found: list[Path] = []
-    missing: list[str] = []
+    paths: dict[str, Path] = {}
     for name in _FILES:
         stems = (name, name.replace("-idx", ".idx"))
-        paths = [folder / (stem + end) for end in ("", ".gz") for stem in stems]
-        file = next((path for path in paths if os.path.isfile(path)), None)
-        found, missing = ([*found, file], missing) if file else (found, [*missing, name])
-    if missing:
+        candidates = [folder / (stem + end) for end in ("", ".gz") for stem in stems]
+        if existing := next(filter(os.path.isfile, candidates), None):
+            paths[name] = existing
+    if missing := [name for name in _FILES if name not in paths]:
         raise InputError(
             f"{folder}: {len(missing)} of MNIST's four IDX files missing: {', '.join(missing)}; expected each in this "
             "folder, plain or .gz."
         )
-    train_images, train_labels, test_images, test_labels = found
+    train_images, train_labels, test_images, test_labels = paths.values()
     return train_images, train_labels, test_images, test_labels
 
 
 def _read(path: Path, magic: int | None) -> Bytes:
-    """Reads an array whose magic must be `magic`, or that of any array of unsigned bytes with None."""
+    """Reads an array whose magic must be `magic`; None allows any array of unsigned bytes."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -168,7 +159,7 @@ def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
     shape = _read_header(path, file, magic)
     start = file.tell()
     _check_length(path, shape, size - start)
-    if 0 in shape:  # nothing cannot be mapped
+    if 0 in shape:  # an empty range cannot be mapped
         return np.empty(shape, np.uint8)
     return FileMap.of(file, start, shape)
 
@@ -176,17 +167,17 @@ def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
 def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
     with gzip.GzipFile(fileobj=file, mode="rb") as stream:
         shape = _read_header(path, stream, magic)
-        promised = math.prod(shape)
-        # Deflate expands at most 1032 times: a damaged header must not make us ask for terabytes.
-        room = np.empty(promised if promised <= 1032 * size else 0, np.uint8)
-        # In pieces: GzipFile.readinto holds what it is asked for a second time.
-        view, held = room.data, 0
-        while got := stream.readinto(view[held : held + _CHUNK]):
-            held += got
-        while rest := stream.read(_CHUNK):  # to the end, where gzip compares its checksum
-            held += len(rest)
-    _check_length(path, shape, held)
-    return room.reshape(shape)
+        expected = math.prod(shape)
+        # Deflate expands at most 1032 times: a damaged header must not make us allocate terabytes.
+        array = np.empty(expected if expected <= 1032 * size else 0, np.uint8)
+        # In pieces, since GzipFile.readinto holds a second copy of what it reads.
+        view, length = array.data, 0
+        while count := stream.readinto(view[length : length + _CHUNK]):
+            length += count
+        while rest := stream.read(_CHUNK):  # to the end, where gzip verifies its checksum
+            length += len(rest)
+    _check_length(path, shape, length)
+    return array.reshape(shape)
 
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | None) -> tuple[int, ...]:
@@ -219,20 +210,20 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | N
     return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
-def _fail_header(path: Path, held: int, expected: int) -> NoReturn:
+def _fail_header(path: Path, length: int, expected: int) -> NoReturn:
     raise InputError(
-        f"{path}: the IDX header is cut off: the file holds {held} bytes, expected at least {expected}; copy or "
+        f"{path}: the IDX header is cut off: the file holds {length} bytes, expected at least {expected}; copy or "
         "download it again."
     )
 
 
-def _check_length(path: Path, shape: tuple[int, ...], held: int) -> None:
-    promised = math.prod(shape)
-    form = " x ".join(str(size) for size in shape)
-    if held != promised:
+def _check_length(path: Path, shape: tuple[int, ...], length: int) -> None:
+    expected = math.prod(shape)
+    sizes = " x ".join(map(str, shape))
+    if length != expected:
         raise InputError(
-            f"{path}: {'cut off' if held < promised else 'too long'}: {held} bytes follow the IDX header, expected "
-            f"{promised} ({form}); copy or download it again."
+            f"{path}: {'cut off' if length < expected else 'too long'}: {length} bytes follow the IDX header, expected "
+            f"{expected} ({sizes}); copy or download it again."
         )
     if math.prod(max(size, 1) for size in shape) >= 2**63:
-        raise InputError(f"{path}: IDX header says {form}, expected a shape that an array can have; a damaged file?")
+        raise InputError(f"{path}: IDX header says {sizes}, expected a shape that an array can have; a damaged file?")

@@ -1,8 +1,8 @@
-"""From arrays to blocks of batches: the order of an epoch is a function of (seed, epoch), and every example comes once.
+"""Blocks of batches from arrays, in an order that is a function of (seed, epoch), each example once per epoch.
 
-A block holds the batches of several steps, gathered in one go: uint8 `[steps, batch, height, width]`. All full batches
-of an epoch come in blocks of one shape, the last of them padded; the last, smaller batch is a block of its own. So the
-compiled loop is traced for two shapes at most.
+A block holds the batches of several steps, gathered at once: uint8 `[steps, batch, height, width]`. All full
+batches of an epoch are in blocks of one shape, the last of them padded; a smaller last batch is a block of its own. So
+the compiled loop is traced for at most two shapes.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,17 +35,17 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch, the short last batch included."""
+        """Steps per epoch, including a short last batch."""
         return -(-self.count // self.batch_size)
 
     @property
     def full(self) -> int:
-        """Steps an epoch whose batch is full."""
+        """Steps per epoch with a full batch."""
         return self.count // self.batch_size
 
     @property
     def short(self) -> int:
-        """Size of the last batch where it is smaller than the rest, else 0."""
+        """Size of the last batch if it is smaller than the rest, else 0."""
         return self.count % self.batch_size
 
     @property
@@ -56,15 +56,15 @@ class Plan:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """The (steps, batch) shapes that blocks have."""
+        """The (steps, batch) shapes of the blocks."""
         full = [(self.block, self.batch_size)] if self.full else []
         return [*full, (1, self.short)] if self.short else full
 
 
-def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int, progress: int = 0) -> Plan:
-    """Returns the plan; `block="auto"` takes about `images_a_block` images a block, all blocks of nearly one length.
+def make_plan(count: int, batch_size: int, block: int | str, images_per_block: int, progress: int = 0) -> Plan:
+    """Returns the plan; `block="auto"` uses about `images_per_block` images per block and nearly equal blocks.
 
-    With `progress`, blocks are short enough that one ends after every so many steps.
+    With `progress`, a block ends after every `progress` steps.
 
     Example:
         >>> make_plan(60_000, 64, "auto", 10_000, progress=100).blocks[:3]
@@ -72,7 +72,7 @@ def make_plan(count: int, batch_size: int, block: int | str, images_a_block: int
     """
     full = count // batch_size
     if block == "auto":
-        number = max(1, round(full * batch_size / images_a_block))
+        number = max(1, round(full * batch_size / images_per_block))
         block = -(-full // number)
     steps = max(1, min(int(block), full))
     if progress:
@@ -101,8 +101,8 @@ def stream_blocks(
         plan: how an epoch is cut.
         seed: with the epoch, decides the order; with the step, the augmentation.
         epochs: which, counted from 0.
-        skip: steps of the first one already done; the rest comes exactly as it would have come without a stop.
-        augment: changes the images of a block at random, given the number of its first step; None for no change.
+        skip: steps of the first one already done; the rest is exactly what it would have been without a stop.
+        augment: changes the images of a block, given the number of its first step; None for no change.
     """
 
     def cuts() -> Iterator[tuple[int, int, int]]:
@@ -110,7 +110,7 @@ def stream_blocks(
             done = skip if epoch == epochs.start else 0
             yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
 
-    source = [_gather(split, plan, seed, cuts())]  # emptied below: TensorFlow keeps the function for ever
+    source = [_gather(split, plan, seed, cuts())]  # emptied below, since TensorFlow never releases the function
 
     def gather(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         block: Any = tf.numpy_function(lambda _: next(source[0]), [index], (tf.uint8, tf.int64, tf.int64))
@@ -119,19 +119,19 @@ def stream_blocks(
         return tuple(block)
 
     number = len(epochs) * len(plan.blocks) - sum(end <= skip for _, end in plan.blocks)
-    # not from_generator: with Python 3.11 it tells malloc to give all that is freed above 128 kB back to the system at
-    # once, and a step of 784-512-10 took half as long again, for 490 page faults
+    # not from_generator: with Python 3.11 it makes malloc return freed memory above 128 kB to the system at once, and
+    # a step of 784-512-10 took half as long again, with 490 page faults
     blocks = tf.data.Dataset.range(number).map(gather)
     if augment is not None:
         blocks = blocks.map(lambda images, labels, step: (augment(images, step), labels, step))
     options = tf.data.Options()
-    options.autotune.enabled = False  # nothing here to tune, and its thread would hold up the end by seconds
+    options.autotune.enabled = False  # nothing to tune, and its thread delays the end by seconds
     prepared = iter(blocks.prefetch(2).with_options(options))
     try:
         for (images, labels, _), (epoch, first, end) in zip(prepared, cuts()):
             yield Block(images, labels, epoch, first, end)  # type: ignore[arg-type]
     finally:
-        del prepared  # its thread is done with the source then
+        del prepared  # ends its thread, which uses the source
         source.clear()
 
 

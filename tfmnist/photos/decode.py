@@ -1,6 +1,6 @@
-"""Picture files in graph: a PNG or JPEG becomes an upright picture in colour, of bounded size, on paper.
+"""Decoding picture files in graph: a PNG or JPEG becomes an upright picture in colour, of bounded size, on paper.
 
-What is damaged, or too large, is refused before it is decoded.
+Pictures that are too large are refused before they are decoded.
 """
 
 from collections.abc import Callable
@@ -10,25 +10,21 @@ import tensorflow as tf
 
 from tfmnist.system.pictures import JPEG, MOST_PIXELS, PNG
 
-WORK_SIDE = 512  # longer side of the picture in which ink is looked for, at most
+WORK_SIDE = 512  # maximum longer side of the picture in which ink is searched
 
 
 def decode(content: tf.Tensor, side: int = WORK_SIDE) -> tf.Tensor:
-    """Decodes a PNG or JPEG, turned upright and shrunk; what is transparent becomes paper.
+    """Decodes a PNG or JPEG, upright and shrunk; what is transparent becomes paper.
 
     Args:
         content: string scalar.
-        side: the longer side of the result, at most.
+        side: maximum longer side of the result.
 
     Returns:
         float32 `[h, w, 3]` in [0, 1].
 
     Raises:
         tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels (before it is decoded).
-
-    Example:
-        >>> decode(tf.io.encode_png(tf.zeros([3, 2, 1], tf.uint8))).shape
-        TensorShape([3, 2, 3])
     """
     head = tf.strings.join([tf.strings.substr(content, 0, 26), b"\0" * 26])
     is_png = tf.equal(tf.strings.substr(head, 0, 16), PNG + b"\0\0\0\rIHDR")
@@ -61,7 +57,7 @@ def _decode_png(content: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def _decode_jpeg(content: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
-    # decoding at 1/2, 1/4 or 1/8 of the size is what makes a photo cheap
+    # decoding at 1/2, 1/4 or 1/8 of the size makes photos cheap
     halvings = tf.reduce_sum(tf.cast(tf.reduce_max(size) >= [2 * side, 4 * side, 8 * side], tf.int32))
 
     def at(ratio: int) -> Callable[[], tf.Tensor]:
@@ -72,12 +68,7 @@ def _decode_jpeg(content: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks a picture so that its longer side is at most `side`, by averaging areas; float32 `[h, w, c]`.
-
-    Example:
-        >>> shrink(tf.zeros([40, 20, 3], tf.uint8), 8).shape
-        TensorShape([8, 4, 3])
-    """
+    """Shrinks a picture so that its longer side is at most `side`, by averaging areas; float32 `[h, w, c]`."""
     size = tf.cast(tf.shape(picture)[:2], tf.float32)
     scale = tf.minimum(side / tf.reduce_max(size), 1.0)
     return resize(picture, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), "area")
@@ -102,21 +93,17 @@ def to_plane(batch: tf.Tensor) -> tf.Tensor:
 def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
     """Fills what is transparent with paper.
 
-    Where most of the picture is transparent, its opaque part is ink, and paper white or black, whichever contrasts;
-    else paper has the mean colour of what is opaque.
+    If most of the picture is transparent, its opaque part is ink and the paper white or black, whichever contrasts;
+    otherwise the paper has the mean colour of what is opaque.
 
     Args:
         picture: uint8 `[h, w, 4]`, RGBA.
-        side: the longer side of the result, at most.
+        side: maximum longer side of the result.
 
     Returns:
         float32 `[h', w', 3]` in [0, 1].
-
-    Example:
-        >>> float(tf.reduce_max(lay_on_paper(tf.zeros([2, 2, 4], tf.uint8), 8)))  # nothing there: paper
-        1.0
     """
-    stride = tf.maximum(tf.reduce_max(tf.shape(picture)[:2]) // (4 * side), 1)  # bounds the memory of the next lines
+    stride = tf.maximum(tf.reduce_max(tf.shape(picture)[:2]) // (4 * side), 1)  # bounds memory
     values = tf.cast(picture[::stride, ::stride], tf.float32) / 255.0
     colours, cover = values[:, :, :3], values[:, :, 3:]
     opaque = tf.reduce_sum(cover)
@@ -133,44 +120,39 @@ def read_orientation(content: tf.Tensor) -> tf.Tensor:
         content: string scalar.
 
     Returns:
-        int32 scalar, 1 to 8; 1, upright, where nothing is said or what is said is broken.
-
-    Example:
-        >>> int(read_orientation(tf.constant(b"no picture")))
-        1
+        int32 scalar, 1 to 8; 1, upright, if the orientation is missing or invalid.
     """
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**17), tf.uint8), tf.int32)
     data = tf.concat([data, tf.zeros([16], tf.int32)], axis=0)
     last = tf.size(data) - 1
 
-    def at(place: tf.Tensor, count: int) -> tf.Tensor:
-        """`count` bytes from a place on; past the end the last one, which is 0."""
-        return tf.gather(data, tf.clip_by_value(tf.expand_dims(place, -1) + tf.range(count), 0, last))
+    def at(offset: tf.Tensor, count: int) -> tf.Tensor:
+        """`count` bytes from an offset on; past the end the last one, which is 0."""
+        return tf.gather(data, tf.clip_by_value(tf.expand_dims(offset, -1) + tf.range(count), 0, last))
 
-    def is_exif(place: tf.Tensor) -> tf.Tensor:
-        wanted = tf.constant([0xFF, 0xE1, *b"Exif\0\0"])
-        return tf.reduce_all(tf.equal(tf.gather(at(place, 10), [0, 1, 4, 5, 6, 7, 8, 9]), wanted))
+    def is_exif(offset: tf.Tensor) -> tf.Tensor:
+        expected = tf.constant([0xFF, 0xE1, *b"Exif\0\0"])
+        return tf.reduce_all(tf.equal(tf.gather(at(offset, 10), [0, 1, 4, 5, 6, 7, 8, 9]), expected))
 
-    def is_before(place: tf.Tensor) -> tf.Tensor:
-        marker = at(place, 2)
-        return (
-            tf.equal(marker[0], 0xFF) & tf.not_equal(marker[1], 0xDA) & (place < last) & tf.logical_not(is_exif(place))
-        )
+    def is_before(offset: tf.Tensor) -> tf.Tensor:
+        marker = at(offset, 2)
+        is_segment = tf.equal(marker[0], 0xFF) & tf.not_equal(marker[1], 0xDA)
+        return is_segment & (offset < last) & tf.logical_not(is_exif(offset))
 
-    def step(place: tf.Tensor) -> tuple[tf.Tensor]:
-        length = at(place + 2, 2)
-        return (place + 2 + tf.maximum(length[0] * 256 + length[1], 2),)
+    def step(offset: tf.Tensor) -> tuple[tf.Tensor]:
+        length = at(offset + 2, 2)
+        return (offset + 2 + tf.maximum(length[0] * 256 + length[1], 2),)
 
     (segment,) = tf.while_loop(is_before, step, (tf.constant(2),), maximum_iterations=64)
     start = segment + 10
     big = tf.equal(at(start, 1)[0], ord("M"))
 
-    def number(place: tf.Tensor, count: int) -> tf.Tensor:
-        found = at(place, count)
-        found = tf.where(big, found, tf.reverse(found, [-1]))
-        return tf.reduce_sum(found * [256**power for power in range(count - 1, -1, -1)], axis=-1)
+    def number(offset: tf.Tensor, count: int) -> tf.Tensor:
+        digits = at(offset, count)
+        digits = tf.where(big, digits, tf.reverse(digits, [-1]))
+        return tf.reduce_sum(digits * [256**power for power in range(count - 1, -1, -1)], axis=-1)
 
-    # three bytes of an offset are enough: what is farther off is outside of the segment
+    # three bytes of an offset are enough: what is farther is outside the segment
     table = start + tf.clip_by_value(number(start + tf.where(big, 5, 4), 3), 0, 2**17)
     entries = table + 2 + 12 * tf.range(tf.minimum(number(table, 2), 512))
     fits = tf.equal(number(entries, 2), 274) & tf.equal(number(entries + 2, 2), 3) & (entries + 12 < last)
@@ -180,16 +162,11 @@ def read_orientation(content: tf.Tensor) -> tf.Tensor:
 
 
 def turn_upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors a picture, `[h, w, c]`, as its EXIF orientation says, 1 to 8.
+    """Rotates and mirrors a picture, `[h, w, c]`, by its EXIF orientation, 1 to 8."""
 
-    Example:
-        >>> turn_upright(tf.zeros([3, 2, 1]), tf.constant(6)).shape
-        TensorShape([2, 3, 1])
-    """
-
-    def says(*values: int) -> tf.Tensor:
+    def is_any(*values: int) -> tf.Tensor:
         return tf.reduce_any(tf.equal(orientation, values))
 
-    picture = tf.cond(says(5, 6, 7, 8), lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
-    picture = tf.cond(says(2, 3, 6, 7), lambda: tf.reverse(picture, [1]), lambda: picture)
-    return tf.cond(says(3, 4, 7, 8), lambda: tf.reverse(picture, [0]), lambda: picture)
+    picture = tf.cond(is_any(5, 6, 7, 8), lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
+    picture = tf.cond(is_any(2, 3, 6, 7), lambda: tf.reverse(picture, [1]), lambda: picture)
+    return tf.cond(is_any(3, 4, 7, 8), lambda: tf.reverse(picture, [0]), lambda: picture)

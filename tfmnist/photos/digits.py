@@ -1,28 +1,23 @@
-"""Digits in graph: the ink's connected components, which of them are one digit, and what is none."""
+"""Finding digits in graph: connected components of the ink, which belong to one digit, and which to none."""
 
 import tensorflow as tf
 
 from tfmnist.photos.decode import resize, to_batch, to_plane
-from tfmnist.photos.ink import LEAST_CONTRAST, MASK_SIDE, find_ink, quantiles, to_paper_size
+from tfmnist.photos.ink import MASK_SIDE, MIN_CONTRAST, find_ink, quantiles, to_paper_size
 
-LEAST_SIDE = 112  # and at least: smaller pictures are enlarged
-MOST_COMPONENTS = 48
+MIN_SIDE = 112  # smaller pictures are enlarged
+MAX_COMPONENTS = 48
 
 
 def cut_edges(colours: tf.Tensor) -> tf.Tensor:
-    """Cuts off what lies around the paper: whole rows and columns at the border that are far darker than the middle.
+    """Crops what lies around the paper: whole rows and columns at the border that are far darker than the middle.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
-        float32 `[h', w', 3]`: up to a third of the picture is cut off on each side, and only if the edge is sharp and
+        float32 `[h', w', 3]`: up to a third of the picture is cropped on each side, and only if the edge is sharp and
         something is on the paper.
-
-    Example:
-        >>> page = tf.pad(tf.ones([80, 60, 3]), [[10, 10], [5, 5], [0, 0]])  # in a black frame
-        >>> cut_edges(page - tf.pad(tf.ones([9, 9, 3]), [[50, 41], [30, 31], [0, 0]])).shape
-        TensorShape([76, 56, 3])
     """
     small = tf.reduce_mean(to_paper_size(colours), axis=-1)
     size = tf.shape(small)
@@ -35,11 +30,11 @@ def cut_edges(colours: tf.Tensor) -> tf.Tensor:
     dark = tf.cast(small < paper - 0.35, tf.float32)
 
     def edge(axis: int, backwards: bool) -> tf.Tensor:
-        """How many rows or columns from the border on are dark, with one for the edge itself."""
-        share, light = tf.reduce_mean(dark, axis=1 - axis), tf.reduce_mean(small, axis=1 - axis)
+        """Returns the number of dark rows or columns at one border, plus one for the edge itself."""
+        dark_fraction, light = tf.reduce_mean(dark, axis=1 - axis), tf.reduce_mean(small, axis=1 - axis)
         if backwards:
-            share, light = share[::-1], light[::-1]
-        run = tf.reduce_sum(tf.math.cumprod(tf.cast(share > 0.97, tf.int32)))
+            dark_fraction, light = dark_fraction[::-1], light[::-1]
+        run = tf.reduce_sum(tf.math.cumprod(tf.cast(dark_fraction > 0.97, tf.int32)))
         jump = light[tf.minimum(run + 2, size[axis] - 1)] - light[tf.maximum(run - 1, 0)]
         return tf.where((run > 0) & (run < size[axis] // 3) & (jump > 0.2), run + 1, 0)
 
@@ -56,17 +51,13 @@ def cut_edges(colours: tf.Tensor) -> tf.Tensor:
 def add_margin(colours: tf.Tensor) -> tf.Tensor:
     """Adds paper around a picture that is cropped so tightly that paper might be the smaller part of it.
 
-    That is where the border is of one colour, and more than a sixth of the picture of another.
+    That is assumed if the border has one colour, and more than a sixth of the picture another.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
-        float32 `[h', w', 3]`, larger by half of the longer side, or as it was.
-
-    Example:
-        >>> add_margin(tf.pad(tf.zeros([8, 2, 3]), [[1, 1], [1, 1], [0, 0]], constant_values=1)).shape
-        TensorShape([14, 8, 3])
+        float32 `[h', w', 3]`, larger by half of the longer side, or unchanged.
     """
     border = tf.concat([colours[0], colours[-1], colours[:, 0], colours[:, -1]], axis=0)
     middle = tf.sort(border, axis=0)[tf.shape(border)[0] // 2]
@@ -75,32 +66,28 @@ def add_margin(colours: tf.Tensor) -> tf.Tensor:
     most = tf.reduce_max(difference)
     uneven = quantiles(tf.reduce_max(tf.abs(border - middle), axis=-1), [0.95])[0]
     other = tf.reduce_mean(tf.cast(difference > 0.5 * most, tf.float32))
-    tight = (other > 1 / 6) & (most > LEAST_CONTRAST) & (uneven < 0.2 * most)
+    tight = (other > 1 / 6) & (most > MIN_CONTRAST) & (uneven < 0.2 * most)
     margin = tf.where(tight, tf.reduce_max(tf.shape(colours)) // 4, 0)
     return tf.pad(colours - middle, tf.stack([[margin, margin], [margin, margin], [0, 0]])) + middle
 
 
 def find_digits(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the ink, and the digits that it makes up.
+    """Finds the ink, and the digits it forms.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
-        float32 `[h', w']` in [0, 1], 1 for ink; and int32 `[h', w']`, for every pixel of a digit and close to it the
-        digit's number, from left to right 1, 2, ...; 0 elsewhere.
-
-    Example:
-        >>> find_digits(tf.ones([40, 40, 3]))[1].numpy().max()
-        np.int32(0)
+        float32 `[h', w']` in [0, 1], 1 for ink; and int32 `[h', w']`, for every pixel in or close to a digit the
+        digit's number, 1, 2, ... from left to right; 0 elsewhere.
     """
     size = tf.shape(colours)[:2]
     longer = tf.reduce_max(size)
-    enlarged = tf.cast(tf.math.ceil(LEAST_SIDE / longer), tf.int32)
+    enlarged = tf.cast(tf.math.ceil(MIN_SIDE / longer), tf.int32)
     colours = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged, "bilinear"), lambda: colours)
     ink, sure = find_ink(add_margin(cut_edges(colours)))
     size = tf.shape(ink)
-    # by the largest value, so that a hairline is not lost
+    # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
     mask = _pool(tf.cast(sure, tf.float32), factor)
     groups = group_components(label_components(mask))
@@ -117,19 +104,15 @@ def _pool(values: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def label_components(mask: tf.Tensor) -> tf.Tensor:
-    """Numbers the connected components of a mask, diagonals connect.
+    """Numbers the connected components of a mask; diagonal neighbours connect.
 
-    Every pixel starts with a number of its own, and takes the largest among its neighbours until nothing changes.
+    Every pixel starts with its own number, and takes the largest of its neighbours until nothing changes.
 
     Args:
         mask: float32 `[h, w]`, 0 or 1.
 
     Returns:
-        int32 `[h, w]`: -1 outside, else 0, 1, ... for each component.
-
-    Example:
-        >>> label_components(tf.constant([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])).numpy().tolist()
-        [[0, -1, 1], [0, -1, -1]]
+        int32 `[h, w]`: -1 outside, otherwise the component, 0, 1, ...
     """
     shape = tf.shape(mask)
     numbers = tf.cast(tf.reshape(tf.range(1, tf.size(mask) + 1), shape), tf.float32)
@@ -146,52 +129,48 @@ def label_components(mask: tf.Tensor) -> tf.Tensor:
     flat = tf.reshape(labels, [-1])
     inside = flat > 0
     _, index = tf.unique(tf.boolean_mask(flat, inside))
-    found = tf.tensor_scatter_nd_update(tf.fill(tf.shape(flat), -1), tf.where(inside), index)
-    return tf.ensure_shape(tf.reshape(found, shape), [None, None])
+    components = tf.tensor_scatter_nd_update(tf.fill(tf.shape(flat), -1), tf.where(inside), index)
+    return tf.ensure_shape(tf.reshape(components, shape), [None, None])
 
 
 def group_components(labels: tf.Tensor) -> tf.Tensor:
-    """Makes digits of components, and drops what belongs to none.
+    """Groups components into digits, and drops those that belong to none.
 
-    Dropped are specks, lines from side to side, and what lies along the border or is cut by it where something
-    substantial is off the border. Components whose horizontal extents overlap, by a quarter of the narrower at least,
-    are one digit; small ones go with the digit that they are close to.
+    Dropped are specks, lines from side to side, and what lies along the border or is cut by it if something
+    substantial is off the border. Components whose horizontal extents overlap by at least a quarter of the narrower
+    are one digit; small ones join a digit close to them.
 
     Args:
         labels: int32 `[h, w]` from `label_components`.
 
     Returns:
-        int32 `[h, w]`: 0 outside, else 1, 2, ... for each digit from left to right.
-
-    Example:
-        >>> group_components(tf.constant([[0, -1, 1], [0, -1, 1], [0, -1, 1]])).numpy().tolist()
-        [[1, 0, 2], [1, 0, 2], [1, 0, 2]]
+        int32 `[h, w]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
     """
     height, width = tf.unstack(tf.cast(tf.shape(labels), tf.float32))
-    places = tf.where(labels >= 0)
-    ids = tf.gather_nd(labels, places)
+    pixels = tf.where(labels >= 0)
+    ids = tf.gather_nd(labels, pixels)
     count = tf.reduce_max(tf.concat([ids, [-1]], axis=0)) + 1
     areas = tf.math.bincount(ids, minlength=count, maxlength=count)
-    # the largest ones, what is among thousands of specks is no digit; one that is empty where there are none
+    # only the largest, since one among thousands of specks is no digit; an empty one if there are none
     areas = tf.concat([areas, [0]], axis=0)
-    _, chosen = tf.math.top_k(areas, tf.minimum(count + 1, MOST_COMPONENTS))
-    kept = tf.size(chosen)
-    renumbered = tf.tensor_scatter_nd_update(tf.fill([count + 1], kept), chosen[:, tf.newaxis], tf.range(kept))
+    _, chosen = tf.math.top_k(areas, tf.minimum(count + 1, MAX_COMPONENTS))
+    size = tf.size(chosen)
+    renumbered = tf.tensor_scatter_nd_update(tf.fill([count + 1], size), chosen[:, tf.newaxis], tf.range(size))
     ids = tf.gather(renumbered, ids)
-    y, x = tf.cast(places[:, 0], tf.float32), tf.cast(places[:, 1], tf.float32)
+    y, x = tf.cast(pixels[:, 0], tf.float32), tf.cast(pixels[:, 1], tf.float32)
 
     def extent(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        least = tf.math.unsorted_segment_min(values, ids, kept + 1)[:kept]
-        return least, tf.math.unsorted_segment_max(values, ids, kept + 1)[:kept] + 1
+        least = tf.math.unsorted_segment_min(values, ids, size + 1)[:size]
+        return least, tf.math.unsorted_segment_max(values, ids, size + 1)[:size] + 1
 
     (top, bottom), (left, right) = extent(y), extent(x)
     longer = tf.maximum(bottom - top, right - left)
 
-    def share(where: tf.Tensor) -> tf.Tensor:
-        """How much of a component's longer side lies along one side of the picture."""
-        return tf.math.unsorted_segment_sum(tf.cast(where, tf.float32), ids, kept + 1)[:kept] / longer
+    def fraction(where: tf.Tensor) -> tf.Tensor:
+        """Returns the fraction of each component's longer side that lies along one side of the picture."""
+        return tf.math.unsorted_segment_sum(tf.cast(where, tf.float32), ids, size + 1)[:size] / longer
 
-    sides = [share(y <= 0), share(y >= height - 1), share(x <= 0), share(x >= width - 1)]
+    sides = [fraction(y <= 0), fraction(y >= height - 1), fraction(x <= 0), fraction(x >= width - 1)]
     touching = tf.add_n(sides) > 0
     large = longer >= 0.04 * tf.maximum(height, width)
     free = tf.reduce_max(tf.where(touching | ~large, 0.0, longer), keepdims=True)  # [1]: the largest off the border
@@ -212,22 +191,22 @@ def group_components(labels: tf.Tensor) -> tf.Tensor:
         reach = tf.cast(tf.matmul(reach, reach) > 0, tf.float32)
     # a digit starts at the left of its leftmost component
     starts = tf.reduce_min(tf.where(reach > 0, left, width + 1) + 0 * left[:, tf.newaxis], axis=1)
-    ranks = reach * tf.range(1, kept + 1, dtype=tf.float32)[::-1]
-    ranks = tf.concat([ranks, tf.zeros([kept, 1])], axis=1)  # of no components too there is a largest
+    ranks = reach * tf.range(1, size + 1, dtype=tf.float32)[::-1]
+    ranks = tf.concat([ranks, tf.zeros([size, 1])], axis=1)  # so that argmax works without components
     first = tf.argmax(ranks, axis=1, output_type=tf.int32)
-    leaders = substantial & tf.equal(first, tf.range(kept))
+    leaders = substantial & tf.equal(first, tf.range(size))
     order = tf.argsort(tf.where(leaders, starts, width + 2))
-    numbers = tf.tensor_scatter_nd_update(tf.zeros([kept], tf.int32), order[:, tf.newaxis], tf.range(1, kept + 1))
+    numbers = tf.tensor_scatter_nd_update(tf.zeros([size], tf.int32), order[:, tf.newaxis], tf.range(1, size + 1))
     digit = tf.where(substantial, tf.gather(numbers, first), 0)
 
-    # pieces of a broken stroke, if there is anything that they can belong to
+    # pieces of a broken stroke join a digit near them
     gap_x = tf.maximum(left[:, tf.newaxis], left) - tf.minimum(right[:, tf.newaxis], right)
     gap_y = tf.maximum(top[:, tf.newaxis], top) - tf.minimum(bottom[:, tf.newaxis], bottom)
     gap = tf.where(substantial, tf.maximum(gap_x, gap_y), 1e6)  # [piece, component]
     small = tf.logical_not(substantial | touching) & (longer >= 0.08 * largest)
-    nearest = tf.argmin(tf.concat([gap, tf.fill([kept, 1], 1e6)], axis=1), axis=1, output_type=tf.int32)
+    nearest = tf.argmin(tf.concat([gap, tf.fill([size, 1], 1e6)], axis=1), axis=1, output_type=tf.int32)
     close = small & (tf.reduce_min(gap, axis=1) <= 0.12 * largest)
     digit = tf.where(close, tf.gather(tf.concat([digit, [0]], axis=0), nearest), digit)
     return tf.tensor_scatter_nd_update(
-        tf.zeros(tf.shape(labels), tf.int32), places, tf.gather(tf.concat([digit, [0]], axis=0), ids)
+        tf.zeros(tf.shape(labels), tf.int32), pixels, tf.gather(tf.concat([digit, [0]], axis=0), ids)
     )

@@ -1,77 +1,64 @@
-"""Ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be grey and shaded."""
+"""Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded."""
 
 import tensorflow as tf
 
 from tfmnist.photos.decode import resize
 
-PAPER_SIDE = 96  # longer side of the picture of the paper
-PAPER_WINDOWS = (17, 37)  # of its pixels: a stroke is narrower than the second, and most are than the first
-FIT_SIDE = 48  # longer side of the picture that the paper's brightness is fitted to
-MASK_SIDE = 128  # longer side of the mask in which components are found, at most
-SHRINKAGE = [1e-5] + [1e-3] * 5  # of the surface's terms: it is flat where little says that it is not
-LEAST_CONTRAST = 0.07  # of ink to paper
+PAPER_SIDE = 96  # longer side of the picture in which the paper is estimated
+PAPER_WINDOWS = (17, 37)  # in its pixels: all strokes are narrower than the second, most than the first
+FIT_SIDE = 48  # longer side of the picture to which the paper's brightness is fitted
+MASK_SIDE = 128  # maximum longer side of the mask in which components are labelled
+SHRINKAGE = [1e-5] + [1e-3] * 5  # of the surface's terms: flat unless the picture contradicts
+MIN_CONTRAST = 0.07  # between ink and paper
 
 
-def quantiles(values: tf.Tensor, shares: list[float]) -> tf.Tensor:
-    """Returns the values below which the given shares of all values lie, float32 `[len(shares)]`.
-
-    Example:
-        >>> quantiles(tf.range(101.0), [0.25, 0.5]).numpy()
-        array([25., 50.], dtype=float32)
-    """
+def quantiles(values: tf.Tensor, fractions: list[float]) -> tf.Tensor:
+    """Returns the values below which the given fractions of all values lie, float32 `[len(fractions)]`."""
     flat = tf.sort(tf.reshape(values, [-1]))
-    places = tf.cast(tf.size(flat) - 1, tf.float32) * tf.constant(shares)
-    return tf.gather(flat, tf.cast(tf.round(places), tf.int32))
+    indices = tf.cast(tf.size(flat) - 1, tf.float32) * tf.constant(fractions)
+    return tf.gather(flat, tf.cast(tf.round(indices), tf.int32))
 
 
 def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the ink of a picture: dark or light, of any colour, on paper that may be grey, coloured and shaded.
 
-    The paper is a smooth surface through most of the picture (`fit_paper`), and what of the difference to it is wider
-    than any stroke (`level`). Ink is what differs from paper by more than noise does, its strokes brought to 1.
+    The paper is a smooth surface through most of the picture (`fit_paper`), plus whatever differs from it but is wider
+    than any stroke (`level`). Ink is what differs from the paper by more than noise, its strokes scaled to 1.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
-        float32 `[h, w]` in [0, 1], 1 for ink, edges in between; and bool `[h, w]`, what is surely more than noise. Both
-        are zero where there is no ink to be found.
-
-    Example:
-        >>> bool(tf.reduce_any(find_ink(tf.ones([40, 40, 3]))[1]))
-        False
+        float32 `[h, w]` in [0, 1], 1 for ink, edges in between; and bool `[h, w]`, what certainly is more than noise.
+        Both are zero if there is no ink.
     """
     paper = fit_paper(colours)
     dark = is_ink_dark(colours)
-    # reflectance where ink is darker than paper: a shadow dims both alike
+    # reflectance if ink is darker than paper: a shadow dims both alike
     room = tf.where(dark, paper, 1.0 - paper)
     room = tf.maximum(tf.reduce_max(room, axis=-1, keepdims=True), 0.25)
     difference = tf.reduce_max(level(tf.where(dark, paper - colours, colours - paper) / room), axis=-1)
     difference, spread = measure_noise(difference)
-    # in deep shade dividing has amplified the noise of the camera
+    # in deep shade, dividing has amplified camera noise
     undivided, noise = measure_noise(difference * room[:, :, 0])
-    more_than_noise = (difference > tf.maximum(LEAST_CONTRAST, 3.5 * spread)) & (undivided > 3.5 * noise)
+    more_than_noise = (difference > tf.maximum(MIN_CONTRAST, 3.5 * spread)) & (undivided > 3.5 * noise)
     contrast = _upper(difference, more_than_noise)
-    there = contrast > tf.maximum(LEAST_CONTRAST, 4.5 * spread)
+    has_ink = contrast > tf.maximum(MIN_CONTRAST, 4.5 * spread)
     start = tf.maximum(0.25 * contrast, 2.0 * spread)
     stop = tf.maximum(0.75 * contrast, start + 0.01)
     ink = tf.clip_by_value((difference - start) / (stop - start), 0.0, 1.0)
-    return tf.where(there, ink, 0.0), there & more_than_noise & (difference > 0.4 * contrast)
+    return tf.where(has_ink, ink, 0.0), has_ink & more_than_noise & (difference > 0.4 * contrast)
 
 
 def measure_noise(difference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Measures how much paper differs from paper, in a picture of which up to 40 % may be ink.
+    """Measures the noise of the paper in a picture of which up to 40 % may be ink.
 
     Args:
         difference: float32 `[h, w]`, ink is positive.
 
     Returns:
-        The differences from the middle of those of paper, float32 `[h, w]`; and their spread, a float32 scalar: from
-        the 5 % to the 30 % quantile, which is 1.1 standard deviations without ink, and 1.4 at 40 % of it.
-
-    Example:
-        >>> float(measure_noise(tf.ones([9, 9]))[1])
-        0.0
+        The differences minus the median of those of paper, float32 `[h, w]`; and their spread, a float32 scalar: from
+        the 5 % to the 30 % quantile, which is 1.1 standard deviations without ink, and 1.4 with 40 % ink.
     """
     step = tf.maximum(tf.reduce_max(tf.shape(difference)) // MASK_SIDE, 1)
     low, middle = tf.unstack(quantiles(difference[::step, ::step], [0.05, 0.3]))
@@ -79,7 +66,7 @@ def measure_noise(difference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _upper(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """The value that 93 % of the chosen values do not reach, to 1/128; 0 where there are none."""
+    """Returns the 93 % quantile of the chosen values, to 1/128; 0 if there are none."""
     bins = 256
     over = tf.cast(chosen, tf.int32)
     counts = tf.math.bincount(
@@ -89,28 +76,24 @@ def _upper(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         maxlength=bins,
     )
     reached = tf.cumsum(counts)
-    wanted = tf.cast(0.93 * tf.cast(reached[-1], tf.float32), tf.int32)
-    place = tf.reduce_sum(tf.cast(reached < wanted, tf.float32))
-    return tf.where(reached[-1] > 0, place * (2 / bins), 0.0)
+    rank = tf.cast(0.93 * tf.cast(reached[-1], tf.float32), tf.int32)
+    index = tf.reduce_sum(tf.cast(reached < rank, tf.float32))
+    return tf.where(reached[-1] > 0, index * (2 / bins), 0.0)
 
 
 def fit_paper(colours: tf.Tensor) -> tf.Tensor:
-    """Fits a surface of second degree to the brightness of the paper, which is most of the picture or of its border.
+    """Fits a quadratic surface to the brightness of the paper, which is most of the picture or of its border.
 
-    Least squares, reweighted: by 1 / residual first, which is the least sum of absolute residuals, then by Welsch's
-    weights exp(-r² / 2 s²) with s getting smaller, in which ink no longer has a say (P. W. Holland, R. E. Welsch,
-    "Robust Regression Using Iteratively Reweighted Least-Squares", Comm. Stat. A6, 1977). A pixel has one weight for
-    all its colours.
+    Iteratively reweighted least squares: first by 1 / residual, which minimises the sum of absolute residuals, then
+    by Welsch's weights exp(-r² / 2 s²) with decreasing s, which ignore ink (P. W. Holland, R. E. Welsch, "Robust
+    Regression Using Iteratively Reweighted Least-Squares", Comm. Stat. A6, 1977). A pixel has one weight for all its
+    colours.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
         float32 `[h, w, 3]` in [0, 1].
-
-    Example:
-        >>> fit_paper(tf.fill([20, 20, 3], 0.75)).numpy().round(3).max()
-        np.float32(0.75)
     """
     size = tf.shape(colours)[:2]
     scale = FIT_SIDE / tf.reduce_max(size)
@@ -147,25 +130,21 @@ def _solve(terms: tf.Tensor, values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor
 
 
 def is_ink_dark(colours: tf.Tensor) -> tf.Tensor:
-    """Says whether ink is darker than paper: what is narrow and darker outweighs what is narrow and lighter.
+    """Returns whether ink is darker than paper: what is narrow and darker outweighs what is narrow and lighter.
 
-    Darker and lighter than the local paper, that is: the median over half of the picture's side.
+    Darker and lighter than the local paper, which is the median over half of the picture's side.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
 
     Returns:
         bool scalar.
-
-    Example:
-        >>> is_ink_dark(tf.pad(tf.zeros([4, 4, 3]), [[9, 9], [9, 9], [0, 0]], constant_values=1)).numpy()
-        np.True_
     """
     small = to_paper_size(colours)
     paper = local_median(small)
 
     def energy(difference: tf.Tensor) -> tf.Tensor:
-        # above 0 only: else the paper inside of an 0 would be narrow, and lighter than its stroke
+        # above 0 only, since the paper inside a 0 is narrow and lighter than its stroke
         above = tf.nn.relu(tf.reduce_max(difference, axis=-1, keepdims=True))
         return tf.reduce_sum(tf.nn.relu(above - _opening(above, PAPER_WINDOWS[1]) - 0.04))
 
@@ -173,18 +152,14 @@ def is_ink_dark(colours: tf.Tensor) -> tf.Tensor:
 
 
 def local_median(picture: tf.Tensor) -> tf.Tensor:
-    """The median around each pixel, over about half of the longer side, channel by channel; `[h, w, c]`.
+    """Returns the median around each pixel, over about half of the longer side, per channel; `[h, w, c]`.
 
-    It follows the edge of a shadow, and does not see ink.
-
-    Example:
-        >>> local_median(tf.ones([96, 50, 1])).shape
-        TensorShape([96, 50, 1])
+    It follows the edge of a shadow, but ignores ink.
     """
     around = 6
     size = tf.shape(picture)
     coarse = resize(picture, tf.maximum(size[:2] // 4, 2), "bilinear", antialias=True)
-    # mirrored at most as far as there is something to mirror
+    # mirrored pixel by pixel, since a mirrored border cannot exceed the picture
     for _ in range(around):
         coarse = tf.pad(coarse, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     window = 2 * around + 1
@@ -198,27 +173,23 @@ def local_median(picture: tf.Tensor) -> tf.Tensor:
 
 
 def level(difference: tf.Tensor) -> tf.Tensor:
-    """Takes away what is wider than any stroke, shadows say: a white top-hat of each channel, found in a small picture.
+    """Removes what is wider than any stroke, such as shadows: a white top-hat of each channel, in a small picture.
 
-    Its window is the narrow one where that leaves at least half of the outlines that the wide one leaves: strokes do
-    not fill it then, and what is between the windows is the edge of a shadow.
+    Its window is the narrow one if that leaves at least half of the outlines that the wide one leaves: then strokes do
+    not fill it, and what is between the windows is the edge of a shadow.
 
     Args:
         difference: float32 `[h, w, c]`, ink is positive.
 
     Returns:
-        float32 `[h, w, c]`; noise is below and above 0.
-
-    Example:
-        >>> level(tf.ones([50, 50, 1])).numpy().max()
-        np.float32(0.0)
+        float32 `[h, w, c]`; noise is around 0.
     """
     small = tf.nn.avg_pool2d(to_paper_size(difference)[tf.newaxis], 3, 1, "SAME")[0]
     narrow, wide = (tf.nn.max_pool2d(_opening(small, window)[tf.newaxis], 3, 1, "SAME") for window in PAPER_WINDOWS)
 
     def outline(under: tf.Tensor) -> tf.Tensor:
         ink = tf.reduce_max(small - under[0], axis=-1)
-        ink = tf.clip_by_value(ink / tf.maximum(tf.reduce_max(ink), LEAST_CONTRAST) * 3.0 - 1.0, 0.0, 1.0)
+        ink = tf.clip_by_value(ink / tf.maximum(tf.reduce_max(ink), MIN_CONTRAST) * 3.0 - 1.0, 0.0, 1.0)
         return tf.reduce_sum(gradient(ink))
 
     under = tf.where(outline(narrow) >= 0.5 * outline(wide), narrow, wide)
@@ -233,7 +204,7 @@ def to_paper_size(picture: tf.Tensor) -> tf.Tensor:
 
 
 def _opening(picture: tf.Tensor, window: int) -> tf.Tensor:
-    """The minimum, then the maximum over windows: what is narrower than the window and lighter is gone. `[h, w, c]`."""
+    """The minimum, then the maximum over windows: removes what is narrower than the window and lighter; `[h, w, c]`."""
 
     def largest(values: tf.Tensor) -> tf.Tensor:
         values = tf.nn.max_pool2d(values, [window, 1], 1, "SAME")
@@ -243,12 +214,7 @@ def _opening(picture: tf.Tensor, window: int) -> tf.Tensor:
 
 
 def gradient(values: tf.Tensor) -> tf.Tensor:
-    """Returns |gradient| by central differences, float32 `[h, w]`; there is 0 outside.
-
-    Example:
-        >>> gradient(tf.constant([[0.0, 0.0, 1.0, 1.0]])).numpy()[0, 1]
-        np.float32(0.5)
-    """
+    """Returns |gradient| by central differences, float32 `[h, w]`, as if surrounded by 0."""
     padded = tf.pad(values, [[1, 1], [1, 1]])
     down = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
     across = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2

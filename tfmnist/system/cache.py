@@ -1,7 +1,7 @@
-"""Arrays kept on disk under a key, so that what took long to decode is not decoded again.
+"""Arrays cached on disk under a key, so that slow work such as decoding is not repeated.
 
-A cache is a folder of entries, each named by its key: `<name>.npy` for every array, their SHA-256 in `entry.json`,
-and in `seen/` an empty file for every fingerprint they were found by. What keys and arrays mean is not known here.
+A cache is a folder of entries, each named by its key: `<name>.npy` for each array, their SHA-256 in `entry.json`, and
+in `seen/` an empty file for each fingerprint by which the entry can be found. What keys and arrays mean is up to users.
 """
 
 import hashlib
@@ -20,72 +20,57 @@ import numpy.typing as npt
 
 from tfmnist.system.files import publish, staged_folder
 
-_KEPT = 8  # entries
-_SEEN = 16  # fingerprints of an entry
-_STALE = 24 * 3600  # s: what a killed process left
+_MOST_ENTRIES = 8
+_MOST_FINGERPRINTS = 16  # per entry
+_STALE = 24 * 3600  # s: after that, temporary folders are those of killed processes
 
 
 def find_cache() -> Path:
-    """Returns the user's cache: `$TFMNIST_CACHE`, else `$XDG_CACHE_HOME/tfmnist`, else `~/.cache/tfmnist`.
-
-    Example:
-        >>> find_cache().is_absolute()
-        True
-    """
+    """Returns the user's cache: `$TFMNIST_CACHE`, else `$XDG_CACHE_HOME/tfmnist`, else `~/.cache/tfmnist`."""
     if own := os.environ.get("TFMNIST_CACHE"):
         return Path(own).expanduser().absolute()
     if (shared := os.environ.get("XDG_CACHE_HOME", "")) and os.path.isabs(shared):
         return Path(shared, "tfmnist")
     home = os.path.expanduser("~")
-    return Path(home, ".cache", "tfmnist") if os.path.isabs(home) else Path(os.devnull)  # where nothing can be kept
+    return Path(home, ".cache", "tfmnist") if os.path.isabs(home) else Path(os.devnull)  # where nothing can be written
 
 
-class PictureCache:
-    """Entries in a folder, the last used eight; one that is damaged, or cannot be read or written, counts as missing.
+class ArrayCache:
+    """The eight entries last used, in a folder; one that is damaged, or cannot be read or written, counts as missing.
 
     Args:
-        folder: made when the first entry is written.
-
-    Example:
-        >>> key = "0" * 64
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     cache = PictureCache(Path(name, "cache"))
-        ...     cache.write(key, {"images": np.ones([2, 3, 3], np.uint8)})["images"].sum()
-        ...     cache.remember(key, "as it was on Monday")
-        ...     cache.find("as it was on Monday")["images"].shape, cache.find("as it was on Tuesday")
-        np.uint64(18)
-        ((2, 3, 3), None)
+        folder: created when the first entry is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def has(self, start: str) -> bool:
-        """Says whether there is an entry, perhaps a damaged one, whose key starts so."""
+        """Returns whether there is an entry, perhaps a damaged one, whose key begins with `start`."""
         return any(entry.name.startswith(start) for entry in self._list_entries())
 
     def find(self, fingerprint: str) -> dict[str, npt.NDArray[Any]] | None:
-        """Opens the entry that was remembered with a fingerprint; None where there is none, or it is damaged."""
+        """Opens the entry that was remembered with a fingerprint; None if there is none, or it is damaged."""
         for entry in self._list_entries():
             if os.path.exists(entry / "seen" / fingerprint) and (arrays := self.open(entry.name)):
                 return arrays
         return None
 
     def open(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
-        """Maps the arrays of an entry, read-only, after comparing their digests; None where it is missing or damaged.
+        """Maps the arrays of an entry, read-only, after comparing their digests; None if it is missing or damaged.
 
         Args:
             key: 64 hex digits.
 
         Returns:
-            The arrays by name, of the shapes and types they were written with.
+            The arrays by name, as they were written.
         """
         entry = self._folder / key
         try:
             digests = _digest_arrays(entry)
             if not digests or digests != json.loads((entry / "entry.json").read_bytes()):
                 return None
-            # As plain arrays: np.memmap spends microseconds of Python on every slice.
+            # Plain arrays, since np.memmap spends microseconds of Python on every slice.
             arrays = {name: np.asarray(np.load(entry / f"{name}.npy", mmap_mode="r")) for name in digests}
         except (OSError, ValueError):
             return None
@@ -94,16 +79,16 @@ class PictureCache:
         return arrays
 
     def remember(self, key: str, fingerprint: str) -> None:
-        """Notes a fingerprint by which `find` shall know an entry; of its oldest, only a few are kept."""
+        """Adds a fingerprint by which `find` finds an entry, and drops the oldest ones."""
         seen = self._folder / key / "seen"
         with suppress(OSError):
             seen.mkdir(exist_ok=True)
             (seen / fingerprint).touch()
-            for old in sorted(seen.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-_SEEN]:
+            for old in sorted(seen.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-_MOST_FINGERPRINTS]:
                 old.unlink()
 
     def write(self, key: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]] | None:
-        """Adds an entry, whole or not at all, lets go of the oldest, and returns what `open` does."""
+        """Adds an entry, whole or not at all, deletes the oldest ones, and returns what `open` does."""
         entry = self._folder / key
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +99,7 @@ class PictureCache:
                 if not self.open(key):  # otherwise another process was faster
                     shutil.rmtree(entry, ignore_errors=True)
                     publish(new, [entry])
-            for old in self._list_entries()[_KEPT:]:
+            for old in self._list_entries()[_MOST_ENTRIES:]:
                 shutil.rmtree(old, ignore_errors=True)
             for path in self._folder.glob(".new-*"):
                 if path.stat().st_mtime < time.time() - _STALE:
@@ -122,13 +107,13 @@ class PictureCache:
         return self.open(key)
 
     def _list_entries(self) -> list[Path]:
-        """Returns the entries, the last used first; whatever else is in the folder is nobody's here."""
-        found: list[tuple[int, Path]] = []
-        with suppress(OSError), os.scandir(self._folder) as entries:
-            for entry in entries:
+        """Returns the entries, the last used first; other files in the folder are not ours."""
+        entries: list[tuple[int, Path]] = []
+        with suppress(OSError), os.scandir(self._folder) as scan:
+            for entry in scan:
                 if re.fullmatch("[0-9a-f]{64}", entry.name):
-                    found.append((entry.stat().st_mtime_ns, Path(entry.path)))
-        return [path for _, path in sorted(found, reverse=True)]
+                    entries.append((entry.stat().st_mtime_ns, Path(entry.path)))
+        return [path for _, path in sorted(entries, reverse=True)]
 
 
 def _digest_arrays(entry: Path) -> dict[str, str]:

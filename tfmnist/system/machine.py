@@ -1,4 +1,4 @@
-"""What this process may use of the machine, and the version of the package."""
+"""The processors that this process may use, and the version of the package."""
 
 import os
 
@@ -6,10 +6,5 @@ VERSION = "0.1.0"
 
 
 def processors() -> int:
-    """Returns how many processors this process may use.
-
-    Example:
-        >>> processors() >= 1
-        True
-    """
+    """Returns how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

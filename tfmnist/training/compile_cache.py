@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmnist.recipe import Recipe
-from tfmnist.system.cache import PictureCache, find_cache
+from tfmnist.system.cache import ArrayCache, find_cache
 
 _FLAGS = "TF_XLA_FLAGS"
 _LARGEST = 64 << 20  # bytes
@@ -42,7 +42,7 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
         yield
         return
     try:
-        kept = PictureCache(cache).open(key) or {}
+        kept = ArrayCache(cache).open(key) or {}
         with contextlib.suppress(OSError):
             for name, content in kept.items():
                 (folder / name).write_bytes(content.tobytes())
@@ -52,7 +52,7 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
         files = sorted(path for path in folder.iterdir() if path.suffix == ".pb")
         if {path.name for path in files} - set(kept) and sum(path.stat().st_size for path in files) < _LARGEST:
             contents = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in files}
-            PictureCache(cache).write(key, contents)
+            ArrayCache(cache).write(key, contents)
     finally:
         os.environ.pop(_FLAGS, None)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""A small exported model that several tests load; its picture files are plain bytes, so that it is traced quickly."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import tfmnist
+from tfmnist.artifacts.card import ModelCard
+from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
+
+CARD = ModelCard(loss="cross_entropy", image_shape=(6, 5), class_names=("a", "b", "c"))
+
+
+def normalize(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    images = tf.reshape(tf.io.decode_raw(contents, tf.uint8), [-1, 6, 5])
+    return images, tf.ones(tf.shape(contents), tf.int64)
+
+
+@pytest.fixture(scope="session")
+def model() -> tfmnist.CNN:
+    return tfmnist.CNN((6, 5), ["conv 4 3x3", "dense 7"], 3, seed=4)
+
+
+@pytest.fixture(scope="session")
+def trace(model: tfmnist.CNN) -> Callable[[], tf.Module]:
+    variables = list(model.named_variables().values())
+    return lambda: make_signatures(
+        model.forward, tf.nn.softmax, normalize, variables, image_shape=(6, 5), has_convolutions=True
+    )
+
+
+@pytest.fixture(scope="session")
+def signatures(trace: Callable[[], tf.Module]) -> tf.Module:
+    return trace()
+
+
+@pytest.fixture(scope="session")
+def card() -> ModelCard:
+    return CARD
+
+
+@pytest.fixture(scope="session")
+def exported(signatures: tf.Module, card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    assert write_saved_model(folder, signatures, card) == folder / "1"
+    return folder

@@ -1,0 +1,55 @@
+"""Model cards: what is written is read back, and cards of older exports still load."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tfmnist.artifacts.card import ModelCard
+
+OLDER = {
+    "loss": "quadratic",
+    "recipe": {"name": "mlp", "data": {"source": "mnist"}},
+    "result": {"test_accuracy": 0.97},
+    "data": {"sha256": "ab"},
+    "versions": {"tfmnist": "0.1.0"},
+    "image_shape": [28, 20],
+    "class_names": ["a", "b"],
+    "signatures": {"serving_default": {"inputs": {}}},
+    "note": "a key of another version",
+}
+
+
+def test_a_card_is_read_back_with_its_signatures(tmp_path: Path) -> None:
+    card = ModelCard(loss="cross_entropy", parameters=7, image_shape=(6, 5), class_names=("a", "b", "c"))
+    card.write(tmp_path)
+    read = ModelCard.read(tmp_path)
+    signatures = read.signatures or {}
+    assert list(signatures) == ["serving_default", "float_images", "image_bytes"]
+    assert signatures["serving_default"]["inputs"]["images"] == {
+        "dtype": "uint8",
+        "shape": ["n", 6, 5],
+        "range": [0, 255],
+    }
+    assert signatures["image_bytes"]["outputs"]["probabilities"] == {"dtype": "float32", "shape": ["n", 3]}
+    assert read == card.model_copy(update={"signatures": signatures})
+    keys = ["loss", "parameters", "image_shape", "class_names", "signatures"]
+    assert list(json.loads((tmp_path / "assets.extra/model_card.json").read_text())) == keys
+
+
+def test_a_card_of_an_older_export_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/model_card.json").write_text(json.dumps(OLDER))
+    card = ModelCard.read(tmp_path)
+    assert card.to_dict() == OLDER
+    assert card.image_shape == (28, 20) and card.class_names == ("a", "b") and card.form is None
+
+
+def test_a_damaged_card_is_a_value_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ModelCard.read(tmp_path)
+    (tmp_path / "assets.extra").mkdir()
+    for content in ("", "[]", "{}", '{"loss": "quadratic"}'):
+        (tmp_path / "assets.extra/model_card.json").write_text(content)
+        with pytest.raises(ValueError):
+            ModelCard.read(tmp_path)

@@ -1,0 +1,60 @@
+"""Versions of exported models: which one a path stands for, and whether its files are as they were written."""
+
+from pathlib import Path
+
+import pytest
+
+from tfmnist.artifacts.card import ModelCard
+from tfmnist.artifacts.versions import find_version, list_versions, next_version, read_card, write_manifest
+from tfmnist.errors import InputError
+
+
+def make(version: Path) -> Path:
+    (version / "variables").mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"a graph")
+    (version / "variables" / "data").write_bytes(b"weights")
+    ModelCard(loss="quadratic", image_shape=(6, 5), class_names=("a", "b")).write(version)
+    write_manifest(version)
+    return version
+
+
+def test_the_newest_version_is_found(tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model"
+    for name in ("2", "9", "10"):
+        make(model / name)
+    (model / "11").mkdir()
+    (model / "12").touch()
+    (model / ".writing-0").mkdir()
+    assert list_versions(model) == [2, 9, 10], "an empty folder is no version"
+    assert next_version(model) == 13
+    assert find_version(tmp_path / "run") == find_version(str(model)) == find_version(model / "10") == model / "10"
+    assert find_version(model / "2") == model / "2"
+
+
+def test_paths_without_a_model_are_named(tmp_path: Path) -> None:
+    assert list_versions(tmp_path / "nothing") == []
+    with pytest.raises(InputError, match="does not exist"):
+        find_version(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"holds no exported model .*; give another folder"):
+        find_version(tmp_path)
+    (tmp_path / "recipe.toml").touch()
+    with pytest.raises(InputError, match="finish the run with 'tfmnist train --resume"):
+        find_version(tmp_path)
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    version = make(tmp_path / "1")
+    assert read_card(version).class_names == ("a", "b")
+    data = version / "variables" / "data"
+    data.write_bytes(b"weighty")
+    with pytest.raises(InputError, match=r"variables/data: damaged, its SHA-256"):
+        read_card(version)
+    data.unlink()
+    with pytest.raises(InputError, match=r"variables/data: cannot read it: No such file"):
+        read_card(version)
+    data.write_bytes(b"weights")
+    (version / "assets.extra" / "model_card.json").write_text("{}")
+    (version / "assets.extra" / "manifest.sha256").unlink()
+    write_manifest(version)
+    with pytest.raises(InputError, match="manifest or model card is damaged"):
+        read_card(version)
