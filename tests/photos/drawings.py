@@ -1,6 +1,7 @@
 """Pictures of digits as users make them, drawn with Pillow: strokes of a pen, on paper, on a screen, photographed."""
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -179,6 +180,11 @@ def write_digit(
     return np.asarray(sheet.resize(size, Image.Resampling.BOX), np.float32) / np.float32(255)
 
 
+def seven(size: int = 120, pen: float = 8.0, place: tuple[float, float] = (0.5, 0.5)) -> NDArray[np.float32]:
+    """Ink of a 7, in [0, 1]."""
+    return write_digit(np.random.default_rng(7), 7, (size, size), size * 0.6, pen, place, style=0)
+
+
 def lay(ink: Array, paper: Any, pen: Any) -> NDArray[np.float32]:
     """Ink of one colour on paper of one or of many: float32 `[h, w, 3]` in [0, 255]."""
     cover = ink[..., np.newaxis]
@@ -319,6 +325,18 @@ def photo(random: Random, digit: int) -> bytes:
     fine = random.standard_normal([3000, 4000, 1], np.float32) * 8
     values = (lay(soft, [205, 200, 188], [45, 50, 95]) + texture) * shading(random, size, 0.5) + fine
     return encode(to_bytes(values), "JPEG", quality=85)
+
+
+def quarters(orientation: int | None, endian: str = "<") -> bytes:
+    """A JPEG of 48x32, each quarter of a grey of its own, EXIF written by hand in either byte order."""
+    values = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones([16, 24], np.uint8))
+    exif = b""
+    if orientation is not None:
+        entry = struct.pack(endian + "HHIHH", 274, 3, 1, orientation, 0)
+        make = struct.pack(endian + "HHI4s", 271, 2, 4, b"abc\0")
+        tiff = (b"II" if endian == "<" else b"MM") + struct.pack(endian + "HIH", 42, 8, 2) + make + entry + b"\0" * 4
+        exif = b"Exif\0\0" + tiff
+    return encode(values, "JPEG", quality=95, exif=exif)
 
 
 WAYS: dict[str, Callable[[Random, int], bytes]] = {
