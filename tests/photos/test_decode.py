@@ -72,8 +72,8 @@ def test_exif_that_is_missing_or_broken_is_ignored() -> None:
         quarters(0),
         quarters(9),
         b"",
-        JPEG := b"\xff\xd8\xff",
-        JPEG + b"\xe1\xff\xffExif\0\0",
+        jpeg := b"\xff\xd8\xff",
+        jpeg + b"\xe1\xff\xffExif\0\0",
     ):
         assert int(read_orientation(tf.constant(contents))) == 1
     random = np.random.default_rng(1)
