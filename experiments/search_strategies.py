@@ -10,15 +10,16 @@ import argparse
 import json
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tfmnist.sweeps.search import search_events
-from tfmnist.sweeps.seed_study import StudyResult, study_events
+from tfmnist.sweeps.seed_study import study_events
 from tfmnist.sweeps.sweep_file import Sweep
-from tfmnist.sweeps.trials import SweepResult
-from tfmnist.sweeps.workers import LocalWorkers
+from tfmnist.sweeps.trials import StudyResult, SweepResult
+from tfmnist.sweeps.workers import Workers
 
 HERE = Path(__file__).parent
 REPEATS, SEEDS, WORKERS = 5, 3, 2
@@ -44,39 +45,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pruner", default="median")
     parser.add_argument("--trials", type=int, default=40)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for seed in range(REPEATS):
             random = search(
-                Path(name) / f"random-{seed}", f'sampler = "random"\ntrials = {asked.trials}\nseed = {seed}'
+                Path(name) / f"random-{seed}", f'sampler = "random"\ntrials = {options.trials}\nseed = {seed}'
             )
             half = random["seconds"] / 2 / 60
-            keys = f'sampler = "tpe"\npruner = "{asked.pruner}"\ntrials = 1000\nminutes = {half}\nseed = {100 + seed}'
+            keys = f'sampler = "tpe"\npruner = "{options.pruner}"\ntrials = 1000\nminutes = {half}\nseed = {100 + seed}'
             rows.append({"repeat": seed, "random": random, "tpe": search(Path(name) / f"tpe-{seed}", keys)})
             print(rows[-1], flush=True)
     results = HERE / "results" / "search_strategies"
-    results.with_suffix(".json").write_text(json.dumps({"pruner": asked.pruner, "rows": rows}, indent=2) + "\n")
-    results.with_suffix(".md").write_text(table(rows, asked.pruner))
-    print(table(rows, asked.pruner))
+    results.with_suffix(".json").write_text(json.dumps({"pruner": options.pruner, "rows": rows}, indent=2) + "\n")
+    results.with_suffix(".md").write_text(table(rows, options.pruner))
+    print(table(rows, options.pruner))
 
 
 def search(folder: Path, keys: str) -> dict[str, Any]:
-    """Returns what a search took and found, and what its winner reaches with fresh seeds."""
-    sweep, executor = Sweep.parse(SPACE + keys, "search"), LocalWorkers(WORKERS, folder.with_suffix(".log"))
-    folder.mkdir()
+    """Returns the time and result of a search, and what its best recipe reaches with fresh seeds."""
+    sweep = Sweep.parse(SPACE + keys, "search")
     began = time.monotonic()
-    try:
-        *_, found = search_events(sweep, folder, executor)
+    with closing(Workers(WORKERS)) as workers:
+        *_, result = search_events(sweep, folder, workers)
         seconds = time.monotonic() - began
-        assert isinstance(found, SweepResult) and found.best and found.recipe
-        *_, again = study_events(found.recipe, range(1, 1 + SEEDS), folder / "again", executor)
+        assert isinstance(result, SweepResult) and result.best and result.recipe
+        *_, again = study_events(result.recipe, range(1, 1 + SEEDS), folder / "again", workers)
         assert isinstance(again, StudyResult)
-    finally:
-        executor.close()
-    pruned = sum(trial.state == "pruned" for trial in found.trials)
-    figures = {"seconds": round(seconds, 1), "trials": len(found.trials), "pruned": pruned}
-    return {**figures, "best": found.best.result, "again": again.test_accuracy[0], "values": found.best.values}
+    pruned = sum(trial.state == "pruned" for trial in result.trials)
+    figures = {"seconds": round(seconds, 1), "trials": len(result.trials), "pruned": pruned}
+    return {**figures, "best": result.best.result, "again": again.test_accuracy[0], "values": result.best.values}
 
 
 def table(rows: list[dict[str, Any]], pruner: str) -> str:

@@ -85,7 +85,9 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     ranges = {key: Range(**within) for key, within in space.items()}
     searched = Search(trials=total or max(len(trials), 1), **search)
-    write_table(Sweep("widths", Recipe.load("mlp"), ranges, searched, ""), folder, trials, confirmed)
+    write_table(
+        Sweep(name="widths", recipe=Recipe.load("mlp"), space=ranges, search=searched), folder, trials, confirmed
+    )
     return folder
 
 

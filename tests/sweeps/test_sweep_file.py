@@ -93,6 +93,12 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are ended between epochs"),
         ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is neither shipped nor a .toml file; did you mean 'mlp'?"),
         ("[space", "not valid TOML"),
+        (SPACE + '[search]\nkeep = "some"', "keep is 'some': expected 'all', or 'best 5', say"),
+        (SPACE + '[search]\nsampler = "cmaes"\nobjective = "accuracy and time"', "cmaes searches one result"),
+        (
+            '[space]\n"loss.kind" = ["quadratic"]\n"loss.label_smoothing" = [0.1]\n[search]\nsampler = "grid"',
+            "point .* of the grid: .*belongs to cross_entropy.* Use when",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text: str, said: str) -> None:
@@ -111,3 +117,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 )
 def test_the_number_of_trials(search: str, trials: Any) -> None:
     assert parse(f"{SPACE}[search]\n{search}\n").trials == trials
+
+
+def test_a_sweep_can_be_sent_as_json() -> None:
+    sweep = parse(SPACE + '"model.hidden" = [[16], [32, 16]]\n[search]\nsampler = "grid"\n')
+    again = Sweep.model_validate_json(sweep.model_dump_json())
+    assert again == sweep and again.grid() == sweep.grid() and again.trials == 6

@@ -7,7 +7,19 @@ import pytest
 
 from tfmnist.recipe import Recipe
 from tfmnist.sweeps.sweep_file import Search, Sweep
-from tfmnist.sweeps.trials import Trial, front, kept, ranked, tidy, write_table
+from tfmnist.sweeps.trials import (
+    SeedResult,
+    StudyResult,
+    SweepTable,
+    Trial,
+    delete_unkept,
+    front,
+    kept_trials,
+    ranked,
+    spread,
+    values_in_short,
+    write_table,
+)
 
 SPACE = '[space]\n"optimizer.learning_rate" = {low = 0.1, high = 1, log = true}\n[search]\n'
 
@@ -44,7 +56,7 @@ def test_the_front_has_what_nothing_beats_in_both() -> None:
     ],
 )
 def test_whose_folders_stay(search: Search, stay: set[int]) -> None:
-    assert kept(search, TRIALS) == stay
+    assert kept_trials(search, TRIALS) == stay
 
 
 def test_folders_of_all_seeds_go_and_nothing_else(tmp_path: Path) -> None:
@@ -52,7 +64,7 @@ def test_folders_of_all_seeds_go_and_nothing_else(tmp_path: Path) -> None:
     names = [f"{number:04}-seed-{seed}" for number in (0, 1, 2, 8) for seed in (0, 7)]
     for name in [*names, "other"]:
         (tmp_path / "trials" / name / "checkpoints").mkdir(parents=True)
-    tidy(sweep, tmp_path, TRIALS)  # trial 8 is under way
+    delete_unkept(sweep, tmp_path, TRIALS)  # trial 8 is under way
     left = sorted(folder.name for folder in (tmp_path / "trials").iterdir())
     assert left == ["0002-seed-0", "0002-seed-7", "0008-seed-0", "0008-seed-7", "other"]
 
@@ -73,3 +85,23 @@ def test_the_table_is_plain_and_the_best_recipe_runs(tmp_path: Path) -> None:
 def test_without_a_result_there_is_no_best(tmp_path: Path) -> None:
     found = write_table(Sweep.parse(SPACE, "some"), tmp_path, TRIALS[1:2])
     assert found.best is found.recipe is None and not (tmp_path / "best.toml").exists()
+
+
+def test_values_in_short() -> None:
+    assert values_in_short({"a.b": 0.123456, "c.d": [1, 2], "e.d": "x"}) == "b 0.1235, c.d [1, 2], e.d x"
+
+
+def test_spread() -> None:
+    assert spread([1.0, 3.0]) == (2.0, pytest.approx(2**0.5)) and spread([1.0]) == (1.0, 0.0)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    sweep = Sweep.parse(SPACE, "some")
+    study = StudyResult(Path("best"), (SeedResult("best", 1, 0.5, None, 2.0),))
+    write_table(sweep, tmp_path, TRIALS, [study, study], "why")
+    table = SweepTable.read(tmp_path)
+    assert table.trials == TRIALS and table.search == sweep.search and table.space == sweep.space
+    assert table.confirmed == {"best": study.to_table()} and table.unconfirmed == "why"
+    text = (tmp_path / "sweep.json").read_text()
+    table.write(tmp_path)
+    assert (tmp_path / "sweep.json").read_text() == text

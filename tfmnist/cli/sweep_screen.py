@@ -9,9 +9,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tfmnist.sweeps.seed_study import SeedResult, StudyResult
 from tfmnist.sweeps.sweep_file import Sweep
-from tfmnist.sweeps.trials import SweepProgress, SweepResult, Trial, ranked, values_in_short
+from tfmnist.sweeps.trials import (
+    SeedResult,
+    StudyResult,
+    SweepProgress,
+    SweepResult,
+    Trial,
+    ranked,
+    values_in_short,
+)
 
 _REASON = 70  # characters shown of why a trial ended early
 _RUNNING = 4  # and of those under way

@@ -1,53 +1,76 @@
-"""The search library, Optuna, and nothing of it elsewhere: asked what to try, told what came of it."""
+"""The trials of a sweep, as Optuna keeps them: the only module that imports Optuna.
 
+They are in a journal in the sweep's folder, or in a database that several commands share. Every process has a `Study`
+of its own over the same storage. What a sampler draws depends on the sweep's seed and the trial's number, in whatever
+order the trials begin, and for TPE and CMA-ES also on the trials that have ended until then.
+"""
+
+import fcntl
 import json
 import math
 import os
 import platform
+import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tfmnist import seeds
 from tfmnist.errors import InputError
+from tfmnist.recipe import Recipe
+from tfmnist.runs.result import read_history
 from tfmnist.sweeps.sweep_file import Sweep, encode
-from tfmnist.sweeps.trials import Trial
+from tfmnist.sweeps.trials import Trial, run_names
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     try:
         import optuna
-        from optuna.storages import JournalStorage, journal
+        from optuna.storages import JournalStorage, RDBStorage
+        from optuna.storages.journal import JournalFileBackend
     except ImportError:
         raise InputError(
             "sweeps need Optuna, which is not installed; install it with: pip install 'tfmnist[sweep]'"
         ) from None
 
-
-_FOR_EVER = 1e9  # seconds of a trial that came to nothing
+_FOREVER = 1e9  # seconds of training of a trial that diverged
+_States = optuna.trial.TrialState
 
 
 class Study:
-    """The searching of one sweep, as it stands in its storage."""
+    """The trials of one sweep, as they are in its storage.
 
-    def __init__(self, sweep: Sweep, folder: Path, storage: str = "") -> None:
+    Args:
+        sweep: what to search.
+        folder: the sweep's own.
+        storage: URL of a database; by default the journal in the folder.
+        owner: whose trials to resume; by default those of this folder.
+        until: time, in seconds since the epoch, after which no trial begins; 0 for no limit.
+
+    Raises:
+        InputError: the storage cannot be opened.
+    """
+
+    evaluate_test = False
+
+    def __init__(self, sweep: Sweep, folder: Path, storage: str = "", owner: str = "", until: float = 0.0) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.sweep, self._shared = sweep, bool(storage)
-        self._owner = f"{platform.node()}:{folder.resolve()}"
+        self.sweep, self.folder, self.metric = sweep, folder, sweep.search.metric
+        self._storage, self._until = storage, until
+        self._owner = owner or f"{platform.node()}:{folder.resolve()}"
+        self._ended: dict[int, Trial] = {}
+        self._opened: dict[int, Any] = {}
         best: Literal["minimize", "maximize"] = "minimize" if sweep.search.objective == "loss" else "maximize"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if storage:
-                place: Any = storage
-            else:
-                held: Any = _Held()
-                place = JournalStorage(journal.JournalFileBackend(str(_mend(folder / "journal.log")), held))
             try:
                 self._study = optuna.create_study(
                     study_name=sweep.name if storage else "sweep",
-                    storage=place,
+                    storage=_open_storage(storage, folder),
                     directions=[best, "minimize"] if sweep.search.times else [best],
-                    pruner=_pruner(sweep),
+                    sampler=_SamplerByNumber(sweep),
+                    pruner=_make_pruner(sweep),
                     load_if_exists=True,
                 )
             except Exception as error:
@@ -57,123 +80,190 @@ class Study:
                 raise InputError(
                     f"--storage {storage}: {reason}; expected a database's URL, or leave it out."
                 ) from None
-        self._grid = _Points(sweep.grid() if sweep.search.sampler == "grid" else [])
 
-    def ended(self) -> list[Trial]:
-        """Returns the trials that have ended, in order."""
-        found: list[Trial] = []
-        for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.state.is_finished() and frozen.number < self.sweep.trials:
-                row = json.loads(frozen.user_attrs.get("row", '{"values": {}, "state": "failed"}'))
-                found.append(Trial(frozen.number, **row))
-        return found
+    def job(self) -> dict[str, Any]:
+        """Returns what opens the same study elsewhere, ready for JSON."""
+        options = {"storage": self._storage, "owner": self._owner, "until": self._until}
+        return {"sweep": self.sweep.model_dump(mode="json"), "folder": str(self.folder), "options": options}
 
-    def begun(self) -> list[tuple[Trial, Any]]:
-        """Returns the trials of this folder that had begun when the sweep ended, with the library's own."""
-        running = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        nobodys = "" if self._shared else self._owner  # of a trial that ended before it was said whose it is
-        ours = [frozen for frozen in running if frozen.user_attrs.get("owner", nobodys) == self._owner]
-        found: list[tuple[Trial, Any]] = []
-        for frozen in ours:
-            self._study.sampler = self._sampler(frozen.number)
-            found.append(self._suggest(optuna.trial.Trial(self._study, frozen._trial_id)))
-        return found
+    def left(self) -> int:
+        """Returns how many trials are to be trained yet by the workers of this folder."""
+        late = self._until and time.time() > self._until
+        return len(self.unfinished()) + (0 if late else self.sweep.trials - self.count())
 
     def count(self) -> int:
-        """Returns how many trials have begun, here or elsewhere."""
-        return min(len(self._study.get_trials(deepcopy=False)), self.sweep.trials)
+        """Returns how many trials have begun, of all commands that share the storage."""
+        return len(self._trials())
 
-    def ask(self) -> tuple[Trial, Any] | None:
-        """Returns the next trial; nothing where another machine has taken the last one in this moment."""
-        self._study.sampler = self._sampler(self.count())
+    def unfinished(self) -> list[int]:
+        """Returns the numbers of the trials that workers of this folder have begun and not ended."""
+        default = "" if self._storage else self._owner  # killed before the owner was recorded
+        running = (frozen for frozen in self._trials() if not frozen.state.is_finished())
+        return [frozen.number for frozen in running if frozen.user_attrs.get("owner", default) == self._owner]
+
+    def trials(self) -> list[Trial]:
+        """Returns the trials that have begun, those under way with what is known of them."""
+        trials: list[Trial] = []
+        for frozen in self._trials():
+            if not frozen.state.is_finished():
+                trial = Trial(frozen.number, self._decode(frozen.params))
+                trial.epochs = len(read_history(self.folder / "trials" / run_names(self.sweep, frozen.number)[0]))
+            elif frozen.number in self._ended:
+                trial = self._ended[frozen.number]
+            else:
+                trial = self._ended[frozen.number] = _read_row(frozen)
+            trials.append(trial)
+        return trials
+
+    def begin(self) -> int | None:
+        """Begins a trial; returns None if there is none left, or another machine took the last one just now."""
+        if self.count() >= self.sweep.trials or (self._until and time.time() > self._until):
+            return None
         asked = self._study.ask()
         if asked.number >= self.sweep.trials:
-            self._study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
+            self._study.tell(asked.number, state=_States.FAIL)
             return None
         asked.set_user_attr("owner", self._owner)
-        return self._suggest(asked)
+        self._opened = {asked.number: asked}
+        return asked.number
 
-    def tell(self, trial: Trial, asked: Any) -> None:
-        """Records how a trial ended. What diverged counts as worst, so that the sampler keeps away from there."""
-        row = {name: value for name, value in trial.to_dict().items() if name != "number"}
-        asked.set_user_attr("row", json.dumps(row))
-        states, values = optuna.trial.TrialState, None
-        state = {"done": states.COMPLETE, "diverged": states.COMPLETE, "pruned": states.PRUNED}.get(trial.state)
-        if trial.state == "done":
-            values = [trial.result, trial.seconds]
-        elif trial.state == "diverged":
-            values = [math.inf if self.sweep.search.objective == "loss" else 0.0, _FOR_EVER]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            number = 2 if self.sweep.search.times else 1
-            self._study.tell(asked.number, values and values[:number], state or states.FAIL)
-
-    def _sampler(self, number: int) -> Any:
-        """Returns a sampler for one trial: what it draws depends on the sweep's seed and the trial's number alone."""
-        seed = seeds.key(self.sweep.search.seed, f"trial {number}") % 2**32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            match self.sweep.search.sampler:
-                case "grid":
-                    return self._grid
-                case "random":
-                    return optuna.samplers.RandomSampler(seed)
-                case "tpe":
-                    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-                case "cmaes":
-                    return optuna.samplers.CmaEsSampler(seed=seed)
-
-    def _suggest(self, asked: Any) -> tuple[Trial, Any]:
+    def open(self, number: int) -> Trial:
+        """Returns a trial with its values, which are drawn unless they have been drawn before."""
+        frozen = self._trials()[number]
+        if "row" in frozen.user_attrs:  # killed while it was finished
+            return _read_row(frozen)
+        asked = self._opened.get(number) or optuna.trial.Trial(self._study, frozen._trial_id)
+        self._opened = {number: asked}
         values: dict[str, Any] = {}
         for key, within in self.sweep.space.items():
             if not self.sweep.is_searched(key, values):
                 continue
             if within.choice:
-                coded = {encode(value): value for value in within.choice}
+                coded: dict[Any, Any] = {encode(value): value for value in within.choice}
                 values[key] = coded[asked.suggest_categorical(key, list(coded))]
             elif self.sweep.is_whole(key):
                 low, high = (round(end) for end in within.ends)
                 values[key] = asked.suggest_int(key, low, high, log=within.log)
             else:
                 values[key] = asked.suggest_float(key, *within.ends, log=within.log)
-        return Trial(asked.number, values), asked
+        return Trial(number, values)
+
+    def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]:
+        """Returns the run folders and recipes of a trial, one per seed."""
+        runs: list[tuple[Path, Recipe]] = []
+        for name, seed in zip(run_names(self.sweep, trial.number), self.sweep.search.seeds, strict=True):
+            recipe = self.sweep.recipe_of(trial.values, seed)
+            runs.append(
+                (self.folder / "trials" / name, recipe.model_copy(update={"name": f"{self.sweep.name}-{name}"}))
+            )
+        return runs
+
+    def should_prune(self, trial: Trial, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Reports epochs of a trial to the pruner, and returns its verdict."""
+        if self.sweep.search.pruner == "none":
+            return False
+        asked = self._opened[trial.number]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about epochs that were reported before
+            for row in rows:
+                asked.report(row[self.metric], row["epoch"])
+        return asked.should_prune()
+
+    def finish(self, trial: Trial) -> None:
+        """Records how a trial ended. One that diverged gets the worst value, so that the sampler keeps away from it."""
+        row = {name: value for name, value in trial.to_dict().items() if name != "number"}
+        if asked := self._opened.pop(trial.number, None):
+            asked.set_user_attr("row", json.dumps(row))
+        state = {"done": _States.COMPLETE, "diverged": _States.COMPLETE, "pruned": _States.PRUNED}
+        values: list[Any] | None = None
+        if trial.state == "done":
+            values = [trial.result, trial.seconds]
+        elif trial.state == "diverged":
+            values = [math.inf if self.sweep.search.objective == "loss" else 0.0, _FOREVER]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            number = 2 if self.sweep.search.times else 1
+            self._study.tell(trial.number, values and values[:number], state.get(trial.state, _States.FAIL))
+
+    def _trials(self) -> list[Any]:
+        return self._study.get_trials(deepcopy=False)[: self.sweep.trials]
+
+    def _decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        choices = {key: {encode(value): value for value in within.choice} for key, within in self.sweep.space.items()}
+        return {key: choices[key].get(value, value) for key, value in params.items()}
 
 
-class _Points(optuna.samplers.BaseSampler):
-    """Gives each trial the point of its number, so that those of several machines divide a grid."""
+def _read_row(frozen: Any) -> Trial:
+    return Trial(frozen.number, **json.loads(frozen.user_attrs.get("row", '{"values": {}, "state": "failed"}')))
 
-    def __init__(self, points: list[dict[str, Any]]) -> None:
-        self._points = points
+
+class _SamplerByNumber(optuna.samplers.BaseSampler):
+    """Draws for each trial from a sampler of its own, seeded by the trial's number; a grid has its points in order."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._points = sweep.grid() if sweep.search.sampler == "grid" else []
+        self._sampler: Any = optuna.samplers.RandomSampler()
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        seed = seeds.key(self._sweep.search.seed, f"trial {trial.number}") % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            match self._sweep.search.sampler:
+                case "grid" | "random":
+                    self._sampler = optuna.samplers.RandomSampler(seed)
+                case "tpe":
+                    self._sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+                case "cmaes":
+                    self._sampler = optuna.samplers.CmaEsSampler(seed=seed)
+        for key in (key for key in self._sweep.space if key in trial.params):  # killed while it was drawn: draw again
+            self._sampler.sample_independent(study, trial, key, trial.distributions[key])
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-        return {}
+        return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-        return {}
+        return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        return encode(self._points[trial.number][param_name])
+        if self._points:
+            return encode(self._points[trial.number][param_name])
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+        self._sampler.after_trial(study, trial, state, values)
 
 
-class _Held:
-    """The journal's lock, for the library: the folder's own is held already, and goes with this process."""
+class _JournalLock:
+    """The journal's lock, which goes with its process; the library's own waits 30 s for a holder that was killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def acquire(self) -> bool:
+        self._file = self._path.open("r+b")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(0, end - 1))
+        if self._file.read(1) not in (b"", b"\n"):  # half a line of a writer that was killed
+            self._file.truncate(self._path.read_bytes().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
-        pass
+        self._file.close()
 
 
-def _mend(path: Path) -> Path:
-    """Cuts off half a line at the end of a journal, which would spoil the next one, and returns its path."""
-    if path.exists():
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
-    return path
+def _open_storage(url: str, folder: Path) -> Any:
+    if url:
+        patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+        return RDBStorage(url, patient)
+    path = folder / "journal.log"
+    path.touch()
+    lock: Any = _JournalLock(path)
+    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
-def _pruner(sweep: Sweep) -> Any:
+def _make_pruner(sweep: Sweep) -> Any:
     match sweep.search.pruner:
         case "none":
             return optuna.pruners.NopPruner()

@@ -152,30 +152,19 @@ class _File(Table):
         return {**data, "space": {k: {"choice": v} if isinstance(v, list) else v for k, v in space.items()}}
 
 
-class Sweep:
-    """A sweep file, checked.
+class Sweep(Table):
+    """A sweep file, checked."""
 
-    Attributes:
-        name: the file's, without its ending.
-        recipe: what all trials begin with, the fixed keys set.
-        space: the keys to search.
-        search: how.
-
-    Example:
-        >>> sweep = Sweep.parse('''
-        ...     [space]
-        ...     "model.hidden" = [[16], [32, 16]]
-        ...     "train.batch_size" = {low = 10, high = 1000, log = true, points = 3}
-        ...     [search]
-        ...     sampler = "grid"
-        ... ''', "widths")
-        >>> [point["train.batch_size"] for point in sweep.grid()], sweep.trials
-        ([10, 100, 1000, 10, 100, 1000], 6)
-    """
-
-    def __init__(self, name: str, recipe: Recipe, space: Mapping[str, Range], search: Search, text: str):
-        self.name, self.recipe, self.space, self.search, self.text = name, recipe, dict(space), search, text
-        self._check()
+    name: str
+    """The file's, without its ending."""
+    recipe: Recipe
+    """The base recipe, with the fixed keys set."""
+    space: dict[str, Range]
+    """The keys to search."""
+    search: Search
+    """How to search them."""
+    text: str = ""
+    """The file's content."""
 
     @classmethod
     def load(cls, path: str | Path) -> "Sweep":
@@ -209,7 +198,7 @@ class Sweep:
             raise InputError(_sentence(error)) from None
         is_file = file.recipe.endswith(".toml")
         recipe = Recipe.load(folder / file.recipe if is_file else file.recipe)
-        return cls(name, recipe.replace(file.fixed), file.space, file.search, text)
+        return cls(name=name, recipe=recipe.replace(file.fixed), space=file.space, search=file.search, text=text)
 
     @cached_property
     def trials(self) -> int:
@@ -253,7 +242,8 @@ class Sweep:
         section, _, name = key.partition(".")
         return self.recipe.model_dump(mode="json")[section][name]
 
-    def _check(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         known = [f"{s}.{n}" for s in Recipe.sections() for n in type(getattr(self.recipe, s)).model_fields]
         before: list[str] = []
         if not self.recipe.data.validation:
@@ -283,6 +273,7 @@ class Sweep:
                 f"search.pruner is {self.search.pruner!r} but 'train.epochs' is {self.recipe.train.epochs}: trials are "
                 "ended between epochs; train more, or set it to none."
             )
+        return self
 
     def _check_values(self, key: str, values: Range) -> None:
         if self.search.sampler == "grid" and not values.choice and values.points < 2:

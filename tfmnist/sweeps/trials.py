@@ -170,7 +170,7 @@ def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
     return found
 
 
-def kept(search: Search, trials: Iterable[Trial]) -> set[int]:
+def kept_trials(search: Search, trials: Iterable[Trial]) -> set[int]:
     """Returns the numbers of the ended trials whose run folders stay."""
     trials = list(trials)
     if search.keep == "all":
@@ -179,11 +179,11 @@ def kept(search: Search, trials: Iterable[Trial]) -> set[int]:
     return {trial.number for trial in (*best, *front(search, trials))}
 
 
-def tidy(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
-    """Deletes the run folders of ended trials that `keep` does not keep; their rows and curves stay in the table."""
-    stay = kept(sweep.search, trials)
+def delete_unkept(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
+    """Deletes the run folders of ended trials that are not kept; their rows and curves stay in the table."""
+    kept = kept_trials(sweep.search, trials)
     for trial in trials:
-        if trial.number not in stay:
+        if trial.state != "running" and trial.number not in kept:
             for name in run_names(sweep, trial.number):
                 shutil.rmtree(folder / "trials" / name, ignore_errors=True)
 

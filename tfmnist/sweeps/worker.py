@@ -1,97 +1,253 @@
-"""What trains in a worker process; run as `python -m tfmnist.sweeps.worker THREADS PACK`, it is one of this machine.
+"""The one loop that every worker of a sweep or a study runs: claim a trial, train it, prune it, record its result.
 
-Orders are `{"jobs": [...]}` and `{"stop": name}`: lines of JSON on standard input, where reports are lines of JSON on
-standard output. When the input ends, the sweep has ended or wants to: the training under way is saved, and the process
-ends.
+It is the same in this process, in a worker process of this machine, and in a process of a Ray cluster. A worker process
+is run by `python -m tfmnist.sweeps.worker NAME THREADS`, with one job per line of standard input; when the input ends,
+the trial under way is saved and the process ends. What the loop keeps, wherever it is killed:
+
+- A trial is trained by one process at a time: its claim is a lock that goes with the process.
+- A finished trial is never trained again: its result is recorded before its claim is released.
+- A trial under way is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
+- A trial that loses its process twice is marked failed, and the others go on.
 """
 
+import contextlib
 import json
+import logging
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
 
-from tfmnist.sweeps.executors import train_jobs
-from tfmnist.sweeps.packing import Job
+from tfmnist.errors import DivergedError, InputError, Interrupted
+from tfmnist.recipe import Recipe
+from tfmnist.runs.result import read_history
+from tfmnist.sweeps.claims import Claim, Claims
+from tfmnist.sweeps.seed_list import SeedList
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import Trial
 
-_PATIENCE = 20.0  # seconds for a training to be saved after the input ended
+_MOST_LOSSES = 2  # processes that a trial may lose before it fails
+_IDLE = 0.2  # seconds between two looks for a trial while others train the last ones
+_PATIENCE = 20.0  # seconds in which a training must be saved after standard input ended
+
+_CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
+
+Row = Mapping[str, Any]
+Train = Callable[[Path, Recipe, threading.Event, bool], Generator[Row]]
 
 
-class Worker:
-    """Trains what is ordered, batch by batch, until it is closed.
+class TrialSource(Protocol):
+    """The trials of a sweep or a study, shared by all its workers, each of which has its own source."""
+
+    folder: Path
+    metric: str
+    """The key of a row of `metrics.jsonl` that is the result."""
+    evaluate_test: bool
+    """Whether runs are finished: evaluated on the test set, exported, reported."""
+
+    def left(self) -> int:
+        """Returns how many trials are to be trained yet, those under way included."""
+        ...
+
+    def unfinished(self) -> Sequence[int]:
+        """Returns the numbers of the trials that have begun and not ended."""
+        ...
+
+    def begin(self) -> int | None:
+        """Begins a trial and returns its number, or None if there is none left."""
+        ...
+
+    def open(self, number: int) -> Trial:
+        """Returns a trial that this worker has claimed."""
+        ...
+
+    def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]:
+        """Returns the run folders and recipes of a trial, one per seed; raises an InputError for a bad recipe."""
+        ...
+
+    def should_prune(self, trial: Trial, rows: Sequence[Row]) -> bool:
+        """Takes note of some epochs of a trial's first seed, and returns whether the trial is not worth more."""
+        ...
+
+    def finish(self, trial: Trial) -> None:
+        """Records how a trial ended."""
+        ...
+
+    def job(self) -> dict[str, Any]:
+        """Returns what `open_source` needs, ready for JSON."""
+        ...
+
+
+def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bool) -> Generator[Row]:
+    """Trains a run, or resumes it; yields the row of each epoch, then the row of the trained run, without `epoch`."""
+    from tfmnist.runs.events import Run, Trained
+    from tfmnist.runs.train import resume_events, run_events
+    from tfmnist.training.loop import Epoch
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many compilations, which are intended
+    if folder.exists() and not (folder / "recipe.toml").exists():
+        shutil.rmtree(folder)  # killed before it had begun
+    events: Any
+    if folder.exists():
+        events = resume_events(folder, stop=stop, evaluate_test=evaluate_test)
+    else:
+        events = run_events(recipe, folder, stop, evaluate_test=evaluate_test)
+    with contextlib.closing(events):
+        for event in events:
+            if isinstance(event, Epoch | Trained):
+                yield vars(event)
+            elif isinstance(event, Run):
+                yield event.result
+
+
+def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Iterator[None]:
+    """Trains trials until none is left or it is told to stop; yields after each epoch and each trial.
 
     Args:
-        threads: TensorFlow's.
-        pack: how many jobs may train together.
-        give: takes each report, as plain data; raises `BrokenPipeError` where nobody listens any more.
+        source: where the trials come from and the results go.
+        claims: of this worker.
+        stop: when it is set, the trial under way is saved and released, to be resumed by the next start.
+        train: trains one run.
     """
-
-    def __init__(self, threads: int, pack: int, give: Callable[[dict[str, Any]], None]) -> None:
-        self._threads, self._pack, self._give = threads, pack, give
-        self._orders: queue.Queue[tuple[list[Job], dict[str, threading.Event]] | None] = queue.Queue()
-        self._running: dict[str, threading.Event] = {}
-        self._closing = threading.Event()
-
-    def order(self, order: dict[str, Any]) -> None:
-        """Takes an order; from any thread."""
-        if "stop" in order:
-            if event := self._running.get(order["stop"]):
-                event.set()
+    while not stop.is_set():
+        with claims.exclusive():
+            for number in source.unfinished():
+                if claim := claims.take(number):
+                    break
+            else:
+                number = source.begin()
+                claim = None if number is None else claims.take(number)
+            trial = source.open(number) if claim and number is not None else None
+        if claim and trial:
+            with contextlib.closing(claim):
+                yield from _train_claimed(source, trial, claim, stop, train)
+                with claims.exclusive():
+                    if trial.state != "running":
+                        source.finish(trial)
+                    claim.release()
+            yield
+        elif source.left():  # others train the last ones, one of which may lose its process yet
+            stop.wait(_IDLE)
+            yield
         else:
-            jobs = [Job(**job) for job in order["jobs"]]
-            stops = {job.name: threading.Event() for job in jobs}
-            self._running.update(stops)
-            self._orders.put((jobs, stops))
+            return
 
-    def close(self) -> None:
-        """Lets what is trained be saved, and `work` return; from any thread."""
-        self._closing.set()
-        self._orders.put(None)
-        for event in list(self._running.values()):
-            event.set()
 
-    def work(self) -> None:
-        """Trains until it is closed."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
-        from tfmnist.training.threads import set_threads
+def _train_claimed(
+    source: TrialSource, trial: Trial, claim: Claim, stop: threading.Event, train: Train
+) -> Iterator[None]:
+    """Trains a trial unless it is over already."""
+    if claim.losses:
+        trial.reason = f"tried again: {claim.reason}"
+    if claim.losses >= _MOST_LOSSES:
+        trial.state, trial.reason = "failed", claim.reason
+        for index, (folder, _) in enumerate(source.runs(trial)):
+            _add_history(trial, folder, first=index == 0)
+    elif trial.state == "running":
+        yield from _train_trial(source, trial, stop, train)
 
-        set_threads(self._threads)
-        compiled: dict[str, Any] = {}
-        while (order := self._orders.get()) is not None and not self._closing.is_set():
-            jobs, stops = order
-            for report in train_jobs(jobs, stops, self._pack, compiled):
-                try:
-                    self._give(asdict(report))
-                except BrokenPipeError:  # the sweep was killed: save, and end
-                    for stop in stops.values():
-                        stop.set()
-                if report.kind != "epoch" and self._running.get(report.name) is stops[report.name]:
-                    del self._running[report.name]  # else it has been ordered again already
+
+def _train_trial(source: TrialSource, trial: Trial, stop: threading.Event, train: Train) -> Iterator[None]:
+    """Trains a trial with each of its seeds and enters the result; it is still `running` where it was stopped."""
+    try:
+        for index, (folder, recipe) in enumerate(source.runs(trial)):
+            try:
+                rows = train(folder, recipe, stop, source.evaluate_test)
+                yield from _train_run(source, trial, folder, recipe, rows, first=index == 0)
+            finally:
+                _add_history(trial, folder, first=index == 0)
+            if trial.state == "pruned":
+                trial.reason = f"worse than others after {trial.epochs} epochs"
+                return
+        trial.result, trial.state = fmean(trial.results), "done"
+    except Interrupted:
+        pass
+    except DivergedError as error:
+        trial.state, trial.reason = "diverged", str(error)
+    except (InputError, OSError) as error:
+        trial.state, trial.reason = "failed", str(error)
+
+
+def _train_run(
+    source: TrialSource, trial: Trial, folder: Path, recipe: Recipe, rows: Generator[Row], *, first: bool
+) -> Iterator[None]:
+    """Trains with one seed; the first one is pruned if it is worse than other trials."""
+    epochs, history = recipe.train.epochs, read_history(folder)
+    if first and 0 < len(history) < epochs and source.should_prune(trial, history):  # killed before it was recorded
+        trial.state = "pruned"
+        return
+    with contextlib.closing(rows):
+        for row in rows:
+            if "epoch" not in row:
+                trial.results.append(row[source.metric])
+            elif first and source.should_prune(trial, [row]) and row["epoch"] < epochs:
+                trial.state = "pruned"
+                return
+            yield
+
+
+def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
+    history = read_history(folder)
+    trial.epochs = len(history) or trial.epochs
+    trial.seconds += sum(row["seconds"] for row in history)
+    if first:
+        trial.curve = [{key: row[key] for key in _CURVE} for row in history]
+
+
+def open_source(job: dict[str, Any]) -> TrialSource:
+    """Returns the source of trials that a job describes."""
+    if "sweep" in job:
+        from tfmnist.sweeps.optuna_study import Study  # which needs an extra
+
+        return Study(Sweep.model_validate(job["sweep"]), Path(job["folder"]), **job["options"])
+    return SeedList(Recipe.model_validate(job["recipe"]), job["seeds"], Path(job["folder"]))
+
+
+def work_on_jobs(worker: str, threads: int, jobs: "queue.SimpleQueue[str | None]", stop: threading.Event) -> None:
+    """Works on one job after the other, until None comes or it is told to stop.
+
+    Args:
+        worker: its name.
+        threads: of TensorFlow.
+        jobs: descriptions of sources of trials, in JSON.
+        stop: saves the trial under way.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
+    from tfmnist.training.threads import set_threads
+
+    set_threads(threads)
+    while (text := jobs.get()) is not None and not stop.is_set():
+        source = open_source(json.loads(text))
+        for _ in work(source, Claims(source.folder, worker), stop):
+            pass
 
 
 def main() -> None:
-    """Trains what comes on standard input until that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    out = os.fdopen(os.dup(1), "w")  # nothing but reports goes to standard output, whoever writes
-    os.dup2(2, 1)
-    threads, pack = map(int, sys.argv[1:])
-    worker = Worker(threads, pack, lambda report: print(json.dumps(report), file=out, flush=True))
+    """Works on what comes on standard input until that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command tells its workers
+    worker, threads = sys.argv[1:]
+    jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    stop = threading.Event()
 
     def listen() -> None:
-        for line in sys.stdin:
-            worker.order(json.loads(line))
-        worker.close()
+        with open(0, "rb", buffering=0) as lines:  # a buffer's lock would be held when this process ends
+            for line in lines:
+                jobs.put(line.decode())
+        stop.set()
+        jobs.put(None)
         timer = threading.Timer(_PATIENCE, os._exit, [1])  # a long compilation is not waited for
         timer.daemon = True
         timer.start()
 
     threading.Thread(target=listen, daemon=True).start()
-    worker.work()
+    work_on_jobs(worker, int(threads), jobs, stop)
 
 
 if __name__ == "__main__":

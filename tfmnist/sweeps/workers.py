@@ -1,203 +1,258 @@
-"""Worker processes that live for many jobs, so that TensorFlow is loaded once in each."""
+"""Starts workers, here or on a Ray cluster, watches them, starts again what died, and stops them.
+
+Nothing but jobs goes to a worker, and nothing comes back: what they do is on disk. Each loads TensorFlow once. A worker
+ends by itself when the process that started it has gone. The machines of a Ray cluster need this package, and the
+current folder at the same path, for example on a network file system.
+"""
 
 import contextlib
 import json
+import logging
+import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
-from tfmnist.errors import InputError
-from tfmnist.sweeps.executors import Executor, InProcess, Report
-from tfmnist.sweeps.packing import Job, shares
+from tfmnist.errors import InputError, TfmnistError
+from tfmnist.sweeps.claims import Claims
+from tfmnist.sweeps.worker import TrialSource, work, work_on_jobs
 from tfmnist.system.machine import processors
 
-PATIENCE = 60.0  # seconds that a worker may take to save what it trains
+_POLL = 0.25  # seconds between two looks at the workers and their trials
+_PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
+_RAY_TIMEOUT = 5.0  # seconds in which a cluster answers
+_MOST_FAILURES = 3  # ends of worker processes that had no trial yet
 
 
-class Link(ABC):
-    """A worker process, seen from here."""
+class _Process(Protocol):
+    """A worker in a process of its own."""
 
-    def __init__(self) -> None:
-        self.jobs: set[str] = set()  # that it has not ended yet, by name
+    def send(self, job: str) -> None: ...
 
-    @abstractmethod
-    def say(self, order: dict[str, Any]) -> None:
-        """Sends an order; where the process has ended, its end is on its way as a report."""
+    def ended(self) -> str:
+        """Returns how the process ended, or "" while it runs."""
+        ...
 
-    @abstractmethod
-    def hang_up(self) -> None:
-        """Tells the process that there will be no more orders: it saves what it trains, and ends."""
+    def stop(self) -> None:
+        """Lets the process save its trial and end, without waiting for it."""
+        ...
 
-    @abstractmethod
-    def end(self) -> None:
-        """Hangs up, and waits until the process has saved what it trains, and ended."""
-
-    @abstractmethod
-    def why(self) -> str:
-        """Returns why the process ended."""
+    def wait(self, seconds: float) -> None:
+        """Waits until the process has ended, and kills it after so many seconds."""
+        ...
 
 
-Heard = queue.Queue[tuple[Link, dict[str, Any] | None]]
-"""What workers report; None at the end of one."""
-
-
-class Workers(ABC):
-    """Trains in several worker processes.
+class Workers:
+    """Who trains the trials of sweeps and studies.
 
     Args:
-        workers: how many.
-        pack: how many jobs may train together in each.
-    """
-
-    def __init__(self, workers: int, pack: int = 1) -> None:
-        self.workers, self._pack = workers, pack
-        self._heard: Heard = queue.Queue()
-        self._alive: list[Link] = []
-
-    @abstractmethod
-    def _begin(self, heard: Heard) -> Link:
-        """Returns a new worker, which will put its reports there."""
-
-    @property
-    def free(self) -> int:
-        return (self.workers - sum(bool(worker.jobs) for worker in self._alive)) * self._pack
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        idle: list[Link | None] = [worker for worker in self._alive if not worker.jobs]
-        idle += [None] * (self.workers - len(self._alive))
-        for worker, share in zip(idle, shares(jobs, len(idle))):
-            if worker is None:
-                worker = self._begin(self._heard)
-                self._alive.append(worker)
-            worker.jobs = {job.name for job in share}
-            worker.say({"jobs": [asdict(job) for job in share]})
-
-    def reports(self, seconds: float) -> Iterator[Report]:
-        with contextlib.suppress(queue.Empty):
-            worker, report = self._heard.get(timeout=seconds)
-            while True:
-                yield from self._read(worker, report)
-                worker, report = self._heard.get_nowait()
-
-    def stop(self, name: str) -> None:
-        for worker in self._alive:
-            if name in worker.jobs:
-                worker.say({"stop": name})
-
-    def close(self) -> None:
-        for worker in self._alive:
-            worker.hang_up()  # all of them, before one is waited for
-        for worker in self._alive:
-            worker.end()
-        self._alive.clear()
-
-    def _read(self, worker: Link, heard: dict[str, Any] | None) -> list[Report]:
-        if heard is not None:
-            report = Report(**heard)
-            if report.kind != "epoch":
-                worker.jobs.discard(report.name)
-            return [report]
-        jobs, worker.jobs = sorted(worker.jobs), set()
-        if worker in self._alive:
-            self._alive.remove(worker)
-        return [Report(name, "crashed", {"reason": worker.why()}) for name in jobs]
-
-
-class LocalWorkers(Workers):
-    """Trains in processes of this machine.
-
-    Args:
-        workers: how many, each with `threads` of TensorFlow's.
-        log: file for what the processes write to standard error.
-        threads: by default one.
-        pack: how many jobs may train together in each.
-    """
-
-    def __init__(self, workers: int, log: Path, threads: int = 1, pack: int = 1) -> None:
-        super().__init__(workers, pack)
-        self._threads, self._log = threads, log
-
-    def _begin(self, heard: Heard) -> Link:
-        return _Process((self._threads, self._pack), self._log, heard)
-
-
-class _Process(Link):
-    def __init__(self, settings: tuple[int, int], log: Path, heard: Heard) -> None:
-        super().__init__()
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfmnist.sweeps.worker", *map(str, settings)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the sweep, which tells its workers
-            )
-        assert self._process.stdin and self._process.stdout
-        self._orders: IO[str] = self._process.stdin
-        self._answers: IO[str] = self._process.stdout
-        self._reader = threading.Thread(target=self._follow, args=(heard,), daemon=True)
-        self._reader.start()
-
-    def _follow(self, heard: Heard) -> None:
-        for line in self._answers:
-            if line.endswith("\n"):  # else it was killed amid it
-                heard.put((self, json.loads(line)))
-        heard.put((self, None))
-
-    def say(self, order: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            self._orders.write(json.dumps(order) + "\n")
-            self._orders.flush()
-
-    def hang_up(self) -> None:
-        with contextlib.suppress(OSError):
-            self._orders.close()
-
-    def end(self) -> None:
-        self.hang_up()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        self._answers.close()
-
-    def why(self) -> str:
-        self.end()
-        code = self._process.returncode
-        return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def make_executor(workers: int, threads: int, folder: Path, pack: int = 1, ray: str = "") -> Executor:
-    """Returns who trains.
-
-    Args:
-        workers: number of worker processes; 0 for one a processor, -1 to train in this process.
-        threads: TensorFlow's in each.
-        folder: where the workers' log is.
-        pack: how many jobs may train together in each.
-        ray: address of a Ray cluster, if the workers are to be there.
+        count: number of worker processes; 0 for one per processor, -1 to train in this process.
+        threads: of TensorFlow in each.
+        ray: address of a Ray cluster to train on: `HOST:PORT`, `auto` for the one that runs on this machine, or `local`
+            for one that starts and ends with this object.
 
     Raises:
-        InputError: impossible numbers, or no such cluster.
+        InputError: impossible numbers, Ray is not installed, or there is no such cluster.
     """
-    if workers < -1 or threads < 1:
-        raise InputError(f"workers {workers}, threads {threads}: expected -1 or more, and 1 or more.")
-    if ray and workers == -1:
-        raise InputError("workers is -1, to train in this process: expected 0 or more with a Ray cluster.")
-    if ray:
-        from tfmnist.sweeps.ray_workers import RayWorkers  # which needs an extra
 
-        return RayWorkers(ray, workers, threads, pack)
-    if workers == -1:
-        return InProcess(pack)
-    return LocalWorkers(workers or processors(), folder / "log", threads, pack)
+    def __init__(self, count: int = 0, threads: int = 1, ray: str = "") -> None:
+        if count < -1 or threads < 1:
+            raise InputError(f"workers {count}, threads {threads}: expected -1 or more, and 1 or more.")
+        if ray and count == -1:
+            raise InputError("workers is -1, to train in this process: expected 0 or more with a Ray cluster.")
+        self._ray: Any = None
+        self._started_ray = False
+        if ray:
+            self._ray, self._started_ray = _connect(ray)
+        available = int(self._ray.cluster_resources().get("CPU", 1)) // threads if self._ray else processors()
+        self._here, self._threads = count == -1, threads
+        self.count = abs(count) or max(1, available)
+        self._start, self._number = f"{time.time_ns():x}", 0
+        self._alive: dict[str, _Process] = {}
+
+    def run(self, source: TrialSource, stop: threading.Event) -> Iterator[None]:
+        """Has the trials of a source trained until none is left; yields a few times a second.
+
+        Args:
+            source: the trials, as this process sees them.
+            stop: ends all workers, their trials saved.
+        """
+        claims = Claims(source.folder, f"{self._start}-0")
+        if self._here:
+            yield from work(source, claims, stop)
+        else:
+            yield from self._watch(source, claims, stop)
+
+    def close(self, seconds: float = _PATIENCE) -> None:
+        """Ends all workers, their trials saved unless that takes longer than so many seconds."""
+        until = time.monotonic() + seconds
+        try:
+            for worker in self._alive.values():
+                worker.stop()
+            for worker in self._alive.values():
+                worker.wait(max(0.0, until - time.monotonic()))
+        except BaseException:  # a second Ctrl-C
+            for worker in self._alive.values():
+                worker.wait(0)
+            raise
+        finally:
+            self._alive.clear()
+            if self._started_ray:
+                self._ray.shutdown()
+                self._started_ray = False
+
+    def _watch(self, source: TrialSource, claims: Claims, stop: threading.Event) -> Iterator[None]:
+        job, failures = json.dumps(source.job()), 0
+        if not _is_over(source, claims):
+            for worker in self._alive.values():
+                worker.send(job)
+        while not _is_over(source, claims):
+            for name, worker in list(self._alive.items()):
+                if reason := worker.ended():
+                    del self._alive[name]
+                    failures = 0 if claims.lose(name, reason) else failures + 1
+                    if failures >= _MOST_FAILURES:
+                        log = source.folder / "log"
+                        raise TfmnistError(f"{source.folder}: workers end before they train: {reason}; see {log}.")
+            while len(self._alive) < min(self.count, source.left()):
+                self._number += 1
+                name = f"{self._start}-{self._number}"
+                self._alive[name] = self._begin(name, source.folder)
+                self._alive[name].send(job)
+            yield
+            if stop.wait(_POLL):
+                self.close()
+                return
+
+    def _begin(self, name: str, folder: Path) -> _Process:
+        if self._ray:
+            return _RayProcess(self._ray, name, self._threads)
+        return _LocalProcess(name, self._threads, folder / "log")
+
+
+def _is_over(source: TrialSource, claims: Claims) -> bool:
+    if source.left():
+        return False
+    with claims.exclusive():  # no worker is just beginning a trial
+        return not source.left()
+
+
+class _LocalProcess:
+    """A worker process of this machine, which ends when its standard input does."""
+
+    def __init__(self, name: str, threads: int, log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tfmnist.sweeps.worker", name, str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for the command, which tells its workers
+            )
+
+    def send(self, job: str) -> None:
+        assert self._process.stdin
+        with contextlib.suppress(OSError):  # it has ended, which `ended` says
+            self._process.stdin.write(job.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def ended(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return ""
+        return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def stop(self) -> None:
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def wait(self, seconds: float) -> None:
+        self.stop()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class _RayProcess:
+    """A worker in a process of a Ray cluster, which ends with the process that started it."""
+
+    def __init__(self, ray: Any, name: str, threads: int) -> None:
+        self._ray = ray
+        actor = ray.remote(_Actor).options(num_cpus=threads, max_concurrency=3)
+        self._actor = actor.remote(os.getcwd())
+        self._ready = self._actor.__ray_ready__.remote()
+        self._work = self._actor.work.remote(name, threads)
+
+    def send(self, job: str) -> None:
+        self._actor.send.remote(job)
+
+    def ended(self) -> str:
+        if not self._ray.wait([self._work], timeout=0)[0]:
+            return ""
+        reason = ""
+        try:
+            self._ray.get(self._work)
+        except self._ray.exceptions.RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raised = isinstance(error, self._ray.exceptions.RayTaskError) or "creation task" in lines[0]
+            reason = f": {lines[-1 if raised else 0]}"  # a traceback ends with what was raised
+        return f"the worker on the cluster ended{reason}"
+
+    def stop(self) -> None:
+        self._actor.stop.remote()
+
+    def wait(self, seconds: float) -> None:
+        if self._ray.wait([self._ready], timeout=0)[0]:  # else the cluster has no room for it yet
+            self._ray.wait([self._work], timeout=seconds)
+        self._ray.kill(self._actor)
+
+
+class _Actor:
+    """The process of the cluster; its methods run in threads of their own."""
+
+    def __init__(self, folder: str) -> None:
+        os.chdir(folder)
+        self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+
+    def work(self, name: str, threads: int) -> None:
+        work_on_jobs(name, threads, self._jobs, self._stop)
+
+    def send(self, job: str) -> None:
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._jobs.put(None)
+
+
+def _connect(address: str) -> tuple[Any, bool]:
+    """Returns Ray, connected, and whether this call has connected it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
+    try:
+        import ray
+    except ImportError:
+        raise InputError("a Ray cluster needs Ray; install it with: pip install 'tfmnist[ray]'") from None
+    if ray.is_initialized():
+        return ray, False
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    own = {"_node_ip_address": "127.0.0.1", "_system_config": {"worker_niceness": 0}, "include_dashboard": False}
+    options: dict[str, Any] = own if address == "local" else {}
+    try:
+        if host:
+            socket.create_connection((host, int(port)), _RAY_TIMEOUT).close()  # Ray tries for minutes
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--ray {address}: {reason}; expected HOST:PORT of a Ray cluster, auto or local.") from None
+    return ray, True

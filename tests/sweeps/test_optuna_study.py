@@ -1,0 +1,172 @@
+"""The trials of a sweep in a journal or a database, as several processes see them."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfmnist.errors import InputError
+from tfmnist.sweeps.optuna_study import Study
+from tfmnist.sweeps.sweep_file import Sweep
+from tfmnist.sweeps.trials import Trial
+
+SPACE = """
+[space]
+"optimizer.learning_rate" = {low = 0.001, high = 1, log = true, points = 4}
+"model.hidden" = [[8], [16, 8], []]
+"train.batch_size" = {low = 10, high = 100, points = 2}
+[search]
+"""
+
+
+def parse(search: str) -> Sweep:
+    return Sweep.parse(SPACE + search, "some")
+
+
+def finish(study: Study, number: int, state: Any = "done", result: float | None = 0.5) -> None:
+    trial = study.open(number)
+    trial.state, trial.result, trial.seconds = state, result, 1.0
+    study.finish(trial)
+
+
+@pytest.mark.parametrize("storage", ["", "sqlite"])
+def test_processes_share_the_trials(tmp_path: Path, storage: str) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db" if storage else ""
+    one, other = (Study(parse('sampler = "grid"\ntrials = 3'), tmp_path, url) for _ in range(2))
+    assert one.left() == other.left() == 3 and one.trials() == []
+    assert [study.begin() for study in (one, other, one, other)] == [0, 1, 2, None]
+    assert other.open(1).values == {"optimizer.learning_rate": 0.001, "model.hidden": [8], "train.batch_size": 100}
+    assert one.unfinished() == [0, 1, 2] and [trial.state for trial in one.trials()] == ["running"] * 3
+    assert one.trials()[1].values == other.open(1).values
+    finish(other, 1)
+    assert one.unfinished() == [0, 2] and one.left() == 2 and one.trials()[1].result == 0.5
+    assert one.runs(one.open(2))[0][0] == tmp_path / "trials" / "0002"
+    assert Study(**job_of(one)).unfinished() == [0, 2]
+
+
+def job_of(study: Study) -> dict[str, Any]:
+    job = json.loads(json.dumps(study.job()))
+    return {"sweep": Sweep.model_validate(job["sweep"]), "folder": Path(job["folder"]), **job["options"]}
+
+
+def test_machines_have_their_own_trials(tmp_path: Path) -> None:
+    storage, sweep = f"sqlite:///{tmp_path}/shared.db", parse('sampler = "grid"\ntrials = 1')
+    one, other = (Study(sweep, tmp_path / name, storage) for name in ("one", "other"))
+    assert one.begin() == 0 and one.unfinished() == [0] and other.unfinished() == []
+    assert other.left() == 0 and other.begin() is None
+    count = other.count
+    other.count = lambda: 0  # it looked just before the last one was taken
+    assert other.begin() is None
+    other.count = count
+    assert len(one.trials()) == 1
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_what_is_drawn_depends_on_the_number_alone(tmp_path: Path, sampler: str) -> None:
+    values: list[list[dict[str, Any]]] = []
+    for name in ("in order", "in reverse", "killed"):
+        (tmp_path / name).mkdir()
+        study = Study(parse(f'sampler = "{sampler}"\ntrials = 4\nseed = 3'), tmp_path / name)
+        numbers = [study.begin() for _ in range(4)]
+        for number in reversed(numbers) if name == "in reverse" else numbers:
+            assert number is not None
+            if name == "killed":  # while it was drawn
+                draw_one(study, number)
+                study = Study(study.sweep, tmp_path / name)
+            study.open(number)
+        values.append([trial.values for trial in study.trials()])
+    assert values[0] == values[1] == values[2] and len({json.dumps(row) for row in values[0]}) == 4
+
+
+def draw_one(study: Study, number: int) -> None:
+    space = study.sweep.space
+    study.sweep = study.sweep.model_copy(update={"space": dict(list(space.items())[:1])})
+    study.open(number)
+    study.sweep = study.sweep.model_copy(update={"space": space})
+
+
+def test_a_trial_that_was_killed_while_it_was_finished_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(parse('sampler = "grid"'), tmp_path)
+    assert study.begin() == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(study._study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish(study, 0)
+    again = Study(study.sweep, tmp_path)
+    assert again.unfinished() == [0]
+    trial = again.open(0)
+    assert (trial.state, trial.result) == ("done", 0.5)
+    again.finish(trial)
+    assert again.unfinished() == [] and study.trials()[0].state == "done"
+
+
+def killed(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
+    study = Study(parse('sampler = "grid"'), tmp_path)
+    study.begin()
+    with (tmp_path / "journal.log").open("a") as file:
+        file.write('{"op_code": 4, "worker')
+    other = Study(study.sweep, tmp_path)
+    assert other.begin() == 1 and study.unfinished() == [0, 1]
+
+
+def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
+    study = Study(parse('sampler = "random"'), tmp_path, until=1.0)
+    assert study.begin() is None and study.left() == 0
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [("[3]", 2), ("{low = 3, high = 27}", 4)])
+def test_hyperband_counts_the_epochs_of_the_longest_trial(tmp_path: Path, epochs: str, rungs: int) -> None:
+    text = f'[space]\n"train.epochs" = {epochs}\n[search]\npruner = "hyperband"'
+    study = Study(Sweep.parse(text, "some"), tmp_path)
+    assert study.begin() == 0
+    study.should_prune(study.open(0), [{"epoch": 1, "validation_accuracy": 0.5}])
+    assert len(study._study.pruner._pruners) == rungs  # type: ignore[attr-defined]
+
+
+def search(folder: Path, keys: str, result: Callable[[float], float | None]) -> list[Trial]:
+    """Searches a learning rate; where there is no result, the trial diverges."""
+    space = '[space]\n"optimizer.learning_rate" = {low = 1e-5, high = 1, log = true}\n[search]\n'
+    folder.mkdir()
+    study = Study(Sweep.parse(space + keys, "some"), folder)
+    while (number := study.begin()) is not None:
+        value = result(study.open(number).values["optimizer.learning_rate"])
+        finish(study, number, "diverged" if value is None else "done", value)
+    return study.trials()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_samplers_find_what_is_good(tmp_path: Path, sampler: str) -> None:
+    import math
+
+    trials = search(tmp_path / "a", f'sampler = "{sampler}"\ntrials = 40', lambda rate: -abs(math.log10(rate) + 2))
+    best = max(trials, key=lambda trial: trial.result or -9)
+    assert 0.005 < best.values["optimizer.learning_rate"] < 0.02
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "loss"])
+def test_samplers_keep_away_from_where_trainings_diverge(tmp_path: Path, objective: str) -> None:
+    keys = f'trials = 40\nsampler = "tpe"\nobjective = "{objective}"'
+    trials = search(tmp_path / "a", keys, lambda rate: None if rate > 1e-3 else 0.5)
+    first, last = (sum(trial.state == "diverged" for trial in part) for part in (trials[:10], trials[-10:]))
+    assert first >= 4 and last < first
+
+
+def test_a_wrong_storage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--storage nowhere: .*; expected a database's URL, or leave it out\."):
+        Study(parse(""), tmp_path, "nowhere")
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tfmnist.sweeps.optuna_study")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"pip install 'tfmnist\[sweep\]'"):
+        import tfmnist.sweeps.optuna_study  # noqa: F401

@@ -1,0 +1,98 @@
+"""Which process trains which trial: one small file per trial, locked by the process that has it.
+
+The kernel drops a lock with its process, however that ends, so that a trial whose process was killed can be claimed
+again at once. What a file says tells how often a trial has lost its process since the command was started.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process alone trains, until the claim is released or the process ends."""
+
+    path: Path
+    file: IO[str]
+    losses: int
+    """How many processes the trial has lost since the command was started."""
+    reason: str
+    """How the last one ended."""
+
+    def release(self) -> None:
+        """Lets others claim the trial; to be called within `Claims.exclusive`, as `Claims.take` is."""
+        self.path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Drops the lock, as the end of the process would."""
+        self.file.close()
+
+
+class Claims:
+    """The claims of one worker of a sweep or study.
+
+    Args:
+        folder: of the sweep or study; the files are in its folder `.claims`.
+        worker: name of the worker, `START-NUMBER`, where all workers of one command have the same START.
+    """
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self._folder, self._worker, self._start = folder / ".claims", worker, worker.partition("-")[0]
+        self._folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps all other workers waiting: one at a time looks for a trial, or records how one ended."""
+        with (self._folder / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def take(self, number: int) -> Claim | None:
+        """Claims a trial; returns None where another process has it, or lost it and `lose` has not been called yet."""
+        path = self._folder / f"{number:04}"
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        last = _read(file)
+        if last.get("start") != self._start:  # of an earlier command, which was killed
+            last = {}
+        elif last["worker"]:
+            file.close()
+            return None
+        claim = Claim(path, file, last.get("losses", 0), last.get("reason", ""))
+        _write(file, {"start": self._start, "worker": self._worker, "losses": claim.losses})
+        return claim
+
+    def lose(self, worker: str, reason: str) -> bool:
+        """Frees the trial of a worker whose process has ended, if it had one, and returns whether it had."""
+        for path in self._folder.glob("[0-9]*"):
+            with path.open("a+", encoding="utf-8") as file:
+                last = _read(file)
+                if last.get("worker") == worker:
+                    _write(file, {**last, "worker": "", "losses": last["losses"] + 1, "reason": reason})
+                    return True
+        return False
+
+
+def _read(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        return json.loads(file.read())
+    except ValueError:  # empty, or of a process that was killed while it wrote
+        return {}
+
+
+def _write(file: IO[str], content: dict[str, Any]) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(content))
+    file.flush()
