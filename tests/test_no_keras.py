@@ -11,7 +11,8 @@ import numpy as np
 import tfmnist
 source, folder = sys.argv[1:]
 recipe = tfmnist.Recipe.load("cnn").replace({
-    "data.source": source, "data.validation": 100, "train.epochs": 1, "model.layers": ["conv 4 5x5 /4", "global max"],
+    "data.source": source, "data.validation": 100, "data.per_class": 20, "train.epochs": 1,
+    "model.layers": ["conv 4 5x5 /4", "global max"], "export.report": False,
     "train.precision": "bfloat16", "loss.label_smoothing": 0.1, "augment.rotate": 10.0})
 run = tfmnist.run(recipe, folder)
 exported = tfmnist.load_exported(run.path)

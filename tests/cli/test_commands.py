@@ -11,9 +11,19 @@ import pytest
 from PIL import Image
 
 import tfmnist
+from tfmnist.artifacts import exported
+from tfmnist.artifacts.exported import Exported
 
 Command = Callable[..., tuple[int, str, str]]
 Complaint = Callable[..., str]
+
+LOADED: dict[Path, Exported] = {}
+
+
+@pytest.fixture(autouse=True)
+def _load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is loaded once for all tests, not for every command."""
+    monkeypatch.setattr(exported, "Exported", lambda path: LOADED.setdefault(path, Exported(path)))
 
 
 # evaluate
@@ -141,15 +151,7 @@ def test_bad_pictures(trained: Path, tmp_path: Path, complaint: Complaint) -> No
 # export, report and pictures
 
 
-def test_export_and_report(trained: Path, tmp_path: Path, command: Command) -> None:
-    assert command("export", trained, tmp_path / "model") == (0, f"{tmp_path / 'model/1'}\n", "")
-    assert command("export", trained, tmp_path / "model") == (0, f"{tmp_path / 'model/2'}\n", "")
-    assert command("evaluate", tmp_path / "model")[0] == 0
-    assert command("report", trained) == (0, f"{trained / 'report.html'}\n", "")
-    assert (trained / "report.html").is_file()
-
-
-def test_a_run_that_a_sweep_left_trained_is_finished_first(
+def test_export_finishes_a_run_that_a_sweep_has_only_trained(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     finished: list[str] = []
@@ -158,6 +160,11 @@ def test_a_run_that_a_sweep_left_trained_is_finished_first(
     code, out, errors = command("export", trained, tmp_path / "model")
     assert (code, out) == (0, f"{tmp_path / 'model/1'}\n") and finished == [str(trained)]
     assert errors == f"{trained}: trained in a sweep; evaluating it on the test set and exporting it\n"
+
+
+def test_report(trained: Path, command: Command) -> None:
+    assert command("report", trained) == (0, f"{trained / 'report.html'}\n", "")
+    assert (trained / "report.html").is_file()
 
 
 def test_a_data_set_becomes_pictures(small: Path, tmp_path: Path, command: Command, complaint: Complaint) -> None:

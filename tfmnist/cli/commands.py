@@ -141,7 +141,7 @@ def gradients(
     examples: int = 20,
     samples: int = 50,
 ) -> None:
-    """Compares gradients by the tape, by written-out formulas, by differences.
+    """Compares gradients from the tape, from formulas and from differences.
 
     The exit code is 1 if any two differ by more than 1e-6, computed in float64.
 
@@ -167,10 +167,10 @@ def pictures(
     dest: Annotated[str, Positional, arg(metavar="DEST")],
     data: Annotated[str, arg(metavar="SOURCE")] = "mnist",
 ) -> None:
-    """Writes a data set as picture files, DEST/train/<class>/*.png and so on.
+    """Writes a data set as PNG files, in one folder per class.
 
     Args:
-        dest: A new folder, which appears only when complete.
+        dest: A new folder, which appears only when complete; gets train/<class>/*.png and test/<class>/*.png.
         data: A data source, as in train --data.
     """
     from tfmnist.data.convert import write_folder

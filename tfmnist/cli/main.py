@@ -97,6 +97,6 @@ def _usage() -> str:
             "usage: tfmnist COMMAND [ARGUMENTS]\n",
             "Handwritten-digit recognition with low-level TensorFlow.\n",
             *lines,
-            "\nRun 'tfmnist COMMAND --help' for a command's options, 'tfmnist --version' for the version.",
+            "\n'tfmnist COMMAND --help' describes a command, 'tfmnist --version' the version.",
         ]
     )
