@@ -1,7 +1,4 @@
-"""Exact classification metrics: examples are counted as integers, and every rate divides once.
-
-Plain NumPy, so the same numbers come out of an evaluation, a test and a report.
-"""
+"""Exact classification metrics, in plain NumPy: examples are counted as integers, and every rate divides once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[floa
     """Returns the score interval for the rate behind `correct` successes in `count` trials.
 
     (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = correct/n. Unlike p ± z √(p(1-p)/n) it stays within
-    [0, 1] and keeps its width at p = 0 and p = 1. Nothing counted, nothing known: (0.0, 1.0).
+    [0, 1] and has a width at p = 0 and p = 1. Without trials it is (0.0, 1.0).
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 
@@ -56,10 +53,6 @@ def confusion_matrix(labels: NDArray[np.integer], predictions: NDArray[np.intege
 
     Returns:
         int64 [C, C]; rows are the true, columns the predicted classes.
-
-    Example:
-        >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=2).tolist()
-        [[1, 0], [1, 1]]
     """
     assert labels.shape == predictions.shape, (labels.shape, predictions.shape)
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
@@ -92,29 +85,24 @@ def calibration(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
         labels: integers [n] in [0, C), the true classes.
         probabilities: floats [n, C] in [0, 1].
         bins: number of bins of equal width.
-
-    Example:
-        >>> found = calibration(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]]), bins=2)
-        >>> found.counts.tolist(), found.accuracy.tolist(), found.error
-        ([0, 2], [0.0, 0.5], 0.25)
     """
-    sure: Floats = probabilities.max(axis=1, initial=0).astype(np.float64)
-    right = (_best(probabilities) == labels).astype(np.int64)
+    confidences: Floats = probabilities.max(axis=1, initial=0).astype(np.float64)
+    correct = (_best(probabilities) == labels).astype(np.int64)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    bin_of = np.digitize(sure, edges[1:-1], right=True)
+    bin_of = np.digitize(confidences, edges[1:-1], right=True)
     counts = np.bincount(bin_of, minlength=bins).astype(np.int64)
-    confidence = _ratio(np.bincount(bin_of, weights=sure, minlength=bins), counts)
-    accuracy = _ratio(np.bincount(bin_of, weights=right, minlength=bins), counts)
-    error = float(np.sum(counts * np.abs(accuracy - confidence)) / max(len(sure), 1))
+    confidence = _ratio(np.bincount(bin_of, weights=confidences, minlength=bins), counts)
+    accuracy = _ratio(np.bincount(bin_of, weights=correct, minlength=bins), counts)
+    error = float(np.sum(counts * np.abs(accuracy - confidence)) / max(len(confidences), 1))
     return Calibration(edges, counts, confidence, accuracy, error)
 
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What a classifier did on a set of `count` examples of C classes.
+    """The metrics of a classifier on a set of `count` examples of C classes.
 
     `accuracy` is correct/count in [0, 1] with its 95 % interval; `confusion` int64 [C, C] has the true classes as rows;
-    `precision`, `recall` and `f1` are float64 [C] in [0, 1], and 0 where nothing was predicted or nothing was there.
+    `precision`, `recall` and `f1` are float64 [C] in [0, 1], and 0 where their denominator is 0.
     """
 
     count: int
@@ -129,13 +117,7 @@ class Metrics:
     calibration: Calibration
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Returns the numbers as plain lists, ints and floats, ready for JSON.
-
-        Example:
-            >>> found = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
-            >>> found.to_dict(["zero", "one"])["per_class"][0]
-            {'class': 'zero', 'count': 1, 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666}
-        """
+        """Returns the metrics as plain lists, ints and floats, ready for JSON."""
         assert len(class_names) == len(self.recall), (len(class_names), len(self.recall))
         columns = (self.confusion.sum(axis=1), self.precision, self.recall, self.f1)
         rows = zip(class_names, *(column.tolist() for column in columns), strict=True)
@@ -161,11 +143,11 @@ def measure(labels: Ints, probabilities: NDArray[np.float32], loss: float) -> Me
     Args:
         labels: int64 [n] in [0, C); n may be 0.
         probabilities: float32 [n, C] in [0, 1].
-        loss: the mean loss over the same examples; it is handed on.
+        loss: the mean loss over the same examples, passed through.
 
     Example:
-        >>> found = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
-        >>> found.correct, found.accuracy, found.recall.tolist()
+        >>> metrics = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
+        >>> metrics.correct, metrics.accuracy, metrics.recall.tolist()
         (1, 0.5, [1.0, 0.0])
     """
     count, classes = probabilities.shape
@@ -192,5 +174,5 @@ def _best(probabilities: NDArray[np.floating]) -> Ints:
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Divides, and gives 0 where there is nothing to divide by."""
+    """Returns part / whole, and 0 where whole is 0."""
     return np.divide(part, whole, out=np.zeros(whole.shape, np.float64), where=whole != 0)

@@ -117,17 +117,16 @@ class Network(tf.Module):
             step: int64 scalar, the number of steps done; only dropout in training needs it.
         """
         x = images
-        if self.has_convolutions and not training:  # oneDNN gives no images the channels of the input: add one
-            missing = tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)
-            x = tf.concat([x, tf.zeros([missing, *self.image_shape], x.dtype)], axis=0)
         for layer in pool_before_activation(self.layers[:-1]):
             x = layer.forward(x, training, step)
-        logits = self.layers[-1].forward(x if x.dtype == tf.float64 else tf.cast(x, tf.float32), training, step)
-        return logits if training else logits[: tf.shape(images)[0]]
+        return self.layers[-1].forward(x if x.dtype == tf.float64 else tf.cast(x, tf.float32), training, step)
 
     def logits(self, images: Any) -> tf.Tensor:
         """Returns the logits, float32 `[n, classes]`, of images as they are stored: uint8 `[n, height, width]`."""
-        return self._logits(tf.convert_to_tensor(images))
+        images = tf.convert_to_tensor(images)
+        if images.shape[0] == 0:  # for which oneDNN returns the wrong shape
+            return tf.zeros([0, self.classes])
+        return self._logits(images)
 
     def _logits_from_uint8(self, images: tf.Tensor) -> tf.Tensor:
         return self.forward(to_unit(images))

@@ -1,6 +1,6 @@
 """Learning-rate schedules: functions from the number of steps done (int64 scalar tensor) to a float32 scalar tensor.
 
-They are validated when made, and are plain functions of the step, so nothing of them has to be saved or restored.
+They are validated when made and depend on the step alone, so a checkpoint does not need them.
 """
 
 import math
@@ -41,8 +41,8 @@ def cosine(learning_rate: float, steps: int, end: float = 0.0) -> Schedule:
     _positive("steps", steps)
 
     def value(step: tf.Tensor) -> tf.Tensor:
-        share = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
-        return learning_rate * (end + (1.0 - end) * 0.5 * (1.0 + tf.cos(math.pi * share)))
+        progress = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        return learning_rate * (end + (1.0 - end) * 0.5 * (1.0 + tf.cos(math.pi * progress)))
 
     return value
 
@@ -58,9 +58,9 @@ def one_cycle(learning_rate: float, steps: int, start: float = 0.1, peak: float 
         raise InputError(f"peak is {peak}: expected more than 0 and less than 1.")
 
     def value(step: tf.Tensor) -> tf.Tensor:
-        share = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
-        rising = start + (1.0 - start) * share / peak
-        falling = 1.0 + (end - 1.0) * (share - peak) / (1.0 - peak)
+        progress = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        rising = start + (1.0 - start) * progress / peak
+        falling = 1.0 + (end - 1.0) * (progress - peak) / (1.0 - peak)
         return learning_rate * tf.minimum(rising, falling)
 
     return value

@@ -1,8 +1,8 @@
-"""Checkpoints: one `.npz` a checkpoint, readable with NumPy alone, written whole or not at all.
+"""Checkpoints: one `.npz` file per checkpoint, readable with NumPy alone, written whole or not at all.
 
-It holds `weights/...`, `optimizer/...` (slots and step), `averages/...` and `best/...` where there are any, and as text
-`state` (JSON) and `recipe` (TOML). No state of an iterator or generator is needed: order, augmentation and dropout are
-functions of the seed, the epoch and the step. Each array carries a checksum, so a damaged file is noticed.
+It holds `weights/...`, `optimizer/...` (slots and step), `averages/...` and `best/...` if there are any, and as text
+`state` (JSON) and `recipe` (TOML). The state of iterators or generators is not needed: order, augmentation and dropout
+are functions of the seed, the epoch and the step. Each array has a checksum, so a damaged file is detected.
 """
 
 import json
@@ -15,7 +15,7 @@ from tfmnist.errors import InputError
 from tfmnist.system.files import read_npz, write_npz
 from tfmnist.training.loop import State, Trainer
 
-_KEEP = 2  # the newest, and one more in case it is damaged
+_KEEP = 2  # the newest, and the one before in case it is damaged
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, recipe: str) -> Path:
@@ -37,7 +37,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def restore_checkpoint(path: Path, trainer: Trainer) -> None:
-    """Sets weights, slots, averages and state to the checkpoint's; on an error the trainer is as it was.
+    """Restores weights, slots, averages and state; on an error the trainer is unchanged.
 
     Raises:
         InputError: the file is damaged, or belongs to another network or optimizer.
@@ -47,7 +47,7 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
         state = State(**json.loads(str(arrays.pop("state"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: the checkpoint is damaged ({error}); delete it to go on from the one before."
+            f"{path}: the checkpoint is damaged ({error}); delete it to resume from the one before."
         ) from None
     arrays.pop("recipe", None)
     variables = trainer.named_variables()
@@ -56,12 +56,11 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
         expected |= {
             name.replace("weights/", "best/", 1): kind for name, kind in expected.items() if name.startswith("weights/")
         }
-    found = {name: _kind(array) for name, array in arrays.items()}
-    for name in [*expected, *found]:
-        if (is_now := found.get(name, "missing")) != (wanted := expected.get(name, "nothing")):
-            raise InputError(
-                f"{path}: {name} is {is_now}, expected {wanted}; the checkpoint belongs to another recipe."
-            )
+    actual = {name: _kind(array) for name, array in arrays.items()}
+    for name in [*expected, *actual]:
+        kind, wanted = actual.get(name, "missing"), expected.get(name, "nothing")
+        if kind != wanted:
+            raise InputError(f"{path}: {name} is {kind}, expected {wanted}; the checkpoint belongs to another recipe.")
     for name, variable in variables.items():
         variable.assign(arrays[name])
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}

@@ -1,8 +1,8 @@
-"""Compiled code kept from one run for the next: XLA's compiler takes seconds that a run of the same network can save.
+"""A cache of compiled code: repeating a run saves the seconds that XLA's compiler takes.
 
-TensorFlow itself writes and reads the files; but it takes what it finds on trust, and fails where it cannot read or
-write. So it is given a folder of its own for each process, filled from the user's cache with what is whole, and what
-is new there goes to the cache when the run is over.
+TensorFlow itself writes and reads the files, but it trusts what it finds and fails if it cannot read or write. So each
+process gives it a temporary folder, filled with intact files from the user's cache; new files in it go to the cache
+when the run is over.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ _LARGEST = 64 << 20  # bytes
 
 @contextlib.contextmanager
 def compiled_code(recipe: Recipe) -> Iterator[None]:
-    """Lets TensorFlow find inside what it compiled for such a recipe before; to be entered before it is imported.
+    """Lets TensorFlow reuse the code that it compiled for such a recipe; to be entered before TensorFlow is imported.
 
-    Nothing is kept, and nothing found, where `$TF_XLA_FLAGS` is set by the user, where the cache belongs to somebody
-    else or can be written by others, or where there is no temporary folder.
+    The cache is not used if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by somebody else, or
+    if there is no temporary folder.
     """
     cache, key = find_cache() / "compiled", _key(recipe)
     if os.environ.get(_FLAGS) or not key or not _is_private(cache):
@@ -42,15 +42,15 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
         yield
         return
     try:
-        kept = ArrayCache(cache).open(key) or {}
+        cached = ArrayCache(cache).open(key) or {}
         with contextlib.suppress(OSError):
-            for name, content in kept.items():
+            for name, content in cached.items():
                 (folder / name).write_bytes(content.tobytes())
         directory, device = "--tf_xla_persistent_cache_directory", "--tf_xla_persistent_cache_device_types"
         os.environ[_FLAGS] = f"{directory}={folder} {device}=CPU"
         yield
         files = sorted(path for path in folder.iterdir() if path.suffix == ".pb")
-        if {path.name for path in files} - set(kept) and sum(path.stat().st_size for path in files) < _LARGEST:
+        if {path.name for path in files} - set(cached) and sum(path.stat().st_size for path in files) < _LARGEST:
             contents = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in files}
             ArrayCache(cache).write(key, contents)
     finally:
@@ -59,9 +59,9 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
 
 
 def _key(recipe: Recipe) -> str:
-    """Returns 64 hex digits for what the code depends on: processor, software, and the recipe but for its seed.
+    """Returns a digest of what the code depends on: processor, software, and the recipe without its seed.
 
-    Empty where the system does not say what processor it has.
+    Empty if the system does not say which processor it has.
     """
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         lines = {line for line in file if line.startswith(("model name", "flags", "Features", "CPU part"))}
@@ -74,7 +74,7 @@ def _key(recipe: Recipe) -> str:
 
 
 def _is_private(cache: Path) -> bool:
-    """Makes the folder where it is missing; says whether this user alone can write in it."""
+    """Makes the folder if it is missing; returns whether this user alone can write to it."""
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = cache.stat()

@@ -33,7 +33,7 @@ def evaluate(model: Classifier, split: Split, loss: str = "cross_entropy") -> Me
         loss: `cross_entropy` or `quadratic`; without smoothing or penalties, which belong to training.
 
     Raises:
-        InputError: the images have another size than the model's, or a label is beyond its classes.
+        InputError: the images' size is not the model's, or a label is beyond its classes.
     """
     return outputs(model, split, loss)[0]
 
@@ -43,21 +43,21 @@ def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tup
     if split.image_shape != model.image_shape:
         raise InputError(
             f"images are {_size(split.image_shape)} but the model takes {_size(model.image_shape)}; "
-            "evaluate it on data of its own size."
+            "evaluate it on images of that size."
         )
     if loss not in LOSSES:
         raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}")
     beyond = split.labels[(split.labels < 0) | (split.labels >= model.classes)]
     if len(beyond):
         raise InputError(f"label {beyond[0]} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}.")
-    found, total = [np.zeros((0, model.classes), np.float32)], 0.0
+    batches, total = [np.zeros((0, model.classes), np.float32)], 0.0
     for start in range(0, len(split), _BATCH):
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
         logits = model.logits(images)
         total += float(tf.reduce_sum(tf.cast(LOSSES[loss](logits, tf.constant(labels)), tf.float64)))
-        found.append(probabilities(loss, logits).numpy())
-    shares = np.concatenate(found)
-    return measure(split.labels, shares, total / max(1, len(split))), shares
+        batches.append(probabilities(loss, logits).numpy())
+    all_probabilities = np.concatenate(batches)
+    return measure(split.labels, all_probabilities, total / max(1, len(split))), all_probabilities
 
 
 def _size(shape: tuple[int, int]) -> str:

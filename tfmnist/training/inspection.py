@@ -1,4 +1,4 @@
-"""Inspection: what a network has learned, as plain arrays for the figures of a report."""
+"""Inspection: first-layer weights, feature maps and augmented examples, as plain arrays for a report's figures."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ _MOST_NUMBERS = 2**16  # in one array of floats, so that large images do not mak
 
 
 def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dict[str, npt.NDArray[Any]]:
-    """Looks into a network, and at what it was trained with; the same arguments give the same arrays.
+    """Returns arrays that show what a network has learned and what it was trained with; they repeat exactly.
 
     Args:
         model: the network.
@@ -35,17 +35,10 @@ def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dic
         norm first; `first_layer`, a string `[]`: its name.
 
         With convolutions, `picture`, uint8 `[H, W]`: the first example; `map_names`, strings `[layers]`, and for each
-        `map_0`, `map_1` ..., float32 `[k, h, w]`: what its most active channels make of the picture.
+        layer `map_0`, `map_1` ..., float32 `[k, h, w]`: the outputs of its most active channels for the picture.
 
         With augmentation, `augmented_originals`, uint8 `[r, H, W]`: examples of different classes; `augmented`, uint8
-        `[r, 8, H, W]`: each as eight steps of training would change it.
-
-    Example:
-        >>> from tfmnist.nn.models import MLP
-        >>> split = Split(np.zeros([2, 28, 28], np.uint8), np.array([0, 1]))
-        >>> arrays = inspect(MLP((28, 28), [16], 2), split, Augment(rotate=10), seed=0)
-        >>> arrays["first_weights"].shape, arrays["augmented"].shape
-        ((16, 28, 28), (2, 8, 28, 28))
+        `[r, 8, H, W]`: each as eight training steps would change it.
     """
     name, weights = _first_weights(model)
     arrays: dict[str, npt.NDArray[Any]] = {"first_layer": np.array(name), "first_weights": weights}
@@ -68,7 +61,7 @@ def _first_weights(model: Network) -> tuple[str, Floats]:
     for layer in model.layers:
         if isinstance(layer, Dense):
             kernel = layer.kernel.numpy()
-            # after a global pool there is no plane left
+            # after global pooling the inputs are no image
             weights = kernel.T.reshape(-1, *(shape if math.prod(shape) == len(kernel) else (1, len(kernel))))
             return layer.name, _strongest(weights, np.square(weights), _UNITS)
         if isinstance(layer, Conv2D):
@@ -81,20 +74,20 @@ def _first_weights(model: Network) -> tuple[str, Floats]:
 
 
 def _maps(model: Network, picture: npt.NDArray[np.uint8]) -> dict[str, Floats]:
-    """Returns, for at most four convolutions, the names up to the activation and float32 `[k, h, w]` after it."""
-    found: list[tuple[str, Floats]] = []
+    """Returns, for at most four convolutions, the names up to the activation and its outputs, float32 `[k, h, w]`."""
+    maps: list[tuple[str, Floats]] = []
     x, after_convolution = to_unit(tf.constant(picture[np.newaxis])), False
     for layer in model.layers[:-1]:
         x = layer.forward(x, False, None)
         if isinstance(layer, Conv2D):
-            found.append((layer.name, x[0].numpy()))
+            maps.append((layer.name, x[0].numpy()))
             after_convolution = True
         elif after_convolution and isinstance(layer, BatchNorm | Activation):
-            found[-1] = (f"{found[-1][0]} + {layer.name}", x[0].numpy())
+            maps[-1] = (f"{maps[-1][0]} + {layer.name}", x[0].numpy())
         else:
             after_convolution = False
-    kept = np.unique(np.linspace(0, len(found) - 1, _LAYERS).round().astype(int)).tolist()
-    planes = ((found[place][0], found[place][1].transpose(2, 0, 1)) for place in kept)
+    shown = np.unique(np.linspace(0, len(maps) - 1, _LAYERS).round().astype(int)).tolist()
+    planes = ((maps[index][0], maps[index][1].transpose(2, 0, 1)) for index in shown)
     return {name: _strongest(layer, np.abs(layer), _CHANNELS) for name, layer in planes}
 
 

@@ -1,11 +1,11 @@
-"""Where a step's time goes, and how near it is to what the machine can do.
+"""Profile: where a step's time goes, and how close it is to the machine's limits.
 
-Each part is compiled and timed by itself, over blocks as in training: the forward pass; with the backward pass; with
-the update. What the parts leave of the time of a step in the loop is the host's: calls, and waiting for data.
+Three programs are compiled and timed over blocks, as in training: forward pass, forward and backward pass, whole step.
+The rest of a step's time in the loop is the host's: calls, and waiting for data.
 
 The roofline (Williams, Waterman and Patterson 2009) of a step is the time that its matrix products and convolutions
-take at the speed of the machine's best large product, and its update at the speed of its memory. Everything else, the
-elementwise operations among them, counts as 0.
+take at the speed of the machine's best large product, and its update at the speed of its memory. Everything else, such
+as elementwise operations, counts as 0.
 """
 
 import time
@@ -27,32 +27,32 @@ _TIMES = (3, 50)  # calls, at least and at most
 
 @dataclass(frozen=True)
 class Profile:
-    """Microseconds of a step, medians, and the machine's limits."""
+    """Median microseconds per step, and the machine's limits."""
 
-    step: float  # in the loop, all included: forward + backward + update + host
+    step: float  # in the loop: forward + backward + update + host
     forward: float  # cast, layers, loss
     backward: float
     update: float  # optimizer and averages
     host: float
-    data: float  # gathering and augmenting its images, by itself: done in the background, beside the step before
+    data: float  # gathering and augmenting its images, which runs in the background during the step before
     operations: float  # floating-point operations in matrix products and convolutions, forward and backward
     traffic: float  # bytes that the update must read and write
-    peak: float  # operations a second in a product of two matrices of 2048 x 2048
-    bandwidth: float  # bytes a second in adding arrays of the size of the parameters, of a megabyte at least
+    peak: float  # operations per second in a product of two matrices of 2048 x 2048
+    bandwidth: float  # bytes per second in adding arrays of the size of the parameters, at least a megabyte
     precision: str
 
     @property
     def limit(self) -> float:
-        """The roofline: µs that a step takes at the machine's limits."""
+        """The roofline: µs per step at the machine's limits."""
         return 1e6 * (self.operations / self.peak + self.traffic / self.bandwidth)
 
     @property
     def share(self) -> float:
-        """Share of the limit that is reached, 0 to 1."""
+        """Fraction of the limit's speed that is reached, 0 to 1."""
         return self.limit / self.step
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all figures, ready for JSON."""
+        """Returns all values, ready for JSON."""
         return {**asdict(self), "limit": self.limit, "share": self.share}
 
 
@@ -72,12 +72,12 @@ def _profile(trainer: Trainer) -> Profile:
     images, labels = whole.images, whole.labels
 
     options: dict[str, Any] = {"loss": trainer.loss, "precision": settings.precision, "step": trainer.optimizer.step}
-    held = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
+    stored = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
 
     def backward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         value, correct, gradients = loss_and_gradients(model, images, labels, **options)
-        for variable, gradient in zip(held, gradients):
-            variable.assign(gradient)  # or the compiler would leave it out
+        for variable, gradient in zip(stored, gradients):
+            variable.assign(gradient)  # or the compiler would remove the backward pass
         return value, correct
 
     parts = {
@@ -98,7 +98,7 @@ def _profile(trainer: Trainer) -> Profile:
             trainer.do_steps(block.images, block.labels, block.end - block.first)[0].numpy()
             done += block.end - block.first
 
-    # in turn, so that a machine whose speed drifts is the same for all
+    # in turn, so that a drift of the machine's speed affects all alike
     took = _time({"loop": loop, **{part: run(part) for part in parts}})
     took |= _time({"data": lambda: next(waiting)})
     micro = {name: 1e6 * seconds / steps for name, seconds in took.items()}
@@ -122,7 +122,7 @@ def _profile(trainer: Trainer) -> Profile:
 
 
 def _multiply_adds(trainer: Trainer) -> int:
-    """Of one example in a step: forward, towards the weights where they are trained, and towards the input."""
+    """Returns those of one example in a step: forward, and backward to trained weights and to inputs."""
     total, below = 0, False
     for layer in trainer.model.layers:
         trained = layer.multiply_adds > 0 and not layer.frozen
@@ -132,7 +132,7 @@ def _multiply_adds(trainer: Trainer) -> int:
 
 
 def _limits(precision: str, count: int) -> tuple[float, float]:
-    """Returns the operations a second of a large matrix product, and the bytes a second of adding arrays."""
+    """Returns the operations per second of a large matrix product, and the bytes per second of adding arrays."""
     size = 2048
     left = tf.cast(tf.random.stateless_normal([size, size], (0, 0)), precision)
     first, second = tf.Variable(tf.ones([count])), tf.ones([count])
@@ -147,26 +147,26 @@ def _limits(precision: str, count: int) -> tuple[float, float]:
         return tf.while_loop(lambda index: index < rounds, once, [tf.constant(0)], parallel_iterations=1)[0]
 
     product: Any = tf.function(lambda: tf.matmul(left, left), jit_compile=True, autograph=False)
-    ways = {
+    functions = {
         "eager": lambda: tf.matmul(left, left)[0, 0].numpy(),
         "compiled": lambda: product()[0, 0].numpy(),
         "add": lambda: add().numpy(),
     }
-    took = _time(ways, best=True)
+    took = _time(functions, best=True)
     return 2.0 * size**3 / min(took["eager"], took["compiled"]), 3 * 4 * count * rounds / took["add"]
 
 
-def _time(works: dict[str, Callable[[], Any]], best: bool = False) -> dict[str, float]:
-    """Returns the median, or the least, seconds of a call of each, called in turn, after one call that is not timed."""
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
+def _time(functions: dict[str, Callable[[], Any]], best: bool = False) -> dict[str, float]:
+    """Returns the median, or the least, seconds per call of each, called in turn after an untimed call."""
+    took: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
     began = time.perf_counter()
     for number in range(_TIMES[1]):
-        if number >= _TIMES[0] and time.perf_counter() - began > _SECONDS * len(works):
+        if number >= _TIMES[0] and time.perf_counter() - began > _SECONDS * len(functions):
             break
-        for name, work in works.items():
+        for name, function in functions.items():
             start = time.perf_counter()
-            work()
+            function()
             took[name].append(time.perf_counter() - start)
     return {name: min(seconds) if best else median(seconds) for name, seconds in took.items()}

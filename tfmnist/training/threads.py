@@ -1,4 +1,4 @@
-"""How many threads share one operation: TensorFlow fixes that for a process when it first computes."""
+"""Threads per operation: chosen by the size of a step; TensorFlow fixes the number when it first computes."""
 
 import contextlib
 import math
@@ -15,11 +15,10 @@ SMALL_STEP = 1_000_000
 
 
 def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> int:
-    """Returns what `train.threads` asks for; with auto one for a small step of dense layers, else one a processor.
+    """Returns `train.threads`; for auto, 1 for a small step of dense layers, else one per processor.
 
-    Handing a part of an operation to another thread and waiting for it takes some ten microseconds, as long as a small
-    operation takes: 784-100-10 with one example a step needs 57 µs with two threads and 20 with one, 784-30-10 with ten
-    examples 113 and 72.
+    Sharing an operation with another thread costs some ten microseconds, as long as a small operation takes: a step of
+    784-100-10 with one example takes 57 µs on two threads and 20 on one, of 784-30-10 with ten examples 113 and 72.
 
     Example:
         >>> choose_threads(Recipe.load("online-mlp"), (28, 28), 10)
@@ -33,12 +32,12 @@ def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> 
 
 
 def set_threads(count: int) -> None:
-    """Sets the number for this process, where TensorFlow has not computed yet; afterwards it cannot be changed."""
+    """Sets the number for this process; without effect once TensorFlow has computed."""
     if threads_set() != count:
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(count)
 
 
 def threads_set() -> int:
-    """Returns the number that holds in this process."""
+    """Returns the number in this process."""
     return tf.config.threading.get_intra_op_parallelism_threads() or processors()
