@@ -25,9 +25,9 @@ LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgecolor": "w
 
 def save(figure: "Figure", path: Path | str) -> None:
     """Writes a figure as PNG with 150 dots per inch; the same figure always yields the same bytes."""
-    with warnings.catch_warnings():  # a class name in a script that the font lacks is drawn as boxes, quietly
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    # names in a script that the font lacks are drawn as boxes, quietly; catch_warnings would not be safe in a thread
+    warnings.filterwarnings("ignore", "Glyph", module="tfmnist")
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def make_figure(width: float, height: float) -> "Figure":

@@ -8,10 +8,10 @@ be distinguished even if some learned nothing. Results beyond that are marked in
 # pyright: reportUnknownMemberType=false
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -467,12 +467,7 @@ def _draw_medians(axes: "Axes", trials: Trials, key: Key) -> None:
 
 def _broken(name: str, room: int) -> str:
     """Returns a name in lines of at most `room` characters if it can be broken: after spaces and underscores."""
-    lines = [""]
-    for piece in re.findall(r"[^ _]*[ _]?", name):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) > room:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.rstrip(" ") for line in lines)
+    return fill(name.replace("_", "_ "), max(room, 1), break_long_words=False).replace("_ ", "_")
 
 
 def _level(names: Sequence[str], width: float) -> list[str] | None:
