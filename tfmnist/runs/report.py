@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfmnist.nn.metrics import Metrics, measure
-from tfmnist.reports.charts import calibration_curve, confusion, learning_curves, per_class
+from tfmnist.reports import charts, pictures
 from tfmnist.reports.page import Picture, checked, save_figures, write_page
-from tfmnist.reports.pictures import augmented, feature_maps, first_weights, mistakes
 from tfmnist.runs.result import (
     EVALUATION,
     HISTORY,
@@ -83,11 +82,11 @@ def draw_figures(run: Path) -> Drawn:
     labels, probabilities = evaluation.labels[index], evaluation.probabilities[index]
     predictions, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0)
     figures = {
-        "learning_curves": learning_curves(history),
-        "confusion_matrix": confusion(metrics.confusion, names),
-        "per_class": per_class(metrics.recall, metrics.precision, metrics.confusion.sum(axis=1), names),
-        "mistakes": mistakes(evaluation.mistake_images, labels, predictions, confidences, names),
-        "calibration": calibration_curve(metrics.calibration),
+        "learning_curves": charts.learning_curves(history),
+        "confusion_matrix": charts.confusion(metrics.confusion, names),
+        "per_class": charts.per_class(metrics.recall, metrics.precision, metrics.confusion.sum(axis=1), names),
+        "mistakes": pictures.mistakes(evaluation.mistake_images, labels, predictions, confidences, names),
+        "calibration": charts.calibration_curve(metrics.calibration),
     }
     if inspection:
         figures |= _inspection_figures(inspection)
@@ -97,11 +96,11 @@ def draw_figures(run: Path) -> Drawn:
 def _inspection_figures(inspection: Inspection) -> "dict[str, Figure]":
     _, height, width = inspection.first_weights.shape
     title = f"{inspection.first_layer}, {height} x {width}"
-    figures = {"first_weights": first_weights(inspection.first_weights, title)}
+    figures = {"first_weights": pictures.first_weights(inspection.first_weights, title)}
     if inspection.originals is not None and inspection.augmented is not None:
-        figures["augmented"] = augmented(inspection.originals, inspection.augmented)
+        figures["augmented"] = pictures.augmented(inspection.originals, inspection.augmented)
     if inspection.picture is not None:
-        figures["feature_maps"] = feature_maps(inspection.picture, inspection.maps)
+        figures["feature_maps"] = pictures.feature_maps(inspection.picture, inspection.maps)
     return figures
 
 

@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfmnist.reports import style
 from tfmnist.reports.style import (
-    BLUE,
-    EDGE,
-    INK,
-    LEGEND,
-    QUIET,
-    VERMILION,
-    WIDTH,
     Floats,
     Ints,
     dress,
@@ -116,17 +110,15 @@ class Key:
 
     def ticks(self) -> list[float]:
         """Returns the indices of all choices, or a few round numbers within the range."""
+        from matplotlib.ticker import LogLocator
+
         if self.choices:
             return [float(index) for index in range(len(self.choices))]
         low, high = self.ends
-        if self.log:
-            decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            decades = decades[:: math.ceil(len(decades) / 7)]
-            for steps in ((1,), (1, 3), (1, 2, 5)):
-                ticks = [step * 10.0**decade for decade in decades for step in steps]
-                ticks = [tick for tick in ticks if low / 1.001 <= tick <= high * 1.001]
-                if len(ticks) >= 3:
-                    return ticks
+        for factors in ((1,), (1, 3), (1, 2, 5)) if self.log else ():
+            ticks = LogLocator(subs=factors, numticks=6).tick_values(low, high)
+            if 3 <= len(ticks := ticks[(ticks >= low / 1.001) & (ticks <= high * 1.001)]) <= 6:
+                return ticks.tolist()
         return _round_numbers(low, high, 4, self.whole)
 
     def labels(self) -> list[str]:
@@ -219,9 +211,9 @@ def seed_dots(accuracies: Mapping[str, Sequence[float]]) -> "Figure":
     for row, (name, fractions) in enumerate(accuracies.items()):
         values = 100 * np.array(fractions, np.float64)
         mean, deviation = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-        dots: dict[str, Any] = {"color": BLUE if row else VERMILION, "alpha": 0.6, "markersize": 7}
+        dots: dict[str, Any] = {"color": style.BLUE if row else style.VERMILION, "alpha": 0.6, "markersize": 7}
         axes.plot(values, np.full(len(values), row - 0.17), "o", label="one seed", **dots)
-        below: dict[str, Any] = {"color": INK, "capsize": 4, "markersize": 6, "linewidth": 1.6}
+        below: dict[str, Any] = {"color": style.INK, "capsize": 4, "markersize": 6, "linewidth": 1.6}
         axes.errorbar(mean, row + 0.17, xerr=deviation, fmt="D", label="mean ± sd", **below)
         names.append(f"{shorten(name, 24)}\n{mean:.2f} ± {deviation:.2f}")
     name_rows(axes, names)
@@ -240,7 +232,7 @@ def trial_history(trials: Trials) -> "Figure":
         running = (np.minimum if trials.loss else np.maximum).accumulate(trials.values[done])
         numbers = np.append(trials.numbers[done], trials.numbers[-1])
         steps = trials.scale.clip(np.append(running, running[-1]))
-        axes.step(numbers, steps, where="post", color=VERMILION, linewidth=1.8, label="best so far", zorder=2)
+        axes.step(numbers, steps, where="post", color=style.VERMILION, linewidth=1.8, label="best so far", zorder=2)
     _mark(axes, trials.numbers.astype(np.float64), trials)
     trials.scale.dress(axes, trials.strip)
     whole_ticks(axes)
@@ -273,11 +265,12 @@ def parallel_coordinates(trials: Trials, keys: Sequence[Key]) -> "Figure":
     diverged, ordinary = trials.are("diverged"), trials.are("done") & np.isfinite(reached) & ~trials.are_best
     done = [row for row in order.tolist() if ordinary[row]]
     shades = blues(0.25 + 0.75 * np.clip(reached[done], 0, 1) ** 2)
+    thin: dict[str, Any] = {"linewidths": 0.9, "alpha": alpha}
     layers: list[tuple[Floats, dict[str, Any]]] = [
-        (lines[trials.are("pruned"), :-1], {"colors": EDGE, "linewidths": 0.9, "label": "pruned", "alpha": alpha}),
-        (lines[diverged], {"colors": INK, "linewidths": 0.9, "label": "diverged", "alpha": alpha, "linestyles": ":"}),
+        (lines[trials.are("pruned"), :-1], {"colors": style.EDGE, "label": "pruned", **thin}),
+        (lines[diverged], {"colors": style.INK, "label": "diverged", "linestyles": ":", **thin}),
         (lines[done], {"colors": shades, "linewidths": 1.2, "alpha": alpha}),
-        (lines[trials.are_best], {"colors": VERMILION, "linewidths": 2.8, "label": "best"}),
+        (lines[trials.are_best], {"colors": style.VERMILION, "linewidths": 2.8, "label": "best"}),
     ]
     for level, (segments, look) in enumerate(layers):
         if len(segments):
@@ -285,9 +278,9 @@ def parallel_coordinates(trials: Trials, keys: Sequence[Key]) -> "Figure":
     if done:
         axes.plot([], [], color=str(rgb2hex(blues(0.8))), label="done, the darker the better")
     if diverged.any():
-        axes.plot(lines[diverged, -1, 0], lines[diverged, -1, 1], "x", color=INK, markersize=5, zorder=6, clip_on=False)
+        axes.plot(*lines[diverged, -1].T, "x", color=style.INK, markersize=5, zorder=6, clip_on=False)
     left = _ASIDE if strip or any(np.isnan(key.values).any() for key in keys) else 0.0
-    axes.hlines(range(rows), left - 0.03 if left else 0, 1, color=QUIET, linewidth=1, zorder=1)
+    axes.hlines(range(rows), left - 0.03 if left else 0, 1, color=style.QUIET, linewidth=1, zorder=1)
     for row, key in enumerate(keys):
         indices, labels = zip(*_fit(key.labels(), 4.7))
         _label_axis(axes, row, key.fractions(np.array(key.ticks()))[[*indices]].tolist(), labels)
@@ -320,7 +313,7 @@ def slices(trials: Trials, keys: Sequence[Key], notes: Mapping[str, str] | None 
     longest = max((len(label) for key in keys for label in key.choices), default=0)
     labels = [[line for line in (key.note, (notes or {}).get(key.name)) if line] for key in keys]
     height = 2.25 + 0.2 * max(map(len, labels)) + (0.3 if longest > 6 else 0.0)
-    figure = make_figure(WIDTH, 0.7 + height * rows)
+    figure = make_figure(style.WIDTH, 0.7 + height * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     width, most = (5.9, 60) if columns == 1 else (2.75, 28)
     for index, (axes, key) in enumerate(zip(panels, keys)):
@@ -351,21 +344,21 @@ def trial_curves(trials: Trials) -> "Figure":
     points = np.concatenate([*(done or curves), np.zeros([0, 2])])
     scale, strip = Scale.of(points[:, 1], trials.loss), False
     looks: dict[str, dict[str, Any]] = {
-        "done": {"colors": BLUE, "alpha": max(0.1, min(0.55, 40 / max(len(done), 1))), "zorder": 3},
+        "done": {"colors": style.BLUE, "alpha": max(0.1, min(0.55, 40 / max(len(done), 1))), "zorder": 3},
         "pruned": {"colors": "#8a919b", "alpha": 0.8, "zorder": 2},
-        "diverged": {"colors": INK, "linestyles": ":", "zorder": 2},
+        "diverged": {"colors": style.INK, "linestyles": ":", "zorder": 2},
     }
     for state, look in looks.items():
         if lines := by_state[state]:
             axes.add_collection(LineCollection([*lines], linewidths=0.9, **look))
             if state == "done":
-                axes.plot([], [], color=BLUE, linewidth=0.9, label="done")
+                axes.plot([], [], color=style.BLUE, linewidth=0.9, label="done")
                 continue
             x, y = np.array([line[-1] for line in lines]).T
             axes.plot(x, scale.clip(y), zorder=5, label=state, **_MARKS[state])
             strip = strip or bool(scale.beyond(y).any())
     if trials.best is not None:
-        axes.plot(*curves[trials.best].T, color=VERMILION, linewidth=2.8, label="best", zorder=6)
+        axes.plot(*curves[trials.best].T, color=style.VERMILION, linewidth=2.8, label="best", zorder=6)
     scale.dress(axes, strip)
     last = max((float(curve[-1, 0]) for curve in curves if len(curve)), default=1.0)
     axes.set_xlim(1 - 0.03 * max(last - 1, 1), last + 0.03 * max(last - 1, 1))
@@ -382,16 +375,16 @@ def pareto_front(trials: Trials, front: Sequence[int]) -> "Figure":
     """
     figure, axes = make_axes(4.2, "Accuracy and training time", "seconds of training", trials.metric)
     scale, x, y, rows = trials.scale, trials.seconds, trials.heights, list(front)
-    done, far, on_front = trials.are("done") & np.isfinite(y), scale.beyond(trials.values), np.zeros(len(x), np.bool_)
-    on_front[rows] = True
-    for which, color, label in ((done & ~on_front, BLUE, "done"), (done & on_front, VERMILION, "on the front")):
-        for part, marker, name in ((which & ~far, "o", label), (which & far, "v", "beyond the axis")):
-            if part.any() or marker == "o":
-                dot: dict[str, Any] = {"color": color, "marker": marker, "markeredgecolor": "white", "zorder": 4}
-                axes.plot(x[part], y[part], linestyle="", markersize=8 * _mark_size(trials), label=name, **dot)
+    done, far, best = trials.are("done") & np.isfinite(y), scale.beyond(trials.values), np.zeros(len(x), np.bool_)
+    best[rows] = True
+    for group, color, label in ((done & ~best, style.BLUE, "done"), (done & best, style.VERMILION, "on the front")):
+        dot: dict[str, Any] = {"color": color, "linestyle": "", "markeredgecolor": "white", "zorder": 4}
+        for part, marker, name in ((group & ~far, "o", label), (group & far, "v", "beyond the axis")):
+            if part.any():
+                axes.plot(x[part], y[part], marker, markersize=8 * _mark_size(trials), label=name, **dot)
     if rows:
-        end = max(float(x[done].max(initial=0)), float(x[rows[-1]]))
-        axes.step([*x[rows], end], [*y[rows], y[rows[-1]]], where="post", color=VERMILION, linewidth=1.6, zorder=3)
+        steps = [*x[rows], max(x[done])], [*y[rows], y[rows[-1]]]
+        axes.step(*steps, where="post", color=style.VERMILION, linewidth=1.6, zorder=3)
     shortest, longest = x[done].min(initial=np.inf), x[done].max(initial=0)
     if 0 < 8 * shortest < longest:
         Key("", x, (float(shortest), float(longest)), log=True).dress(axes)
@@ -404,16 +397,16 @@ def pareto_front(trials: Trials, front: Sequence[int]) -> "Figure":
         if not (np.abs(labelled - point) < (24, 13)).all(axis=1).any():  # else its number would cover another
             labelled = np.append(labelled, [point], axis=0)
             above: dict[str, Any] = {"xytext": (-4, 5), "textcoords": "offset points", "ha": "right", "zorder": 5}
-            axes.annotate(str(trials.numbers[row]), (x[row], y[row]), fontsize=10, color=INK, **above)
+            axes.annotate(str(trials.numbers[row]), (x[row], y[row]), fontsize=10, color=style.INK, **above)
     _legend(figure)
     return figure
 
 
 _MARKS: dict[str, dict[str, Any]] = {
-    "done": {"marker": "o", "color": BLUE, "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": 6},
-    "pruned": {"marker": "D", "color": QUIET, "markerfacecolor": "none", "markersize": 4.5},
-    "diverged": {"marker": "x", "color": INK, "markersize": 5.5},
-    "failed": {"marker": "+", "color": INK, "markersize": 7},
+    "done": {"marker": "o", "color": style.BLUE, "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": 6},
+    "pruned": {"marker": "D", "color": style.QUIET, "markerfacecolor": "none", "markersize": 4.5},
+    "diverged": {"marker": "x", "color": style.INK, "markersize": 5.5},
+    "failed": {"marker": "+", "color": style.INK, "markersize": 7},
 }
 for _look in _MARKS.values():
     _look["linestyle"] = ""
@@ -432,7 +425,7 @@ def _mark(axes: "Axes", x: Floats, trials: Trials) -> None:
             axes.plot(x[here & far], y[here & far], zorder=3, label="beyond the axis", **look)
     if (best := seen & trials.are_best).any():
         star: dict[str, Any] = {"markersize": 14, "markeredgecolor": "white", "linestyle": "", "zorder": 4}
-        axes.plot(x[best], y[best], marker="*", color=VERMILION, label="best", **star)
+        axes.plot(x[best], y[best], marker="*", color=style.VERMILION, label="best", **star)
 
 
 def _mark_size(trials: Trials) -> float:
@@ -449,8 +442,8 @@ def _legend(figure: "Figure") -> None:
     if handles:
         widths = [0.67 + _CHARACTER * len(label) for label in handles]
         counts = (math.ceil(len(widths) / rows) for rows in range(1, len(widths) + 1))
-        fitting = (count for count in counts if sum(map(max, np.array_split(widths, count))) < WIDTH)
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=next(fitting, 1), **LEGEND)
+        fitting = (count for count in counts if sum(map(max, np.array_split(widths, count))) < style.WIDTH)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=next(fitting, 1), **style.LEGEND)
 
 
 def _beside(key: Key, rank: Floats) -> Floats:
@@ -462,7 +455,7 @@ def _draw_medians(axes: "Axes", trials: Trials, key: Key) -> None:
     for choice in range(len(key.choices)):
         values = trials.values[trials.are("done") & (key.values == choice) & np.isfinite(trials.values)]
         if values.size > 1 and not trials.scale.beyond(median := np.median(values, keepdims=True)).any():
-            axes.hlines(median, choice - 0.36, choice + 0.36, color=INK, linewidth=1.6, zorder=3, label="median")
+            axes.hlines(median, choice - 0.36, choice + 0.36, color=style.INK, linewidth=1.6, zorder=3, label="median")
 
 
 def _broken(name: str, room: int) -> str:
@@ -506,8 +499,8 @@ def _name_choices(axes: "Axes", names: Sequence[str], width: float) -> None:
 def _label_axis(axes: "Axes", row: int, positions: Sequence[float], labels: Sequence[str]) -> None:
     """Draws the ticks of one of the parallel axes, and their labels below it."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
-    text: dict[str, Any] = {"fontsize": 9.5, "color": INK, "ha": "center", "va": "top", "linespacing": 1.0}
-    axes.vlines(positions, row - 0.05, row + 0.05, color=QUIET, linewidth=1, zorder=4)
+    text: dict[str, Any] = {"fontsize": 9.5, "color": style.INK, "ha": "center", "va": "top", "linespacing": 1.0}
+    axes.vlines(positions, row - 0.05, row + 0.05, color=style.QUIET, linewidth=1, zorder=4)
     for x, label in zip(positions, labels):
         axes.text(x, row + 0.11, label, parse_math=False, bbox=box, zorder=7, **text)
 

@@ -16,16 +16,8 @@ import numpy as np
 from tfmnist.errors import InputError
 from tfmnist.reports.page import checked, percent, save_figures, write_page
 from tfmnist.reports.style import short_number
-from tfmnist.sweeps.figures import (
-    Key,
-    Trials,
-    parallel_coordinates,
-    pareto_front,
-    seed_dots,
-    slices,
-    trial_curves,
-    trial_history,
-)
+from tfmnist.sweeps import figures as draw
+from tfmnist.sweeps.figures import Key, Trials
 from tfmnist.sweeps.sweep_file import Range
 from tfmnist.sweeps.trials import TABLE, SweepTable, Trial, ranked, short_names, spread, values_in_short
 
@@ -64,7 +56,7 @@ def write_sweep_report(folder: Path) -> Path:
     }
     figures = _draw(trials, keys, front)
     if confirmed := len(accuracies) == len(_RECIPES):
-        figures["test_accuracy"] = seed_dots(accuracies)
+        figures["test_accuracy"] = draw.seed_dots(accuracies)
     best = None if trials.best is None else table.trials[trials.best]
     head = ["Trial", "State", "Result", "Seconds", "Epochs", *short_names(table.space)]
     if any(trial.reason for trial in table.trials):
@@ -191,13 +183,13 @@ def _draw(trials: Trials, keys: list[Key], front: list[int]) -> "dict[str, Figur
     notes = {
         name: f"explains {100 * effect:.0f} % of the ranking" for name, effect in effects.items() if effect is not None
     }
-    figures = {"history": trial_history(trials), "slices": slices(trials, keys, notes)}
+    figures = {"history": draw.trial_history(trials), "slices": draw.slices(trials, keys, notes)}
     if (trials.are("done") & np.isfinite(trials.values)).any():
-        figures["parallel_coordinates"] = parallel_coordinates(trials, keys)
+        figures["parallel_coordinates"] = draw.parallel_coordinates(trials, keys)
     if any(np.isfinite(curve[:, 1]).sum() > 1 for curve in trials.curves):
-        figures["learning_curves"] = trial_curves(trials)
+        figures["learning_curves"] = draw.trial_curves(trials)
     if front:
-        figures["pareto_front"] = pareto_front(trials, front)
+        figures["pareto_front"] = draw.pareto_front(trials, front)
     return figures
 
 
