@@ -116,9 +116,10 @@ class Key:
             return [float(index) for index in range(len(self.choices))]
         low, high = self.ends
         for factors in ((1,), (1, 3), (1, 2, 5)) if self.log else ():
-            ticks = LogLocator(subs=factors, numticks=6).tick_values(low, high)
-            if 3 <= len(ticks := ticks[(ticks >= low / 1.001) & (ticks <= high * 1.001)]) <= 6:
-                return ticks.tolist()
+            ticks = map(float, LogLocator(subs=factors, numticks=6).tick_values(low, high))
+            inside = [tick for tick in ticks if low / 1.001 <= tick <= high * 1.001]
+            if 3 <= len(inside) <= 6:
+                return inside
         return _round_numbers(low, high, 4, self.whole)
 
     def labels(self) -> list[str]:
@@ -132,9 +133,8 @@ class Key:
         axes.set_xscale(scale)
         axes.set_xticks(self.ticks(), self.labels())
         axes.set_xticks([], minor=True)
-        axes.set_xlim(
-            *((low / math.exp(margin), high * math.exp(margin)) if self.log else (low - margin, high + margin))
-        )
+        factor = math.exp(margin)
+        axes.set_xlim(*((low / factor, high * factor) if self.log else (low - margin, high + margin)))
 
 
 @dataclass(frozen=True)
@@ -355,7 +355,7 @@ def trial_curves(trials: Trials) -> "Figure":
                 axes.plot([], [], color=style.BLUE, linewidth=0.9, label="done")
                 continue
             x, y = np.array([line[-1] for line in lines]).T
-            axes.plot(x, scale.clip(y), zorder=5, label=state, **_MARKS[state])
+            axes.plot(x, scale.clip(y), linestyle="", zorder=5, label=state, **_MARKS[state])
             strip = strip or bool(scale.beyond(y).any())
     if trials.best is not None:
         axes.plot(*curves[trials.best].T, color=style.VERMILION, linewidth=2.8, label="best", zorder=6)
@@ -408,21 +408,19 @@ _MARKS: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "x", "color": style.INK, "markersize": 5.5},
     "failed": {"marker": "+", "color": style.INK, "markersize": 7},
 }
-for _look in _MARKS.values():
-    _look["linestyle"] = ""
 
 
 def _mark(axes: "Axes", x: Floats, trials: Trials) -> None:
-    """Marks the result of every trial, or that it has none, at positions across, floats [n]."""
+    """Marks the result of every trial, or that it has none, at x, floats [n]."""
     seen, y = np.isfinite(x) & np.isfinite(trials.heights), trials.heights
     far = trials.scale.beyond(trials.values)
+    beyond = {"marker": "^" if trials.loss else "v", "label": "beyond the axis"}
     for state, mark in _MARKS.items():
         here, size = seen & trials.are(state) & ~trials.are_best, mark["markersize"] * _mark_size(trials)
-        if (here & ~far).any():
-            axes.plot(x[here & ~far], y[here & ~far], zorder=3, label=state, **mark | {"markersize": size})
-        if (here & far).any():
-            look = mark | {"marker": "^" if trials.loss else "v", "markersize": size + 1}
-            axes.plot(x[here & far], y[here & far], zorder=3, label="beyond the axis", **look)
+        look = {**mark, "markersize": size, "linestyle": "", "zorder": 3, "label": state}
+        for group, more in ((here & ~far, {}), (here & far, {**beyond, "markersize": size + 1})):
+            if group.any():
+                axes.plot(x[group], y[group], **look | more)
     if (best := seen & trials.are_best).any():
         star: dict[str, Any] = {"markersize": 14, "markeredgecolor": "white", "linestyle": "", "zorder": 4}
         axes.plot(x[best], y[best], marker="*", color=style.VERMILION, label="best", **star)
