@@ -15,6 +15,8 @@ from tfmnist.recipe import Augment
 Array = NDArray[Any]
 
 ALL = Augment(rotate=15, scale=0.1, shear=10, shift=2)
+ELASTIC = Augment(elastic=2.0, elastic_width=3.0)
+BOTH = ALL.model_copy(update={"elastic": 6.0, "elastic_width": 1.0})
 NONE = {"rotate": 0.0, "scale_x": 0.0, "scale_y": 0.0, "shear": 0.0, "shift_x": 0.0, "shift_y": 0.0}
 
 
@@ -48,7 +50,7 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_no_change_asked_for_leaves_every_image() -> None:
+def test_no_change_leaves_every_image() -> None:
     images = pictures(2, 3, 7, 6)
     np.testing.assert_array_equal(augment(images, Augment()), images)
 
@@ -133,45 +135,16 @@ def test_the_centre_stays_where_nothing_is_shifted() -> None:
         assert (a * 2 + b * 4 + c, d * 2 + e * 4 + f) == pytest.approx((2, 4), abs=1e-3)
 
 
-def test_a_change_is_a_function_of_seed_and_step() -> None:
-    images = pictures(1, 4, 12, 12)
-    first = augment(images, ALL, step=3)
-    np.testing.assert_array_equal(first, augment(images, ALL, step=3))
-    for other in (augment(images, ALL, step=4), augment(images, ALL, step=3, seed=2)):
-        assert not (first == other).all(axis=(0, 2, 3)).any()
-
-
-def test_every_place_in_the_block_is_changed_in_its_own_way() -> None:
-    images = np.broadcast_to(pictures(12, 12), [4, 5, 12, 12])
-    changed = augment(np.ascontiguousarray(images), ALL)
-    assert len({image.tobytes() for image in changed.reshape(20, 12, 12)}) == 20
-
-
-def test_changes_do_not_depend_on_how_steps_are_grouped() -> None:
-    images = pictures(5, 3, 12, 12)
-    whole = augment(images, ALL, step=10)
-    for cuts in ([0, 2, 5], [0, 1, 2, 3, 4, 5]):
-        parts = [augment(images[a:b], ALL, step=10 + a) for a, b in pairwise(cuts)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
 def test_draws_fill_their_interval_evenly() -> None:
     image = np.zeros([1, 400, 1, 21], np.uint8)
     image[..., 10] = 255
     columns = np.arange(21)
     moved = augment(image, Augment(shift=8))[0, :, 0].astype(float)
-    places = (moved * columns).sum(axis=1) / np.maximum(moved.sum(axis=1), 1) - 10
-    seen = places[moved.sum(axis=1) > 64]  # the others have left the single row, up or down
+    positions = (moved * columns).sum(axis=1) / np.maximum(moved.sum(axis=1), 1) - 10
+    seen = positions[moved.sum(axis=1) > 64]  # the others have left the single row, up or down
     assert seen.size > 10
     assert np.abs(seen).max() <= 8.01
     assert seen.min() < -4 < 4 < seen.max()
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (3, 2, 28, 28), (2, 4, 1, 1)])
-def test_shape_and_type_stay(shape: tuple[int, ...]) -> None:
-    changed = augment(pictures(*shape), ALL)
-    assert changed.shape == shape
-    assert changed.dtype == np.uint8
 
 
 def test_values_are_mixed_never_exceeded() -> None:
@@ -191,17 +164,7 @@ def test_the_ink_is_kept_about() -> None:
     assert (columns * np.arange(28)).sum() / columns.sum() == pytest.approx(13.5, abs=0.3)  # no drift to a side
 
 
-def test_it_runs_inside_a_data_pipeline() -> None:
-    images = pictures(3, 2, 12, 12)
-    blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
-    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **ALL.model_dump()))
-    np.testing.assert_array_equal(changed.numpy(), augment(images, ALL, step=7))
-
-
 # Elastic
-
-
-ELASTIC = Augment(elastic=2.0, elastic_width=3.0)
 
 
 def fields(count: int, height: int, width: int, size: float = 2.0, smooth: float = 3.0) -> Array:
@@ -249,8 +212,8 @@ def test_smoothing_is_a_gaussian_with_columns_of_length_one() -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, [2, 2, 5, 8])
     expected = noise
     for axis, length in ((2, 5), (3, 8)):
-        place = np.arange(length)
-        kernel = np.exp(-0.5 * ((place[:, None] - place) / 1.5) ** 2)
+        position = np.arange(length)
+        kernel = np.exp(-0.5 * ((position[:, None] - position) / 1.5) ** 2)
         kernel /= np.sqrt((kernel**2).sum(axis=0))
         expected = np.moveaxis(np.moveaxis(expected, axis, -1) @ kernel, -1, axis)
     found = elastic_fields(tf.constant(noise, tf.float32), 2.0, 1.5)
@@ -319,41 +282,45 @@ def test_a_field_may_differ_from_image_to_image_and_point_to_point() -> None:
     np.testing.assert_array_equal(seen_through(images, field), expected)
 
 
-def test_an_elastic_change_is_a_function_of_seed_and_step() -> None:
-    images = pictures(1, 4, 12, 12)
-    first = augment(images, ELASTIC, step=3)
-    np.testing.assert_array_equal(first, augment(images, ELASTIC, step=3))
-    for other in (augment(images, ELASTIC, step=4), augment(images, ELASTIC, step=3, seed=2)):
-        assert not (first == other).all(axis=(0, 2, 3)).any()
-
-
-def test_elastic_changes_do_not_depend_on_how_steps_are_grouped() -> None:
-    section = ALL.model_copy(update={"elastic": 2.0})
-    images = pictures(5, 3, 12, 9)
-    whole = augment(images, section, step=10)
-    for cuts in ([0, 2, 5], [0, 1, 2, 3, 4, 5]):
-        parts = [augment(images[a:b], section, step=10 + a) for a, b in pairwise(cuts)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert len({image.tobytes() for image in whole.reshape(15, 12, 9)}) == 15
-
-
 def test_elastic_leaves_the_affine_draws_as_they_are() -> None:
     images = pictures(2, 3, 12, 9)
     barely = augment(images, ALL.model_copy(update={"elastic": 1e-6}))
     assert np.abs(barely.astype(int) - augment(images, ALL)).max() <= 1
 
 
+# Any change
+
+
+@pytest.mark.parametrize("section", [ALL, ELASTIC])
+def test_a_change_is_a_function_of_seed_and_step(section: Augment) -> None:
+    images = pictures(1, 4, 12, 12)
+    first = augment(images, section, step=3)
+    np.testing.assert_array_equal(first, augment(images, section, step=3))
+    for other in (augment(images, section, step=4), augment(images, section, step=3, seed=2)):
+        assert not (first == other).all(axis=(0, 2, 3)).any()
+
+
+@pytest.mark.parametrize("section", [ALL, BOTH])
+def test_changes_do_not_depend_on_how_steps_are_grouped(section: Augment) -> None:
+    images = np.ascontiguousarray(np.broadcast_to(pictures(12, 9), [5, 3, 12, 9]))
+    whole = augment(images, section, step=10)
+    for cuts in ([0, 2, 5], [0, 1, 2, 3, 4, 5]):
+        parts = [augment(images[a:b], section, step=10 + a) for a, b in pairwise(cuts)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert len({image.tobytes() for image in whole.reshape(15, 12, 9)}) == 15, "each in its own way"
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 5, 7), (3, 2, 28, 28), (2, 4, 1, 1), (2, 2, 3, 40)])
-def test_elastic_keeps_shape_type_and_range(shape: tuple[int, ...]) -> None:
-    for section in (ELASTIC, ALL.model_copy(update={"elastic": 6.0, "elastic_width": 1.0})):
-        changed = augment(pictures(*shape), section)
-        assert changed.shape == shape and changed.dtype == np.uint8
-    gray = augment(np.full(shape, 100, np.uint8), ELASTIC)
-    assert gray.max() <= 100
+@pytest.mark.parametrize("section", [ALL, ELASTIC, BOTH])
+def test_shape_type_and_range_stay(shape: tuple[int, ...], section: Augment) -> None:
+    changed = augment(pictures(*shape), section)
+    assert changed.shape == shape and changed.dtype == np.uint8
+    assert augment(np.full(shape, 100, np.uint8), section).max() <= 100
 
 
-def test_elastic_runs_inside_a_data_pipeline() -> None:
-    images = pictures(3, 2, 12, 9)
+@pytest.mark.parametrize("section", [ALL, ELASTIC])
+def test_it_runs_inside_a_data_pipeline(section: Augment) -> None:
+    images = pictures(3, 2, 12, 12)
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
-    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **ELASTIC.model_dump()))
-    np.testing.assert_array_equal(changed.numpy(), augment(images, ELASTIC, step=7))
+    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **section.model_dump()))
+    np.testing.assert_array_equal(changed.numpy(), augment(images, section, step=7))

@@ -20,29 +20,13 @@ from tfmnist.data.mapped import find_map
 from tfmnist.errors import InputError
 
 MNIST = Path(idx.__file__).parent / "mnist"
-NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
-DIGESTS = {
-    "train-images-idx3-ubyte": (
-        47_040_016,
-        "6bbc9ace898e44ae57da46a324031adb",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "train-labels-idx1-ubyte": (
-        60_008,
-        "a25bea736e30d166cdddb491f175f624",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    "t10k-images-idx3-ubyte": (
-        7_840_016,
-        "2646ac647ad5339dbf082846283269ea",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "t10k-labels-idx1-ubyte": (
-        10_008,
-        "27ae3e4e09519cfbb04c329615203637",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
+DIGESTS = {  # SHA-256 of MNIST's files as they were published
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+NAMES = list(DIGESTS)
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 LABELS = np.array([3, 1, 2], np.uint8)
 
@@ -65,19 +49,12 @@ def written(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_embedded_files_are_the_canonical_ones(name: str) -> None:
-    content = gzip.decompress((MNIST / f"{name}.gz").read_bytes())
-    digests = hashlib.md5(content).hexdigest(), hashlib.sha256(content).hexdigest()
-    assert (len(content), *digests) == DIGESTS[name]
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_embedded_files_are_read_byte_for_byte(name: str) -> None:
     read = read_images if "images" in name else read_labels
     array = read(MNIST / f"{name}.gz")
     assert array.shape == ((60_000 if "train" in name else 10_000), 28, 28)[: array.ndim]
     content = header(*array.shape) + array.tobytes()
-    assert hashlib.sha256(content).hexdigest() == DIGESTS[name][2]
+    assert hashlib.sha256(content).hexdigest() == DIGESTS[name]
 
 
 @settings(deadline=None, max_examples=60)
@@ -127,14 +104,7 @@ def test_compressed_file_is_held_once(tmp_path: Path) -> None:
     assert peak < 1.5 * random.nbytes
 
 
-@pytest.mark.parametrize("name", ["a", "a.gz"])
-def test_what_is_read_cannot_be_changed(tmp_path: Path, name: str) -> None:
-    write_idx(tmp_path / name, IMAGES)
-    with pytest.raises(ValueError, match="read-only"):
-        read_images(tmp_path / name)[0] = 1
-
-
-def test_equal_arrays_give_equal_files_and_no_leftovers(tmp_path: Path) -> None:
+def test_equal_arrays_become_equal_files_and_no_leftovers(tmp_path: Path) -> None:
     for name in ("a.gz", "b.gz", "a.gz"):
         write_idx(tmp_path / name, IMAGES)
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()

@@ -126,13 +126,6 @@ def test_impossible_validation(tmp_path: Path, validation: int) -> None:
     assert len(load(path, validation=6).validation) == 6
 
 
-def test_rare_class_keeps_its_last_example(tmp_path: Path) -> None:
-    arrays = make(train=41)
-    arrays["y_train"] = np.repeat([0, 1, 2], [20, 20, 1])
-    digits = load(save_npz(tmp_path / "a.npz", arrays), validation=20)
-    assert np.bincount(digits.train.labels).tolist() == [10, 10, 1]
-
-
 # Folders
 
 
@@ -158,15 +151,6 @@ def test_plain_folder_stays_on_disk(tmp_path: Path) -> None:
     assert peak < 1_000_000
 
 
-def test_dotted_names_and_plain_before_gz(tmp_path: Path) -> None:
-    arrays, others = make(), make(seed=1)
-    folder = save_idx(tmp_path / "both", arrays)
-    save_idx(folder, others, ".gz")
-    for name in IDX:
-        (folder / name).rename(folder / name.replace("-idx", ".idx"))
-    assert_holds(load(folder, validation=0).train, arrays["x_train"], arrays["y_train"])
-
-
 def test_folder_called_mnist_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_idx(tmp_path / "mnist", make())
     monkeypatch.chdir(tmp_path)
@@ -174,14 +158,6 @@ def test_folder_called_mnist_is_reached_by_its_path(tmp_path: Path, monkeypatch:
     assert load("mnist", validation=0).image_shape == (28, 28)
     for source in ("./mnist", Path("mnist"), "~/mnist"):
         assert load(source, validation=0).image_shape == (5, 7)
-
-
-def test_folder_without_all_files(tmp_path: Path) -> None:
-    folder = save_idx(tmp_path / "a", make(), ".gz")
-    (folder / f"{IDX[3]}.gz").unlink()
-    message = complaint(folder)
-    assert str(folder) in message and IDX[3] in message and IDX[0] not in message
-    assert all(name in complaint(tmp_path) for name in IDX)
 
 
 def test_folder_with_files_that_do_not_fit(tmp_path: Path) -> None:
@@ -267,27 +243,6 @@ def test_only_some_classes_are_numbered_in_the_order_asked_for(tmp_path: Path) -
     assert load(path, validation=6, only=["d", "b"]).sha256 == load(path, validation=0, only=["d", "b"]).sha256
 
 
-def test_mnist_of_two_digits(mnist: Digits) -> None:
-    digits = load(only=["7", "1"])
-    assert digits.class_names == ("7", "1") and np.bincount(digits.test.labels).tolist() == [1028, 1135]
-    assert len(digits.train) + len(digits.validation) == 6265 + 6742 and len(digits.validation) == 5000
-
-
-@pytest.mark.parametrize(
-    ("only", "words"),
-    [
-        (["a", "c", "a"], ["'data.only' is ['a', 'c', 'a']", "no class twice"]),
-        (["a", "e"], ["'data.only' has 'e': no such class", "known: a, b, c, d"]),
-    ],
-)
-def test_classes_that_are_not_there_are_named(tmp_path: Path, only: list[str], words: list[str]) -> None:
-    message = complaint(named(tmp_path / "a.npz"), only=only)
-    assert all(word in message for word in words)
-    assert "did you mean 'seven'?" in complaint(
-        save_npz(tmp_path / "b.npz", make(classes=2), class_names=["seven", "one"]), only=["sevne"]
-    )
-
-
 def test_classes_without_examples_are_named(tmp_path: Path) -> None:
     arrays = make(classes=3)
     path = save_npz(tmp_path / "a.npz", arrays, y_test=arrays["y_test"] % 2)
@@ -309,15 +264,6 @@ def test_so_many_of_each_class_are_trained_on(tmp_path: Path) -> None:
     assert first.test.sha256 == whole.test.sha256
     both = load(path, validation=0, per_class=7, only=["d", "a"])
     assert np.bincount(both.train.labels).tolist() == [7, 7]
-
-
-def test_too_few_of_a_class_are_named(tmp_path: Path) -> None:
-    arrays = make(train=60)
-    arrays["y_train"] = np.repeat([0, 1, 2], [30, 20, 10])
-    path = save_npz(tmp_path / "a.npz", arrays)
-    assert np.bincount(load(path, validation=0, per_class=10).train.labels).tolist() == [10, 10, 10]
-    message = complaint(path, validation=6, per_class=10)
-    assert "'data.per_class' is 10: class '2' has 9 training examples; lower it, or data.validation" in message
 
 
 # Sources without a test part

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import MOST_PIXELS, UnreadablePicture, check_picture
+from tfmnist.system.pictures import UnreadablePicture, check_picture
 
 
 def read_photo(path: str | Path) -> bytes:
@@ -20,7 +20,5 @@ def read_photo(path: str | Path) -> bytes:
     except ValueError as error:  # a path with a null character
         raise InputError(f"{str(path)!r}: cannot read the picture: {error}; check the path.") from None
     except UnreadablePicture as error:
-        raise InputError(
-            f"{path}: {error}; expected a PNG or JPEG of at most {MOST_PIXELS // 10**6} megapixels; save it again."
-        ) from None
+        raise InputError(f"{path}: {error}; expected a whole PNG or JPEG picture, save it as one.") from None
     return contents
