@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from tfmnist.cli.commands import AsJson
 from tfmnist.cli.options import DEFAULT_RECIPE
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    sweep: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SWEEP.toml")],
-    run_dir: str = "",
+    sweep: Annotated[str, Positional, arg(metavar="SWEEP.toml")],
+    run_dir: Annotated[str, arg(metavar="DIR", help_behavior_hint="")] = "",
     workers: int = 0,
     threads: int = 1,
-    storage: str = "",
-    ray: str = "",
+    storage: Annotated[str, arg(metavar="URL", help_behavior_hint="")] = "",
+    ray: Annotated[str, arg(metavar="ADDRESS", help_behavior_hint="")] = "",
 ) -> None:
-    """Searches recipes: trains many, and says which is best. The same command resumes a sweep that was stopped.
+    """Searches recipes: trains many and reports the best.
+
+    The same command resumes a sweep that was stopped.
 
     Args:
         sweep: The sweep's file: which keys of a recipe to search, in which ranges, how, and for how long.
         run_dir: Folder of the sweep and its trials; by default sweeps/<name of the file>.
         workers: Number of processes that train; 0 for one per processor, -1 to train in this one.
-        threads: TensorFlow's threads in each.
+        threads: TensorFlow's threads per process.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
         ray: Address of a Ray cluster whose processors train: HOST:PORT, auto, or local to start one here.
     """
@@ -64,21 +66,21 @@ def _workers(count: int, threads: int, ray: str = "") -> Iterator["Workers"]:
 
 
 def study(
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = DEFAULT_RECIPE,
+    recipe: Annotated[str, Positional, arg(metavar="[RECIPE]")] = DEFAULT_RECIPE,
     seeds: int = 5,
-    run_dir: str = "",
+    run_dir: Annotated[str, arg(metavar="DIR", help_behavior_hint="")] = "",
     workers: int = 0,
     threads: int = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Trains one recipe with several seeds and says what it reaches: mean and standard deviation on the test set.
+    """Trains a recipe with several seeds: mean and sd of its test accuracy.
 
     Args:
-        recipe: A shipped recipe or the path of a .toml file.
-        seeds: How many; they are 0, 1, 2 and so on.
+        recipe: A shipped recipe or a .toml file.
+        seeds: Number of seeds: 0, 1, 2 and so on.
         run_dir: Folder of the study and its runs; by default studies/<recipe>. The same command resumes it.
         workers: Number of processes that train; 0 for one per processor, -1 to train in this one.
-        threads: TensorFlow's threads in each.
+        threads: TensorFlow's threads per process.
         as_json: Print JSON.
     """
     loaded = Recipe.load(recipe)
