@@ -141,7 +141,7 @@ def gradients(
     examples: int = 20,
     samples: int = 50,
 ) -> None:
-    """Compares gradients from the tape, from formulas and from differences.
+    """Compares gradients of the tape, of formulas and of differences.
 
     The exit code is 1 if any two differ by more than 1e-6, computed in float64.
 

@@ -73,7 +73,7 @@ def study(
     threads: int = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a recipe with several seeds: mean and sd of its test accuracy.
+    """Trains a recipe with several seeds; mean and sd of test accuracy.
 
     Args:
         recipe: A shipped recipe or a .toml file.
