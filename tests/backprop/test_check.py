@@ -197,12 +197,15 @@ def diverged() -> MLP:
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        (CNN((4, 5), ["conv 2 3x3"], 3), r"model is a CNN: the formulas cover an MLP with relu, sigmoid, tanh"),
-        (MLP((4, 5), [8], 3, activation="gelu"), r"model has the layer gelu_1: the formulas cover"),
-        (MLP((4, 5), [8], 3, batch_norm=True), r"model has the layer batch_norm_1: the formulas cover"),
-        (MLP((4, 5), [8], 3, dropout=0.5), r"model has the layer dropout_1: .* no dropout; check one of those"),
-        (with_mixed_activations(), r"model does not have the layers that tfmnist.MLP makes"),
-        (without_an_activation(), r"model does not have the layers that tfmnist.MLP makes"),
+        (
+            CNN((4, 5), ["conv 2 3x3"], 3),
+            r"model is a CNN of grey, .*: the formulas cover an MLP with one",
+        ),
+        (MLP((4, 5), [8], 3, activation="gelu"), r"MLP of flatten, dense_1, gelu_1, logits: the formulas cover"),
+        (MLP((4, 5), [8], 3, batch_norm=True), r"batch_norm_1, relu_1, logits: .* no batch normalisation"),
+        (MLP((4, 5), [8], 3, dropout=0.5), r"dropout_1, logits: .* no dropout; check one of those"),
+        (with_mixed_activations(), r"dense_1, relu_1, dense_2, tanh_2, logits: the formulas cover"),
+        (without_an_activation(), r"flatten, dense_1, logits: the formulas cover"),
         (diverged(), r"variable dense_1/kernel is not finite everywhere"),
     ],
 )

@@ -407,8 +407,8 @@ def test_a_weight_that_is_not_finite_is_noticed_at_the_end_of_an_epoch() -> None
 @pytest.mark.parametrize(
     ("train", "options", "expected"),
     [
-        (Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), {}, "training images are (5, 6), the model takes (6, 6)"),
-        (Split(np.zeros([5, 6, 6], np.uint8), np.arange(5)), {}, "training labels reach 4, the model has 4 classes"),
+        (Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), {}, "training images are 5x6 but the model takes 6x6"),
+        (Split(np.zeros([5, 6, 6], np.uint8), np.arange(5)), {}, "training label 4 is beyond the model's 4 classes"),
         (Split(np.zeros([0, 6, 6], np.uint8), np.arange(0)), {}, "there are no training examples"),
         (quadrants(), {"patience": 2}, "patience is 2 but there are no validation examples"),
         (quadrants(), {"epochs": 0}, "'train.epochs' is 0"),
@@ -424,7 +424,7 @@ def test_wrong_input_is_named(train: Split, options: dict[str, Any], expected: s
 
 
 def test_validation_is_checked_too() -> None:
-    for split, name in ((Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), "images"), (quadrants(4), "labels")):
+    for split, name in ((Split(np.zeros([4, 5, 6], np.uint8), np.arange(4)), "images"), (quadrants(4), "label 3")):
         model = MLP((6, 6), [4], 3)
         train = Split(np.zeros([3, 6, 6], np.uint8), np.arange(3))
         assert f"validation {name}" in complaint(lambda m=model, t=train, s=split: fit(m, t, validation=s))

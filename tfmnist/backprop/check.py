@@ -216,23 +216,16 @@ def _sample(gradient: Array, samples: int, key: int) -> NDArray[np.int64]:
 def _check_model(model: Network) -> str:
     """Returns the activation of a model that the formulas cover, and raises an `InputError` for others."""
     names = {function: name for name, function in ACTIVATIONS.items() if name in backprop.ACTIVATIONS}
-    kinds = [type(layer) for layer in model.layers]
-    activations = {names.get(layer.function, "") for layer in model.layers if isinstance(layer, Activation)}
-    hidden = [layer for layer in model.layers if not isinstance(layer, Flatten | Dense)]
-    odd = [layer.name for layer in hidden if getattr(layer, "function", None) not in names]
-    problem = ""
-    if type(model) is not MLP:
-        problem = f"is a {type(model).__name__}"
-    elif odd:
-        problem = f"has the layer {odd[0]}"
-    elif len(activations) > 1 or kinds != [Flatten, *[Dense, Activation] * (len(kinds) // 2 - 1), Dense]:
-        problem = "does not have the layers that tfmnist.MLP makes"
-    if problem:
+    activations = {names.get(layer.function) for layer in model.layers if isinstance(layer, Activation)} or {"relu"}
+    kinds, layers = [type(layer) for layer in model.layers], ", ".join(layer.name for layer in model.layers)
+    expected = [Flatten, *[Dense, Activation] * (len(kinds) // 2 - 1), Dense]
+    activation = activations.pop()
+    if type(model) is not MLP or kinds != expected or activations or activation is None:
         raise InputError(
-            f"model {problem}: the formulas cover an MLP with {', '.join(backprop.ACTIVATIONS)}, no batch "
-            "normalisation, no dropout; check one of those."
+            f"model is a {type(model).__name__} of {layers}: the formulas cover an MLP with one of "
+            f"{', '.join(backprop.ACTIVATIONS)}, no batch normalisation, no dropout; check one of those."
         )
     for name, variable in model.named_variables().items():
         if not np.isfinite(variable.numpy()).all():
             raise InputError(f"variable {name} is not finite everywhere: expected finite weights; check earlier ones.")
-    return activations.pop() if activations else "relu"
+    return activation

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from tfmnist.errors import InputError
-from tfmnist.nn.schedules import Schedule, constant
+from tfmnist.nn.schedules import Schedule, check_positive, constant
 
 Gradients = Sequence[tf.Tensor]
 Slots = list[tf.Variable]
@@ -133,7 +133,14 @@ class Optimizer(tf.Module):
 
 
 class SGD(Optimizer):
-    """Gradient descent: w ← w - η g."""
+    """Gradient descent: w ← w - η g.
+
+    Example:
+        >>> w = tf.Variable([1.0])
+        >>> SGD([w], learning_rate=0.5).apply([tf.constant([1.0])])
+        >>> w.numpy().tolist()
+        [0.5]
+    """
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
         p.assign_sub(learning_rate * g)
@@ -186,7 +193,7 @@ class RMSprop(Optimizer):
     ):
         super().__init__(parameters, learning_rate, fused=fused)
         _fraction("rho", rho)
-        _positive("epsilon", epsilon)
+        check_positive("epsilon", epsilon)
         self.rho, self.epsilon = rho, epsilon
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
@@ -202,7 +209,14 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """`adam_update`. The first step has length η, whatever the gradient."""
+    """`adam_update`.
+
+    Example:
+        >>> w = tf.Variable([1.0])
+        >>> Adam([w], learning_rate=0.1).apply([tf.constant([3.0])])
+        >>> round(float(w[0]), 5)  # the first step has length η, whatever the gradient
+        0.9
+    """
 
     slot_names = ("m", "v")
 
@@ -219,7 +233,7 @@ class Adam(Optimizer):
         super().__init__(parameters, learning_rate, fused=fused)
         _fraction("beta1", beta1)
         _fraction("beta2", beta2)
-        _positive("epsilon", epsilon)
+        check_positive("epsilon", epsilon)
         # rounded to float32, so that 1 - beta is the same number in the rule and in its bias correction
         self.beta1, self.beta2 = (float(tf.constant(beta, tf.float32)) for beta in (beta1, beta2))
         self.epsilon = epsilon
@@ -281,11 +295,6 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"{name} must be positive, got {value}.")
 
 
 def _fraction(name: str, value: float) -> None:

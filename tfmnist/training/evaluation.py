@@ -40,16 +40,9 @@ def evaluate(model: Classifier, split: Split, loss: str = "cross_entropy") -> Me
 
 def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tuple[Metrics, np.ndarray]:
     """Like `evaluate`, with the probabilities: float32 `[n, classes]`."""
-    if split.image_shape != model.image_shape:
-        raise InputError(
-            f"images are {_size(split.image_shape)} but the model takes {_size(model.image_shape)}; "
-            "evaluate it on images of that size."
-        )
+    check_split(split, model)
     if loss not in LOSSES:
         raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}")
-    beyond = split.labels[(split.labels < 0) | (split.labels >= model.classes)]
-    if len(beyond):
-        raise InputError(f"label {beyond[0]} is beyond the model's {model.classes} classes, 0 to {model.classes - 1}.")
     batches, total = [np.zeros((0, model.classes), np.float32)], 0.0
     for start in range(0, len(split), _BATCH):
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
@@ -60,5 +53,18 @@ def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tup
     return measure(split.labels, all_probabilities, total / max(1, len(split))), all_probabilities
 
 
-def _size(shape: tuple[int, int]) -> str:
-    return f"{shape[0]}x{shape[1]}"
+def check_split(split: Split, model: Classifier, name: str = "") -> None:
+    """Raises an `InputError` if images or labels of a split, such as `training`, do not fit a model."""
+    prefix = f"{name} " if name else ""
+    (height, width), shape, classes = split.image_shape, model.image_shape, model.classes
+    if (height, width) != shape:
+        raise InputError(
+            f"{prefix}images are {height}x{width} but the model takes {shape[0]}x{shape[1]}; use images of that size, "
+            "or make a model for these."
+        )
+    beyond = split.labels[(split.labels < 0) | (split.labels >= classes)]
+    if len(beyond):
+        raise InputError(
+            f"{prefix}label {beyond[0]} is beyond the model's {classes} classes, 0 to {classes - 1}; number the "
+            "classes from 0, or make a model with more."
+        )

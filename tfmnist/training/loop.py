@@ -18,7 +18,7 @@ from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
-from tfmnist.training.evaluation import evaluate
+from tfmnist.training.evaluation import check_split, evaluate
 from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
 
 
@@ -349,22 +349,12 @@ def _choose_mode(requested: str, model: Network) -> CompileMode:
 
 def _check_fit(model: Network, train: Split, validation: Split | None, settings: Train) -> None:
     """Raises an `InputError` if data, model and settings do not fit each other."""
-    for name, split in (("training", train), ("validation", validation)):
-        if split is None or not len(split):
-            continue
-        if split.image_shape != model.image_shape:
-            raise InputError(
-                f"{name} images are {split.image_shape}, the model takes {model.image_shape}; make it for them."
-            )
-        if int(split.labels.min()) < 0:
-            raise InputError(f"{name} labels begin at {split.labels.min()}, expected 0; number the classes from 0.")
-        if int(split.labels.max()) >= model.classes:
-            raise InputError(
-                f"{name} labels reach {split.labels.max()}, the model has {model.classes} classes; give it more."
-            )
     if not len(train):
         raise InputError("there are no training examples; give some, or lower data.validation.")
-    if settings.patience and (validation is None or not len(validation)):
+    check_split(train, model, "training")
+    if validation is not None and len(validation):
+        check_split(validation, model, "validation")
+    elif settings.patience:
         raise InputError(
             f"patience is {settings.patience} but there are no validation examples; give some, or patience=0."
         )
