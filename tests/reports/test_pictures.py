@@ -144,8 +144,10 @@ def test_augmented(shape: tuple[int, ...], rendered: Rendered) -> None:
     assert texts(figure) == (["original", "as training sees it"] if shape[0] else ["No pictures."])
 
 
-@pytest.mark.parametrize("digits", [0, 1, 2, 5, 12])
-@pytest.mark.parametrize("size", [(28, 28), (300, 1200), (900, 500)])
+@pytest.mark.parametrize(
+    ("digits", "size"),
+    [(0, (28, 28)), (1, (28, 28)), (1, (300, 1200)), (2, (900, 500)), (5, (300, 1200)), (12, (28, 28))],
+)
 def test_prediction(digits: int, size: tuple[int, int], rendered: Rendered) -> None:
     random = np.random.default_rng(0)
     photo = random.integers(100, 200, [*size, 1]).repeat(3, axis=2).astype(np.uint8)
@@ -158,8 +160,7 @@ def test_prediction(digits: int, size: tuple[int, int], rendered: Rendered) -> N
     apart(figure)
 
 
-@pytest.mark.parametrize("digits", [1, 5])
-@pytest.mark.parametrize(("classes", "bars"), [(2, 2), (12, 12), (13, 10), (47, 10)])
+@pytest.mark.parametrize(("digits", "classes", "bars"), [(1, 2, 2), (1, 13, 10), (5, 12, 12), (5, 47, 10)])
 def test_prediction_of_other_classes(digits: int, classes: int, bars: int, rendered: Rendered) -> None:
     names = [f"{index}: class of $ame" for index in range(classes)]
     probabilities = np.random.default_rng(classes).dirichlet(np.ones(classes), digits)
