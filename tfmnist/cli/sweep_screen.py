@@ -1,4 +1,4 @@
-"""What a sweep looks like in a terminal of 80 columns; a line a trial where the output is none. No TensorFlow."""
+"""How a sweep looks in a terminal of 80 columns; one line per trial if the output is no terminal. No TensorFlow."""
 
 import time
 from types import TracebackType
@@ -26,12 +26,12 @@ _ROWS = 10  # trials shown of the best, while it runs
 
 
 class SweepScreen:
-    """Draws how a sweep stands: the best trials, those under way, the time left; and its table at the end."""
+    """Draws a sweep's progress: the best trials, those under way, the time left; and its table at the end."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
         self._began = time.monotonic()
-        self._before: int | None = None
+        self._done_before: int | None = None
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
 
@@ -46,13 +46,13 @@ class SweepScreen:
         self.live.stop()
 
     def show(self, event: SweepProgress | SeedResult | SweepResult) -> None:
-        """Draws how it stands now, or what was found."""
+        """Draws the progress or the result."""
         if isinstance(event, SweepResult):
             self.live.update(Text())
             self.live.stop()
-            self._found(event)
+            self._show_result(event)
         elif isinstance(event, SeedResult):
-            line = f"{event.study:<8} {show_seed(event)}"
+            line = f"{_label(event.study)} {show_seed(event)}"
             if self.console.is_terminal:
                 self.live.update(Text(line), refresh=True)
             else:
@@ -68,25 +68,25 @@ class SweepScreen:
             line = f"{done}/{event.total}  trial {trial.number}  {self._result(trial)}"
             self.console.print(f"{line}  {self._what(trial)}", soft_wrap=True)
 
-    def _found(self, found: SweepResult) -> None:
-        self.console.print(self._table(ranked(self.sweep.search, found.trials)))
-        if found.best is None:
+    def _show_result(self, result: SweepResult) -> None:
+        self.console.print(self._table(ranked(self.sweep.search, result.trials)))
+        if result.best is None:
             self.console.print("no trial was trained to its end: there is no best")
             return
         lines = [
             "",
-            f"best     trial {found.best.number}: {self._result(found.best)} on validation",
-            f"         {values_in_short(found.best.values)}",
-            *(self._front(found.front) if found.front else ()),
-            *(f"{result.path.name:<8} {show_study(result)}" for result in found.confirmed or ()),
-            *([f"not confirmed with fresh seeds: {found.unconfirmed}"] if found.unconfirmed else ()),
-            f"recipe   {found.path / 'best.toml'}",
-            f"table    {found.path / 'sweep.json'}",
+            f"best     trial {result.best.number}: {self._result(result.best)} on validation",
+            f"         {values_in_short(result.best.values)}",
+            *(self._front(result.front) if result.front else ()),
+            *(f"{_label(study.path.name)} {show_study(study)}" for study in result.confirmed or ()),
+            *([f"not confirmed with fresh seeds: {result.unconfirmed}"] if result.unconfirmed else ()),
+            f"recipe   {result.path / 'best.toml'}",
+            f"table    {result.path / 'sweep.json'}",
         ]
         self.console.print("\n".join(lines), soft_wrap=True)
 
     def _front(self, trials: list[Trial]) -> list[str]:
-        heading = "front    none is both as accurate and as fast as one of these:"
+        heading = "front    no trial beats one of these in both accuracy and time:"
         rows = (f"{trial.number:>5}  {self._result(trial):>7}  {trial.seconds:>6.1f} s" for trial in trials)
         return [heading, *(f"{row}  {values_in_short(trial.values)}" for row, trial in zip(rows, trials))]
 
@@ -101,7 +101,7 @@ class SweepScreen:
         return table
 
     def _what(self, trial: Trial) -> str:
-        """Returns the values, and where it ended early the beginning of the reason; `sweep.json` has all of it."""
+        """Returns the values, and the beginning of the reason if it ended early; `sweep.json` has all of it."""
         reason = trial.reason.removeprefix("diverged: ").partition(", learning rate")[0]
         short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
         return values_in_short(trial.values) + (f" ({short})" if short else "")
@@ -115,20 +115,24 @@ class SweepScreen:
         done = sum(trial.state != "running" for trial in event.trials)
         under_way = f"{len(event.trials) - done} under way, {event.workers} workers"
         line = f"\n{self.sweep.name}: {done} of {event.total} trials, {under_way}"
-        self._before = done if self._before is None else self._before  # by an earlier start
-        if self._before < done < event.total:
-            left = (event.total - done) * (time.monotonic() - self._began) / (done - self._before)
+        self._done_before = done if self._done_before is None else self._done_before  # by an earlier start
+        if self._done_before < done < event.total:
+            left = (event.total - done) * (time.monotonic() - self._began) / (done - self._done_before)
             line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
         return line
 
 
+def _label(study: str) -> str:
+    return f"{'baseline' if study == 'unswept' else study:<8}"
+
+
 def show_seed(row: SeedResult) -> str:
-    """Returns a line of what one seed reached."""
+    """Returns the result of one seed in a line."""
     validation = "-" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}"
     return f"seed {row.seed}: test {row.test_accuracy:.2%}, validation {validation}, {row.seconds:.1f} s"
 
 
 def show_study(result: StudyResult) -> str:
-    """Returns a line of what all seeds reached."""
+    """Returns the result of all seeds in a line."""
     mean, deviation = result.test_accuracy
     return f"test accuracy {mean:.2%} ± {100 * deviation:.2f} (mean ± sd of {len(result.seeds)} seeds)"

@@ -116,7 +116,7 @@ class Workers:
         while not _is_over(source, claims):
             for name, worker in list(self._alive.items()):
                 if reason := worker.ended():
-                    del self._alive[name]
+                    self._alive.pop(name).wait(0)
                     failures = 0 if claims.lose(name, reason) else failures + 1
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
