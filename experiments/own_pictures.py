@@ -1,4 +1,4 @@
-"""How many of a user's own pictures are read right? Digits drawn in many ways, each digit once in each way.
+"""Measures how many of a user's own pictures are read correctly: each digit, drawn in many ways.
 
     python experiments/own_pictures.py RUN_OR_MODEL [--seeds 1]
 
@@ -21,17 +21,17 @@ import drawings  # noqa: E402  # pyright: ignore[reportMissingImports]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="folder of a run or of an exported model")
-    parser.add_argument("--seeds", type=int, default=1, help="of each digit and way so many pictures")
-    asked = parser.parse_args()
-    model = tfmnist.load_exported(asked.model)
+    parser.add_argument("--seeds", type=int, default=1, help="number of pictures per digit and way")
+    arguments = parser.parse_args()
+    model = tfmnist.load_exported(arguments.model)
     ways = {**drawings.WAYS, "photo": drawings.photo}
-    lines, right, total = ["| way | read right | counted as one digit |", "|---|---|---|"], 0, 0
+    lines, right, total = ["| way | correct | counted as one digit |", "|---|---|---|"], 0, 0
     for way, draw in ways.items():
-        drawn = [drawing for seed in range(asked.seeds) for drawing in drawings.draw_all(seed, {way: draw})]
-        found = model.predict_pictures([drawing.contents for drawing in drawn])
-        names = [model.class_names[place] for place in found.classes]
+        drawn = [drawing for seed in range(arguments.seeds) for drawing in drawings.draw_all(seed, {way: draw})]
+        predictions = model.predict_pictures([drawing.contents for drawing in drawn])
+        names = [model.class_names[index] for index in predictions.classes]
         hits = sum(name == str(drawing.digit) for name, drawing in zip(names, drawn))
-        lines.append(f"| {way.replace('_', ' ')} | {hits} of {len(drawn)} | {int((found.digits == 1).sum())} |")
+        lines.append(f"| {way.replace('_', ' ')} | {hits} of {len(drawn)} | {int((predictions.digits == 1).sum())} |")
         right, total = right + hits, total + len(drawn)
     lines.append(f"| **all** | **{right} of {total}, {right / total:.1%}** | |")
     print("\n".join(lines))

@@ -11,7 +11,7 @@ _FILE = f"{EXTRA}/model_card.json"
 
 
 class ModelCard(BaseModel):
-    """`assets.extra/model_card.json`; what a card does not say, or not yet in older versions, is None.
+    """`assets.extra/model_card.json`; fields that a card, perhaps of an older version, lacks are None.
 
     Attributes:
         loss: the kind of loss, which decides how logits become probabilities.

@@ -19,7 +19,7 @@ def list_versions(model: Path) -> list[int]:
 
 
 def next_version(model: Path) -> int:
-    """Returns the number after the largest that is a name in a model folder, whatever has that name."""
+    """Returns the number after the largest number that names a file or folder in a model folder."""
     return 1 + max((int(entry.name) for entry in model.iterdir() if entry.name.isdecimal()), default=0)
 
 

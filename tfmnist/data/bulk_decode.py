@@ -67,7 +67,7 @@ def process_files(listing: Listing, task: Callable[[range, list[bytes]], list[T]
     with ThreadPoolExecutor() as pool:
         ahead = pool.submit(read, stretches[0]) if small else None  # during the task on the stretch before
         for number, indices in enumerate(stretches):
-            # Warning filters are global to the process, so change them only while no other code of ours runs.
+            # Warning filters are global to the process, so they change only while no other thread of this package runs.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if ahead:
@@ -154,7 +154,7 @@ def _read_file(path: str) -> bytes:
 def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
     """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their indices; leaves others as they are.
 
-    TensorFlow rejects whatever damage Pillow does and more, except a wrong checksum of a chunk without pixels.
+    TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.
     """
     height, width = images.shape[1:]
     header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced

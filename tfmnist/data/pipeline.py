@@ -1,7 +1,7 @@
 """Blocks of batches from arrays, in an order that is a function of (seed, epoch), each example once per epoch.
 
 A block holds the batches of several steps, gathered at once: uint8 `[steps, batch, height, width]`. All full
-batches of an epoch are in blocks of one shape, the last of them padded; a smaller last batch is a block of its own. So
+batches of an epoch are in blocks of one shape, the last of them padded; a smaller last batch is a separate block. So
 the compiled loop is traced for at most two shapes.
 """
 

@@ -154,20 +154,20 @@ class Digits:
 
     @cached_property
     def sha256(self) -> str:
-        """Hex digest of all images and labels, whatever the file format and however validation was split off."""
-        train, held, test = self.train, self.validation, self.test
-        order = np.arange(len(train) + len(held))
-        if train.rows is not None and held.rows is not None:
-            order = np.argsort(np.concatenate([train.rows, held.rows]), kind="stable")
+        """Hex digest of all images and labels, independent of the file format and of how validation was split off."""
+        train, validation, test = self.train, self.validation, self.test
+        order = np.arange(len(train) + len(validation))
+        if train.rows is not None and validation.rows is not None:
+            order = np.argsort(np.concatenate([train.rows, validation.rows]), kind="stable")
         digest = hashlib.sha256(f"uint8 {self.image_shape} int64 {len(order)} {len(test)}".encode())
         for start in range(0, len(order), _CHUNK):
             chosen = order[start : start + _CHUNK]
+            in_train = chosen < len(train)
             block = np.empty([len(chosen), *self.image_shape], np.uint8)
-            trains = chosen < len(train)
-            block[trains] = train.take(chosen[trains])[0]
-            block[~trains] = held.take(chosen[~trains] - len(train))[0]
+            block[in_train] = train.take(chosen[in_train])[0]
+            block[~in_train] = validation.take(chosen[~in_train] - len(train))[0]
             digest.update(block.data)
-        digest.update(np.concatenate([train.labels, held.labels])[order].astype("<i8").data)
+        digest.update(np.concatenate([train.labels, validation.labels])[order].astype("<i8").data)
         digest.update(test.images.data)
         digest.update(test.labels.astype("<i8").data)
         return digest.hexdigest()

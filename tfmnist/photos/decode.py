@@ -114,7 +114,7 @@ def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def read_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Reads how a camera was held from a JPEG's EXIF data (JEITA CP-3451, tag 274), in its first 128 KB.
+    """Reads the camera's orientation from the EXIF data (JEITA CP-3451, tag 274) in a JPEG's first 128 KB.
 
     Args:
         content: string scalar.

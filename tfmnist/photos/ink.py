@@ -22,8 +22,8 @@ def quantiles(values: tf.Tensor, fractions: list[float]) -> tf.Tensor:
 def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the ink of a picture: dark or light, of any colour, on paper that may be grey, coloured and shaded.
 
-    The paper is a smooth surface through most of the picture (`fit_paper`), plus whatever differs from it but is wider
-    than any stroke (`level`). Ink is what differs from the paper by more than noise, its strokes scaled to 1.
+    The paper is a smooth surface through most of the picture (`fit_paper`), plus what differs from it but is wider than
+    any stroke (`level`). Ink is what differs from the paper by more than noise, its strokes scaled to 1.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].

@@ -1,10 +1,10 @@
 """Normalizing in graph: a user's own picture, any PNG or JPEG, becomes an image like those a model was trained on.
 
-MNIST's images were made from black and white scans: the ink's bounding box scaled to fit 20x20 pixels, its proportions
-kept, with grey levels from anti-aliasing, then centred by its centre of mass in 28x28 (Y. LeCun, L. Bottou, Y. Bengio,
-P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998, section III.A). Here
-the scan comes first: the picture is decoded and turned upright, its background evened, its ink found, and what is not
-part of a digit dropped.
+MNIST's images were made from black and white scans: the ink's bounding box scaled without distortion to fit 20x20
+pixels, with grey levels from anti-aliasing, then centred by its centre of mass in 28x28 (Y. LeCun, L. Bottou,
+Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998, section
+III.A). Here the scan comes first: the picture is decoded and turned upright, its background evened, its ink found, and
+what is not part of a digit dropped.
 
 All of it is TensorFlow operations on plain tensors, no variables and no Python at run time: it is traced into the
 exported SavedModel.
@@ -50,7 +50,7 @@ class ImageFormat:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ImageFormat":
-        """Returns the formatat whose `to_dict` is given."""
+        """Returns the format whose `to_dict` is given."""
         return cls(**{"dark_on_light" if key == "light_ground" else key: value for key, value in fields.items()})
 
 
@@ -189,7 +189,7 @@ def _images(content: tf.Tensor, image_format: ImageFormat, separate: bool) -> tu
 
 
 def scale_only(colours: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales a picture into an image, grey, its proportions kept, its ground light or dark as in the training data.
+    """Scales a picture, without distortion, to a grey image with a light or dark ground as in the training data.
 
     Args:
         colours: float32 `[h, w, 3]` in [0, 1].
@@ -227,7 +227,7 @@ def stroke_width(ink: tf.Tensor) -> tf.Tensor:
         ink: float32 `[h, w]` in [0, 1], its strokes at 1.
 
     Returns:
-        float32 scalar, in pixels; 0 where there is no ink.
+        float32 scalar, in pixels; 0 if there is no ink.
     """
     return 2 * tf.math.divide_no_nan(tf.reduce_sum(ink), tf.reduce_sum(gradient(tf.pad(ink, [[1, 1], [1, 1]]))))
 
@@ -243,7 +243,7 @@ def place_ink(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
         image_format: its `height`, `width` and `box` are used.
 
     Returns:
-        uint8 `[height, width]`, 0 for the ground whatever the format's is.
+        uint8 `[height, width]`, 0 for the ground even if the format is dark on light.
     """
     shape = [image_format.height, image_format.width]
     finer = max(1, round(112 / max(shape)))
@@ -310,9 +310,9 @@ def match_strokes(ink: tf.Tensor, unit: float) -> tf.Tensor:
     side = tf.cast(tf.reduce_max(tf.shape(ink)), tf.float32)
     width = stroke_width(ink)
     # thickening by d makes the ink d larger too, which is then scaled back to the box
-    wanted = tf.clip_by_value(width, THIN * unit, THICK * unit)
-    wanted = tf.where(width < THIN * unit, STROKE * unit, wanted)
-    change = (wanted - width) / (1.0 - wanted / side)
+    target = tf.clip_by_value(width, THIN * unit, THICK * unit)
+    target = tf.where(width < THIN * unit, STROKE * unit, target)
+    change = (target - width) / (1.0 - target / side)
     change = tf.clip_by_value(change, -0.3 * width, STROKE * unit * 1.5)
     margin = int(3 * unit)
     padded = tf.pad(ink, [[margin, margin], [margin, margin]])

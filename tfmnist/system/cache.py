@@ -1,7 +1,7 @@
 """Arrays cached on disk under a key, so that slow work such as decoding is not repeated.
 
 A cache is a folder of entries, each named by its key: `<name>.npy` for each array, their SHA-256 in `entry.json`, and
-in `seen/` an empty file for each fingerprint by which the entry can be found. What keys and arrays mean is up to users.
+in `seen/` an empty file for each fingerprint by which the entry can be found. Callers decide what these mean.
 """
 
 import hashlib
