@@ -45,11 +45,11 @@ def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
         names = set(wheel.namelist())
         digest = hashlib.sha256(wheel.read("tfmnist/data/mnist/train-images-idx3-ubyte.gz")).hexdigest()
-    kept = ["py.typed", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli/main.py"]
-    kept += [
+    expected = ["py.typed", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli/main.py"]
+    expected += [
         f"data/mnist/{set}-{kind}-ubyte.gz" for set in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
     ]
-    assert {f"tfmnist/{name}" for name in kept} <= names
+    assert {f"tfmnist/{name}" for name in expected} <= names
     source = ROOT / "tfmnist/data/mnist/train-images-idx3-ubyte.gz"
     assert digest == hashlib.sha256(source.read_bytes()).hexdigest()
     assert not any(name.startswith(("tests/", "experiments/")) for name in names)

@@ -62,8 +62,8 @@ def test_an_error_is_one_line_and_a_code(
         raise error
 
     monkeypatch.setattr(cli, "train", fail)
-    found, out, errors = command("train")
-    assert (found, out, errors.count("\n")) == (code, "", 1)
+    returned, out, errors = command("train")
+    assert (returned, out, errors.count("\n")) == (code, "", 1)
     assert errors.startswith(f"tfmnist: {line}")
 
 

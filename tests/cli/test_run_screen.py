@@ -1,4 +1,4 @@
-"""What is printed where nobody looks: lines of progress and their arithmetic, and the table of the gradients."""
+"""What is printed if the output is no terminal: lines of progress and their arithmetic, and the table of gradients."""
 
 import json
 import math
@@ -25,9 +25,9 @@ LINE = re.compile(r"Epoch (\d+)/(\d+) \| Batch (\d+)/(\d+) \| Loss: (\d+\.\d{4}|
 
 def lines_in(text: str) -> list[tuple[int, int, int, int, float]]:
     """Epoch, epochs, batch, batches and loss of each line of progress; all must be in the form."""
-    found = [LINE.fullmatch(line) for line in text.splitlines() if line.startswith("Epoch ")]
-    assert all(found), text
-    return [(*(int(n) for n in match.groups()[:4]), float(match[5])) for match in found if match]  # type: ignore[misc]
+    matches = [LINE.fullmatch(line) for line in text.splitlines() if line.startswith("Epoch ")]
+    assert all(matches), text
+    return [(*(int(n) for n in match.groups()[:4]), float(match[5])) for match in matches if match]  # type: ignore[misc]
 
 
 def started(
@@ -77,9 +77,9 @@ def test_a_line_has_the_mean_loss_since_the_line_before(
 ) -> None:
     losses = [[9.0, 5.0, 4.0, 2.0, 1.5, 0.25], [0.5, 0.25, 0.125, 2.0, 1.0, 3.0]]
     shown(started(progress), *(epoch_of(values, number, blocks) for number, values in enumerate(losses, start=1)))
-    found = lines_in(capsys.readouterr().out)
-    assert [line[:4] for line in found] == [(number, 2, batch, 6) for number in (1, 2) for batch in batches]
-    for number, _, batch, _, loss in found:
+    lines = lines_in(capsys.readouterr().out)
+    assert [line[:4] for line in lines] == [(number, 2, batch, 6) for number in (1, 2) for batch in batches]
+    for number, _, batch, _, loss in lines:
         since = max([0, *(end for end in batches if end < batch)])
         assert loss == pytest.approx(np.mean(losses[number - 1][since:batch]), abs=5e-5)
 
@@ -105,11 +105,11 @@ def test_lines_that_cover_an_epoch_mean_its_loss(
     with Screen() as screen:
         for event in run_events(recipe, tmp_path / "run"):
             screen.show(event)
-    found = lines_in(capsys.readouterr().out)
-    assert [line[:4] for line in found] == [(epoch, 2, batch, 10) for epoch in (1, 2) for batch in (2, 4, 6, 8, 10)]
+    lines = lines_in(capsys.readouterr().out)
+    assert [line[:4] for line in lines] == [(epoch, 2, batch, 10) for epoch in (1, 2) for batch in (2, 4, 6, 8, 10)]
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     for row in rows:
-        losses = [line[4] for line in found if line[0] == row["epoch"]]
+        losses = [line[4] for line in lines if line[0] == row["epoch"]]
         assert np.mean(losses) == pytest.approx(row["loss"], abs=5e-5)
         assert len(set(losses)) > 1
 
@@ -144,7 +144,7 @@ UNSEEN: dict[str, Any] = {
         ({}, 3e-9),
         ({"tape_difference": 0.5}, 0.5),
         ({"tape_formula": 2.0}, 2.0),
-        (UNSEEN, 1e-15),  # no entry was held against differences: they have nothing to say
+        (UNSEEN, 1e-15),  # no entry was compared with differences
         ({"tape_formula": math.inf}, math.inf),
         ({"tape_formula": math.nan}, math.nan),
         ({**UNSEEN, "tape_formula": math.nan}, math.nan),
@@ -152,15 +152,15 @@ UNSEEN: dict[str, Any] = {
         ({"formula_difference": math.nan}, math.nan),
     ],
 )
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1, 2])
 def test_the_largest_distance_is_returned_and_nan_counts_as_the_largest(
-    changes: dict[str, Any], largest: float, place: int, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], largest: float, index: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calm = replace(ROW, tape_difference=1e-15, formula_difference=1e-15, name="logits/kernel")
     rows = [calm, calm, calm]
-    rows[place] = replace(ROW, **changes)
-    found = show_gradients("mlp", 20, rows)
-    assert found == largest or (math.isnan(found) and math.isnan(largest))
+    rows[index] = replace(ROW, **changes)
+    returned = show_gradients("mlp", 20, rows)
+    assert returned == largest or (math.isnan(returned) and math.isnan(largest))
     assert capsys.readouterr().out.splitlines()[-1] == f"largest relative error {largest:.1e}"
 
 
@@ -176,5 +176,5 @@ def test_the_table_of_gradients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert ["logits/bias", "30", "0.25", "1.0e-15", "2.0e-09", "3.0e-09", "1,234"] in table
     assert ["dense_1/kernel", "784x30", "0.25", "1.0e-15", "nan", "nan", "0"] in table
     assert "left out 57 entries at which a ReLU switches, where there is no derivative" in out
-    assert out.count("dense_1/kernel[3, 4]") == 1  # the row that nothing was checked of has no entry
+    assert out.count("dense_1/kernel[3, 4]") == 1  # a row without a checked entry has none
     assert ["difference", "+2.500001000000000e-01"] in table

@@ -33,7 +33,7 @@ def write_run(path: Path, changes: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def test_a_run_to_start_from_gives_its_recipe(followed: list[Any], tmp_path: Path) -> None:
+def test_a_run_to_start_from_provides_its_recipe(followed: list[Any], tmp_path: Path) -> None:
     own = write_run(tmp_path / "first", {"optimizer.learning_rate": 0.5})
     assert cli.main(["train", "--init-from", "first", "--freeze", "dense_*", "--train.epochs", "2"]) == 0
     ((recipe, given),) = followed
@@ -52,7 +52,7 @@ def test_a_chain_of_runs_hands_on_neither_digest_nor_freezing(followed: list[Any
     assert (model.init_from, model.init_sha256, model.freeze, model.hidden) == ("second", "", (), (16,))
 
 
-def test_a_recipe_that_is_given_goes_before_that_of_the_run(followed: list[Any], tmp_path: Path) -> None:
+def test_a_given_recipe_takes_precedence_over_the_runs_own(followed: list[Any], tmp_path: Path) -> None:
     write_run(tmp_path / "first", {})
     assert cli.main(["train", "sigmoid-mlp", "--init-from", "first"]) == 0
     assert cli.main(["train", "--model.init-from", "first"]) == 0
@@ -71,7 +71,7 @@ def test_a_recipe_that_is_given_goes_before_that_of_the_run(followed: list[Any],
         (["--init-from", "first", "--data.source", "nothing"], "does not exist"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(
+def test_conflicting_options_are_one_line(
     words: list[str], expected: str, followed: list[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "first", {})
