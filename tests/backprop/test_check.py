@@ -86,8 +86,8 @@ def test_the_model_is_left_as_it_is() -> None:
     before = model.sha256(), list(map(id, model.parameters)), [dict(vars(layer)) for layer in model.layers]
     check_gradients(model, *batch(), Loss(), samples=2)
     assert before[:2] == (model.sha256(), list(map(id, model.parameters)))
-    for layer, kept in zip(model.layers, before[2], strict=True):
-        assert all(value is kept[name] for name, value in vars(layer).items())
+    for layer, attributes in zip(model.layers, before[2], strict=True):
+        assert all(value is attributes[name] for name, value in vars(layer).items())
 
 
 def test_a_seed_decides_the_sample_and_the_largest_entry_is_in_it() -> None:
@@ -139,8 +139,8 @@ def test_a_wrong_formula_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = backprop.gradients
 
     def wrong(*arguments: Any, **options: Any) -> backprop.Gradients:
-        found = right(*arguments, **options)
-        return replace(found, kernels=[found.kernels[0] / 6, *found.kernels[1:]])
+        correct = right(*arguments, **options)
+        return replace(correct, kernels=[correct.kernels[0] / 6, *correct.kernels[1:]])
 
     monkeypatch.setattr(backprop, "gradients", wrong)
     first, *others = check_gradients(moved(MLP((4, 5), [8], 3, activation="tanh")), *batch(), Loss(), samples=12)

@@ -37,10 +37,10 @@ class Network:
 
         def by(arrays: list[Any], number: int) -> Callable[[Array], float]:
             def value(array: Array) -> float:
-                kept, arrays[number] = arrays[number], array
-                found = loss(self.images, self.labels, self.kernels, self.biases, **options)
-                arrays[number] = kept
-                return found
+                original, arrays[number] = arrays[number], array
+                result = loss(self.images, self.labels, self.kernels, self.biases, **options)
+                arrays[number] = original
+                return result
 
             return value
 
@@ -56,9 +56,9 @@ class Network:
         return activation == "relu" and any(np.abs(Z[l]).min() < 1e-3 for l in list(Z)[:-1])  # noqa: E741
 
     def check(self, **options: Any) -> None:
-        found = self.gradients(**options)
-        assert found.loss == loss(self.images, self.labels, self.kernels, self.biases, **options)
-        slopes = [*found.kernels, *(bias for bias in found.biases if bias is not None)]
+        result = self.gradients(**options)
+        assert result.loss == loss(self.images, self.labels, self.kernels, self.biases, **options)
+        slopes = [*result.kernels, *(bias for bias in result.biases if bias is not None)]
         for slope, difference in zip(slopes, self.differences(**options), strict=True):
             np.testing.assert_allclose(slope, difference, rtol=0, atol=1e-7 * max(1e-3, np.abs(slope).max()))
 
@@ -92,9 +92,9 @@ class ByHand:
     )
 
     def check(self, value: float, factor: float, **options: Any) -> None:
-        found = gradients(self.images, self.labels, self.kernels, self.biases, activation="relu", **options)
-        assert found.loss == pytest.approx(value, rel=1e-15)
-        slopes: list[Any] = [*found.kernels, *found.biases]
+        result = gradients(self.images, self.labels, self.kernels, self.biases, activation="relu", **options)
+        assert result.loss == pytest.approx(value, rel=1e-15)
+        slopes: list[Any] = [*result.kernels, *result.biases]
         for slope, expected in zip(slopes, self.slopes, strict=True):
             np.testing.assert_allclose(slope, factor * np.array(expected), rtol=1e-15)
 
@@ -207,11 +207,11 @@ def test_a_division_by_m_at_every_layer_is_wrong() -> None:
 
 
 def test_central_differences_leave_the_array_alone() -> None:
-    array = np.arange(6.0).reshape(2, 3).T  # in Fortran order; places are in C order
-    kept = array.copy()
-    found = central_differences(lambda x: float((x**2).sum()), array, [0, 1, 4], 2.0**-10)
-    np.testing.assert_array_equal(found, 2 * kept.ravel()[[0, 1, 4]])
-    np.testing.assert_array_equal(array, kept)
+    array = np.arange(6.0).reshape(2, 3).T  # in Fortran order; indices are in C order
+    before = array.copy()
+    result = central_differences(lambda x: float((x**2).sum()), array, [0, 1, 4], 2.0**-10)
+    np.testing.assert_array_equal(result, 2 * before.ravel()[[0, 1, 4]])
+    np.testing.assert_array_equal(array, before)
     assert central_differences(lambda x: 0.0, array, [], 0.1).shape == (0,)
 
 
@@ -224,10 +224,10 @@ def test_extreme_logits(kind: str, size: float) -> None:
     """A right and a wrong answer, both as sure as can be."""
     images, kernels = np.array([[1.0], [1.0]]), [np.array([[size, -size]])]
     with np.errstate(over="raise", divide="raise", invalid="raise"):
-        found = gradients(images, np.array([0, 1]), kernels, None, activation="relu", loss=kind)
-    assert found.loss == pytest.approx(size if kind == "cross_entropy" else 0.5)
+        result = gradients(images, np.array([0, 1]), kernels, None, activation="relu", loss=kind)
+    assert result.loss == pytest.approx(size if kind == "cross_entropy" else 0.5)
     expected = [[0.5, -0.5]] if kind == "cross_entropy" else [[0.0, 0.0]]
-    np.testing.assert_allclose(found.kernels[0], expected, atol=1e-15)
+    np.testing.assert_allclose(result.kernels[0], expected, atol=1e-15)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -235,9 +235,9 @@ def test_extreme_hidden_layers(activation: str) -> None:
     images, labels = np.array([[1e4, -1e4]]), np.array([1])
     kernels = [np.array([[1.0, -1.0], [0.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])]
     with np.errstate(over="raise", divide="raise", invalid="raise"):
-        found = gradients(images, labels, kernels, None, activation=activation, loss="cross_entropy")
-    assert np.isfinite(found.loss)
-    assert all(np.isfinite(kernel).all() for kernel in found.kernels)
+        result = gradients(images, labels, kernels, None, activation=activation, loss="cross_entropy")
+    assert np.isfinite(result.loss)
+    assert all(np.isfinite(kernel).all() for kernel in result.kernels)
 
 
 def test_slope_of_the_sigmoid_keeps_its_digits() -> None:

@@ -1,6 +1,6 @@
-"""The learners' notebook: all its cells run, and the committed outputs are theirs.
+"""The learners' notebook: all its cells run, and the committed outputs are up to date.
 
-After a change of the notebook, `python tests/experiments/test_walkthrough.py` executes it and writes its outputs.
+After changing the notebook, run `python tests/experiments/test_walkthrough.py` to execute it and write its outputs.
 """
 
 import json
@@ -17,8 +17,8 @@ import pytest
 NOTEBOOK = Path(__file__).parents[2] / "experiments" / "walkthrough.ipynb"
 Cell = dict[str, Any]
 
-# A real kernel, started by a process of its own: what Jupyter's packages warn of is no matter of this suite. They talk
-# through sockets in a temporary folder, not ports. The kernel ends with its client, also where that is killed.
+# A real kernel, started by a separate process, so that warnings of Jupyter's packages do not fail this suite. They talk
+# through sockets in a temporary folder, not ports. The kernel ends with its client, even if that is killed.
 EXECUTE = """
 import sys
 import nbformat
@@ -46,7 +46,7 @@ nbformat.write(notebook, destination)
 
 
 def execute(source: Path, destination: Path) -> None:
-    """Runs all cells in a fresh kernel, with a home folder of its own, and writes the notebook with their outputs."""
+    """Runs all cells in a fresh kernel with a temporary home folder, and writes the notebook with their outputs."""
     with tempfile.TemporaryDirectory() as folder:  # not pytest's: the path of a socket must be short
         own = {"HOME": folder, "MPLCONFIGDIR": folder, "IPYTHONDIR": folder}
         own |= {f"JUPYTER_{kind}_DIR": folder for kind in ("CONFIG", "DATA", "RUNTIME")}
@@ -60,21 +60,21 @@ def cells_of(path: Path) -> list[Cell]:
 
 
 def texts_of(cell: Cell) -> list[str]:
-    """What a cell has put out, all that is no picture."""
-    found: list[str] = []
+    """The outputs of a cell that are text."""
+    texts: list[str] = []
     for output in cell["outputs"]:
         parts = {"": output["text"]} if output["output_type"] == "stream" else output.get("data", {})
-        found += ["".join(text) for kind, text in parts.items() if not kind.startswith("image/")]
-    return found
+        texts += ["".join(text) for kind, text in parts.items() if not kind.startswith("image/")]
+    return texts
 
 
 def outline(cell: Cell) -> list[Any]:
-    """The outputs of a cell as they are on every machine: their kinds, and the texts without numbers and spacing."""
+    """What is the same on every machine: the kinds of a cell's outputs, and their texts without numbers and spaces."""
     kinds = [sorted(output.get("data", [output.get("name")])) for output in cell["outputs"]]
     return [kinds, [re.sub(r"\s|[-+]?\d[\d,.]*(e[-+]?\d+)?", "", text) for text in texts_of(cell)]]
 
 
-def test_every_cell_runs_and_the_committed_outputs_are_theirs(tmp_path: Path) -> None:
+def test_every_cell_runs_and_the_committed_outputs_are_up_to_date(tmp_path: Path) -> None:
     execute(NOTEBOOK, tmp_path / "executed.ipynb")
     for committed, executed in zip(cells_of(NOTEBOOK), cells_of(tmp_path / "executed.ipynb"), strict=True):
         assert outline(committed) == outline(executed), committed["id"]
@@ -102,7 +102,7 @@ def test_the_committed_notebook_is_executed() -> None:
     assert NOTEBOOK.stat().st_size < 600_000
 
 
-def test_the_committed_notebook_says_nothing_of_the_machine() -> None:
+def test_the_committed_notebook_does_not_mention_the_machine() -> None:
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
     assert notebook["metadata"]["language_info"] == {"name": "python"}

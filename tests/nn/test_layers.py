@@ -419,8 +419,8 @@ def test_batch_norm(model: Network) -> None:
         logits = model.forward(tf.convert_to_tensor(x), True, tf.constant(5, tf.int64))
         return tf.reduce_mean(LOSSES["cross_entropy"](logits, LABELS))
 
-    kept = [p for p in model.parameters if p.name != "dense_1/bias:0"]  # the mean is subtracted, so its slope is 0
-    for by_tape, by_differences in slopes(value, [x, *kept], h=1e-2):
+    checked = [p for p in model.parameters if p.name != "dense_1/bias:0"]  # the mean is subtracted, so its slope is 0
+    for by_tape, by_differences in slopes(value, [x, *checked], h=1e-2):
         assert by_tape == pytest.approx(by_differences, rel=1e-2, abs=1e-4)
 
 

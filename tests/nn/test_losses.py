@@ -111,8 +111,8 @@ def test_naive_cross_entropy_is_nan_where_a_probability_rounds_to_zero(mode: str
 def test_losses_and_penalty_are_float64_for_float64() -> None:
     logits = LOGITS.astype(np.float64)
     for kind, loss in LOSSES.items():
-        found = loss(tf.constant(logits), tf.constant(LABELS))
-        assert found.dtype == tf.float64, kind
+        value = loss(tf.constant(logits), tf.constant(LABELS))
+        assert value.dtype == tf.float64, kind
     exact = -log_softmax(logits)[np.arange(5), LABELS]
     for kind in ("cross_entropy", "naive_cross_entropy"):
         np.testing.assert_allclose(LOSSES[kind](tf.constant(logits), tf.constant(LABELS)), exact, rtol=1e-13)

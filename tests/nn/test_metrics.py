@@ -43,45 +43,45 @@ def test_wilson_interval_contains_the_rate(pair: tuple[int, int]) -> None:
 
 
 def test_confusion_matrix_has_the_true_classes_as_rows() -> None:
-    found = confusion_matrix(np.array([0, 0, 1, 2, 2, 2]), np.array([0, 2, 1, 2, 2, 0], np.uint8), classes=4)
-    assert found.dtype == np.int64
-    assert found.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
+    result = confusion_matrix(np.array([0, 0, 1, 2, 2, 2]), np.array([0, 2, 1, 2, 2, 0], np.uint8), classes=4)
+    assert result.dtype == np.int64
+    assert result.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
 
 
 def test_precision_recall_and_f1_by_hand() -> None:
     # True 0 0 0 1 1 2, predicted 0 0 1 1 0 1; class 2 is never predicted, class 3 is neither there nor predicted.
     labels = np.array([0, 0, 0, 1, 1, 2])
-    found = measure(labels, one_hot([0, 0, 1, 1, 0, 1], 4), loss=0.5)
-    assert (found.count, found.correct, found.accuracy, found.loss) == (6, 3, 0.5, 0.5)
-    assert found.precision == pytest.approx([2 / 3, 1 / 3, 0, 0])
-    assert found.recall == pytest.approx([2 / 3, 1 / 2, 0, 0])
-    assert found.f1 == pytest.approx([2 / 3, 2 / 5, 0, 0])
-    assert found.accuracy_ci95 == wilson_interval(3, 6)
+    result = measure(labels, one_hot([0, 0, 1, 1, 0, 1], 4), loss=0.5)
+    assert (result.count, result.correct, result.accuracy, result.loss) == (6, 3, 0.5, 0.5)
+    assert result.precision == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert result.recall == pytest.approx([2 / 3, 1 / 2, 0, 0])
+    assert result.f1 == pytest.approx([2 / 3, 2 / 5, 0, 0])
+    assert result.accuracy_ci95 == wilson_interval(3, 6)
 
 
 def test_calibration_by_hand() -> None:
     # Confidences 0.9 (right), 0.7 (wrong), 0.6 (right), 0.5 (right), in bins (0.4, 0.6] and so on.
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.5, 0.5]])
-    found = calibration(np.array([0, 1, 1, 0]), probabilities, bins=5)
-    assert found.edges == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert found.counts.dtype == np.int64
-    assert found.counts.tolist() == [0, 0, 2, 1, 1]
-    assert found.confidence == pytest.approx([0, 0, 0.55, 0.7, 0.9])
-    assert found.accuracy == pytest.approx([0, 0, 1, 0, 1])
-    assert found.error == pytest.approx((2 * 0.45 + 0.7 + 0.1) / 4)
+    result = calibration(np.array([0, 1, 1, 0]), probabilities, bins=5)
+    assert result.edges == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert result.counts.dtype == np.int64
+    assert result.counts.tolist() == [0, 0, 2, 1, 1]
+    assert result.confidence == pytest.approx([0, 0, 0.55, 0.7, 0.9])
+    assert result.accuracy == pytest.approx([0, 0, 1, 0, 1])
+    assert result.error == pytest.approx((2 * 0.45 + 0.7 + 0.1) / 4)
 
 
 def test_no_examples_are_no_error() -> None:
-    found = measure(np.zeros([0], np.int64), np.zeros([0, 3], np.float32), loss=0.0)
-    assert (found.count, found.accuracy, found.accuracy_ci95) == (0, 0.0, (0.0, 1.0))
-    assert found.confusion.tolist() == [[0] * 3] * 3
-    assert found.calibration.error == 0.0
-    json.dumps(found.to_dict(["a", "b", "c"]), allow_nan=False)
+    result = measure(np.zeros([0], np.int64), np.zeros([0, 3], np.float32), loss=0.0)
+    assert (result.count, result.accuracy, result.accuracy_ci95) == (0, 0.0, (0.0, 1.0))
+    assert result.confusion.tolist() == [[0] * 3] * 3
+    assert result.calibration.error == 0.0
+    json.dumps(result.to_dict(["a", "b", "c"]), allow_nan=False)
 
 
 def test_to_dict_is_plain_json() -> None:
-    found = measure(np.array([0, 1, 1]), one_hot([0, 1, 0], 2), loss=0.25)
-    numbers: dict[str, Any] = json.loads(json.dumps(found.to_dict(["no", "yes"]), allow_nan=False))
+    result = measure(np.array([0, 1, 1]), one_hot([0, 1, 0], 2), loss=0.25)
+    numbers: dict[str, Any] = json.loads(json.dumps(result.to_dict(["no", "yes"]), allow_nan=False))
     assert list(numbers) == [
         *("count", "correct", "accuracy", "accuracy_ci95", "loss", "calibration_error", "per_class", "confusion")
     ]
@@ -95,11 +95,11 @@ def test_counts_add_up(count: int, classes: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.full(classes, 0.3), size=count).astype(np.float32)
     labels = random.integers(classes, size=count)
-    found = measure(labels, probabilities, loss=1.0)
-    assert found.confusion.sum() == found.count == found.calibration.counts.sum() == count
-    assert np.trace(found.confusion) == found.correct == np.sum(probabilities.argmax(axis=1) == labels)
-    assert found.accuracy_ci95[0] <= found.accuracy <= found.accuracy_ci95[1]
-    assert 0 <= found.calibration.error <= 1
-    for rates in (found.precision, found.recall, found.f1):
+    result = measure(labels, probabilities, loss=1.0)
+    assert result.confusion.sum() == result.count == result.calibration.counts.sum() == count
+    assert np.trace(result.confusion) == result.correct == np.sum(probabilities.argmax(axis=1) == labels)
+    assert result.accuracy_ci95[0] <= result.accuracy <= result.accuracy_ci95[1]
+    assert 0 <= result.calibration.error <= 1
+    for rates in (result.precision, result.recall, result.f1):
         assert rates.dtype == np.float64
         assert np.all((rates >= 0) & (rates <= 1))

@@ -443,5 +443,5 @@ def test_the_largest_is_taken_first_and_nothing_changes(activation: str) -> None
                 x = layer.forward(x, True, None)
             loss = tf.reduce_sum(x * x)
         results.append([x.numpy(), *(tf.convert_to_tensor(g).numpy() for g in tape.gradient(loss, model.parameters))])
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)

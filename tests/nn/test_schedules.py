@@ -23,10 +23,10 @@ def at(schedule: Schedule, step: int) -> float:
 
 def cycle(step: int) -> float:
     """From 0.2 · 0.1 to 0.2 in 30 of 100 steps, then down to 0.2 · 0.05."""
-    share = min(step / 100, 1)
-    if share <= 0.3:
-        return 0.2 * (0.1 + 0.9 * share / 0.3)
-    return 0.2 * (1 - 0.95 * (share - 0.3) / 0.7)
+    progress = min(step / 100, 1)
+    if progress <= 0.3:
+        return 0.2 * (0.1 + 0.9 * progress / 0.3)
+    return 0.2 * (1 - 0.95 * (progress - 0.3) / 0.7)
 
 
 CASES: dict[str, tuple[Schedule, Callable[[int], float]]] = {

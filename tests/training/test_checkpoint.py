@@ -41,7 +41,7 @@ def advance(trainer: Trainer, events: int) -> Trainer:
 
 
 def everything(trainer: Trainer) -> Arrays:
-    """All that a checkpoint must keep, but for times, which no two runs share."""
+    """All that a checkpoint must keep, but for times, which differ in every run."""
     arrays: Arrays = {name: variable.numpy() for name, variable in trainer.named_variables().items()}
     arrays |= {f"best/{name}": array for name, array in (trainer.best_weights or {}).items()}
     state = asdict(trainer.state)
@@ -172,10 +172,10 @@ def saved(tmp_path: Path) -> Path:
     return save_checkpoint(tmp_path, advance(make(average=0.9, patience=2), 5), "")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_cut_file_is_refused(saved: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.99])
+def test_a_cut_file_is_refused(saved: Path, fraction: float) -> None:
     whole = saved.read_bytes()
-    saved.write_bytes(whole[: int(len(whole) * share)])
+    saved.write_bytes(whole[: int(len(whole) * fraction)])
     assert_refused(saved, make(average=0.9, patience=2), "damaged", "delete it")
 
 
@@ -183,8 +183,8 @@ def test_changed_bytes_are_refused_or_harmless(saved: Path) -> None:
     whole, trainer = saved.read_bytes(), make(average=0.9, patience=2)
     restore_checkpoint(saved, trainer)
     wanted = everything(trainer)
-    for place in np.random.default_rng(0).integers(0, len(whole), 150).tolist():
-        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+    for index in np.random.default_rng(0).integers(0, len(whole), 150).tolist():
+        saved.write_bytes(whole[:index] + bytes([whole[index] ^ 0xFF]) + whole[index + 1 :])
         try:
             restore_checkpoint(saved, trainer)
         except InputError as error:

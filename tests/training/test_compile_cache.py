@@ -1,4 +1,4 @@
-"""Compiled code: found again by the same recipe, never trusted where it is damaged or somebody else's."""
+"""Compiled code: reused by the same recipe, never trusted if it is damaged or somebody else's."""
 
 import os
 from pathlib import Path
@@ -28,12 +28,12 @@ def compile_once(content: bytes | None, recipe: Recipe = MLP) -> bytes | None:
         file = Path(
             flag.removeprefix("--tf_xla_persistent_cache_directory="), "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
         )
-        found = file.read_bytes() if file.exists() else None
-        if found is None and content is not None:
+        reused = file.read_bytes() if file.exists() else None
+        if reused is None and content is not None:
             file.write_bytes(content)
     assert "TF_XLA_FLAGS" not in os.environ
     assert not file.parent.exists()
-    return found
+    return reused
 
 
 def test_the_next_run_finds_it() -> None:
@@ -42,7 +42,7 @@ def test_the_next_run_finds_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "reused"),
     [
         ({"train.seed": 5, "train.progress": 100, "export.report": False}, True),
         ({"model.hidden": [64]}, False),
@@ -51,9 +51,9 @@ def test_the_next_run_finds_it() -> None:
         ({"optimizer.learning_rate": 0.01}, False),
     ],
 )
-def test_it_belongs_to_a_recipe(changes: dict[str, Any], found: bool) -> None:
+def test_it_belongs_to_a_recipe(changes: dict[str, Any], reused: bool) -> None:
     compile_once(b"code")
-    assert (compile_once(None, MLP.replace(changes)) is not None) == found
+    assert (compile_once(None, MLP.replace(changes)) is not None) == reused
 
 
 def test_what_is_damaged_is_not_used(cache: Path) -> None:

@@ -23,12 +23,12 @@ def network() -> MLP:
 
 
 class Recording(Split):
-    """Notes every position that is asked for."""
+    """Records every position that is read."""
 
-    asked: list[int]
+    reads: list[int]
 
     def take(self, positions: Any) -> Any:
-        self.asked = [*getattr(self, "asked", []), *positions.tolist()]
+        self.reads = [*getattr(self, "reads", []), *positions.tolist()]
         return super().take(positions)
 
 
@@ -45,12 +45,12 @@ def test_every_example_counts_once(kind: str, count: int) -> None:
     model, split = network(), split_of(count)
     logits = model.logits(split.images).numpy()
     losses = reference_losses(kind, logits, split.labels)
-    metrics, shares = outputs(model, split, kind)
-    assert metrics.count == metrics.confusion.sum() == len(shares) == count
+    metrics, probabilities = outputs(model, split, kind)
+    assert metrics.count == metrics.confusion.sum() == len(probabilities) == count
     assert metrics.correct == (logits.argmax(axis=1) == split.labels).sum()
     assert metrics.accuracy == metrics.correct / count
     assert metrics.loss == pytest.approx(losses.mean(), rel=1e-6)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert evaluate(model, split, kind).to_dict("abc") == metrics.to_dict("abc")
 
 
@@ -58,7 +58,7 @@ def test_the_examples_are_taken_in_order_and_once() -> None:
     whole = split_of(2_500)
     split = Recording(whole.images, whole.labels)
     evaluate(network(), split)
-    assert split.asked == list(range(2_500))
+    assert split.reads == list(range(2_500))
 
 
 def test_a_part_of_a_data_set_is_measured_alone() -> None:
@@ -77,10 +77,10 @@ def test_evaluation_changes_no_weight() -> None:
 
 
 def test_an_empty_split_is_no_error() -> None:
-    metrics, shares = outputs(network(), split_of(0))
+    metrics, probabilities = outputs(network(), split_of(0))
     assert (metrics.count, metrics.accuracy, metrics.loss) == (0, 0.0, 0.0)
     assert metrics.accuracy_ci95 == (0.0, 1.0)
-    assert shares.shape == (0, 3)
+    assert probabilities.shape == (0, 3)
 
 
 @pytest.mark.parametrize("count", [0, 5])

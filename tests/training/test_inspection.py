@@ -30,28 +30,28 @@ def look(model: Network, augment: Augment = Augment(), **split: Any) -> dict[str
 
 def test_weights_of_dense_units_are_images_the_strongest_first() -> None:
     model = MLP((12, 10), [40, 7], 3)
-    found = look(model)
-    assert set(found) == {"first_layer", "first_weights"}
-    assert found["first_layer"].item() == "dense_1"
+    arrays = look(model)
+    assert set(arrays) == {"first_layer", "first_weights"}
+    assert arrays["first_layer"].item() == "dense_1"
     kernel = model.named_variables()["dense_1/kernel"].numpy()
     norms = np.linalg.norm(kernel, axis=0)
     order = np.argsort(-norms)[:32]
-    np.testing.assert_array_equal(found["first_weights"], kernel.T[order].reshape(-1, 12, 10))
+    np.testing.assert_array_equal(arrays["first_weights"], kernel.T[order].reshape(-1, 12, 10))
 
 
 def test_softmax_regression_shows_its_logits() -> None:
-    found = look(MLP((12, 10), [], 3))
-    assert (found["first_layer"].item(), found["first_weights"].shape) == ("logits", (3, 12, 10))
+    arrays = look(MLP((12, 10), [], 3))
+    assert (arrays["first_layer"].item(), arrays["first_weights"].shape) == ("logits", (3, 12, 10))
 
 
 def test_kernels_of_the_first_convolution() -> None:
     model = CNN((12, 10), ["conv 6 5x3", "max 2", "conv 20 3x3", "global max"], 3)
-    found = look(model)
+    arrays = look(model)
     kernel = model.named_variables()["conv_1/kernel"].numpy()
-    assert (found["first_layer"].item(), found["first_weights"].shape) == ("conv_1", (6, 5, 3))
+    assert (arrays["first_layer"].item(), arrays["first_weights"].shape) == ("conv_1", (6, 5, 3))
     kernels = {kernel[:, :, 0, unit].tobytes() for unit in range(6)}
-    assert {weights.tobytes() for weights in found["first_weights"]} == kernels
-    assert (np.diff(np.square(found["first_weights"]).sum(axis=(1, 2))) <= 0).all()
+    assert {weights.tobytes() for weights in arrays["first_weights"]} == kernels
+    assert (np.diff(np.square(arrays["first_weights"]).sum(axis=(1, 2))) <= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -59,20 +59,20 @@ def test_kernels_of_the_first_convolution() -> None:
     [(["flatten", "dense 8"], (12, 10)), (["max 2", "dense 8"], (6, 5)), (["global average", "dense 8"], (1, 1))],
 )
 def test_a_dense_layer_is_drawn_on_the_plane_before_it(layers: list[str], shape: tuple[int, int]) -> None:
-    found = look(CNN((12, 10), layers, 3))
-    assert (found["first_layer"].item(), found["first_weights"].shape) == ("dense_1", (8, *shape))
-    assert "picture" not in found
+    arrays = look(CNN((12, 10), layers, 3))
+    assert (arrays["first_layer"].item(), arrays["first_weights"].shape) == ("dense_1", (8, *shape))
+    assert "picture" not in arrays
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_maps_are_what_the_layers_give(batch_norm: bool) -> None:
     layers = ["conv 6 3x3", "max 2", "conv 20 3x3", "dense 4"]
     model = CNN((12, 10), layers, 3, batch_norm=batch_norm, activation="tanh")
-    found, split = look(model), split_of()
-    np.testing.assert_array_equal(found["picture"], split.images[0])
+    arrays, split = look(model), split_of()
+    np.testing.assert_array_equal(arrays["picture"], split.images[0])
     steps = ["batch_norm_{n}", "tanh_{n}"] if batch_norm else ["tanh_{n}"]
     expected = [" + ".join(["conv_{n}", *steps]).format(n=n) for n in (1, 2)]
-    assert found["map_names"].tolist() == expected
+    assert arrays["map_names"].tolist() == expected
     x = tf.constant(split.images[:1].astype(np.float32) / 255)
     for layer in model.layers:
         x = layer.forward(x, False, None)
@@ -81,22 +81,22 @@ def test_maps_are_what_the_layers_give(batch_norm: bool) -> None:
         if layer.name == "tanh_2":
             second = x[0].numpy()
             break
-    for maps, whole, count in ((found["map_0"], first, 6), (found["map_1"], second, 16)):  # pyright: ignore
+    for maps, whole, count in ((arrays["map_0"], first, 6), (arrays["map_1"], second, 16)):  # pyright: ignore
         order = np.argsort(-np.abs(whole).sum(axis=(0, 1)))[:count]
         np.testing.assert_allclose(maps, whole.transpose(2, 0, 1)[order], atol=1e-5)
         assert maps.dtype == np.float32
 
 
 def test_of_many_convolutions_the_first_and_the_last_are_among_the_four() -> None:
-    found = look(CNN((12, 10), ["conv 2 3x3"] * 7, 3, batch_norm=False))
-    names = found["map_names"].tolist()
+    arrays = look(CNN((12, 10), ["conv 2 3x3"] * 7, 3, batch_norm=False))
+    names = arrays["map_names"].tolist()
     assert len(names) == 4
     assert (names[0], names[-1]) == ("conv_1 + relu_1", "conv_7 + relu_7")
 
 
 def test_versions_are_those_of_training() -> None:
-    found, split = look(MLP((12, 10), [4], 3), TURN), split_of()
-    originals, changed = found["augmented_originals"], found["augmented"]
+    arrays, split = look(MLP((12, 10), [4], 3), TURN), split_of()
+    originals, changed = arrays["augmented_originals"], arrays["augmented"]
     np.testing.assert_array_equal(originals, split.images[[0, 2, 4]])  # of three classes
     assert (changed.shape, changed.dtype) == ((3, 8, 12, 10), np.uint8)
     assert len({image.tobytes() for image in changed.reshape(24, 12, 10)}) == 24
@@ -123,8 +123,8 @@ def test_the_same_arguments_give_the_same_arrays_and_change_nothing() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 90), (300, 260)])
 def test_other_sizes(shape: tuple[int, int]) -> None:
-    found = look(CNN(shape, ["conv 3 1x1", "dense 4"], 3), TURN, count=6)
-    assert found["map_0"].shape[1:] == found["picture"].shape == shape
+    arrays = look(CNN(shape, ["conv 3 1x1", "dense 4"], 3), TURN, count=6)
+    assert arrays["map_0"].shape[1:] == arrays["picture"].shape == shape
     assert look(MLP(shape, [3], 3), TURN, count=6)["first_weights"].shape[1:] == shape
 
 

@@ -29,14 +29,14 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 
 class Recording(Split):
-    """Notes every position that is asked for."""
+    """Records every position that is read."""
 
     def __init__(self, split: Split) -> None:
         super().__init__(split.images, split.labels)
-        self.asked: list[npt.NDArray[np.int64]] = []
+        self.reads: list[npt.NDArray[np.int64]] = []
 
     def take(self, positions: Any) -> Any:
-        self.asked.append(positions.copy())
+        self.reads.append(positions.copy())
         return super().take(positions)
 
 
@@ -124,7 +124,7 @@ def test_without_validation_there_is_no_validation_result() -> None:
         assert (epoch.validation_loss, epoch.validation_accuracy) == (None, None)
 
 
-# Every example, once an epoch
+# Every example, once per epoch
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(16, 9), (65, 2), (130, 1), (1_000, 1)])
@@ -135,7 +135,7 @@ def test_the_last_smaller_batch_is_trained_too(batch_size: int, steps: int) -> N
     (epoch,) = fit(model, train, optimizer=optimizer, epochs=1, batch_size=batch_size, compile="eager", seed=5)
     assert epoch.step == int(optimizer.step.numpy()) == steps
     assert epoch.accuracy * 130 == pytest.approx(round(epoch.accuracy * 130), abs=1e-9)
-    order = np.concatenate([positions.reshape(-1) for positions in train.asked])
+    order = np.concatenate([positions.reshape(-1) for positions in train.reads])
     np.testing.assert_array_equal(order[:130], seeds.permutation(5, 0, 130))
     assert not order[130:].any()  # padding, if any
 
@@ -194,7 +194,7 @@ def test_each_shape_of_block_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_validation_does_not_change_the_weights() -> None:
     validation = Recording(Split(np.full([50, 6, 6], 255, np.uint8), np.zeros([50], np.int64)))
     assert is_equal(trained(validation=validation, compile="eager"), trained(compile="eager"))
-    assert [positions.tolist() for positions in validation.asked] == [list(range(50))] * 2  # once an epoch, to measure
+    assert [positions.tolist() for positions in validation.reads] == [list(range(50))] * 2  # once per epoch, to measure
 
 
 def test_the_test_set_is_not_read_before_the_training_is_over(
@@ -293,7 +293,7 @@ def test_augmentation_changes_the_weights() -> None:
 
 
 class Script:
-    """Stands in for `evaluate`, gives validation results that were written before, and notes the weights measured."""
+    """Replaces `evaluate`: returns scripted validation results and records the weights evaluated."""
 
     def __init__(self, *results: tuple[float, float]) -> None:
         self.results = iter(results)
@@ -324,27 +324,27 @@ def test_early_stopping_restores_the_best_epoch(
     monkeypatch.setattr(loop, "evaluate", script)
     model = mlp()
     options: dict[str, Any] = {"epochs": 6, "compile": "eager", "average": average}
-    found = fit(model, quadrants(), validation=quadrants(seed=1), patience=patience, monitor=monitor, **options)
-    assert len(found) == epochs
+    history = fit(model, quadrants(), validation=quadrants(seed=1), patience=patience, monitor=monitor, **options)
+    assert len(history) == epochs
     measured = [is_equal(weights_of(model), weights) for weights in script.weights]
     assert [number for number, same in enumerate(measured, start=1) if same] == [best]
 
 
 def test_averages_end_up_in_the_model() -> None:
-    def trainer(average: float) -> Trainer:
+    def train(average: float) -> Trainer:
         model = mlp(batch_norm=True)
         settings = Train(epochs=2, batch_size=16, compile="eager", average=average)
-        found = Trainer(model, SGD(model.parameters, 0.1), quadrants(), None, settings)
-        assert len([event for event in found.run() if isinstance(event, Epoch)]) == 2
-        return found
+        trainer = Trainer(model, SGD(model.parameters, 0.1), quadrants(), None, settings)
+        assert len([event for event in trainer.run() if isinstance(event, Epoch)]) == 2
+        return trainer
 
-    averaged, plain = trainer(0.9), trainer(0.0)
+    averaged, plain = train(0.9), train(0.0)
     assert averaged.averages is not None
     assert is_equal(weights_of(averaged.model), weights_of(plain.model))
     model = mlp(batch_norm=True)
-    found = trained(model, optimizer=SGD(model.parameters, 0.1), average=0.9, compile="eager")
-    assert is_equal(found, weights_of(averaged.averages))
-    assert not is_equal(found, weights_of(plain.model))
+    weights = trained(model, optimizer=SGD(model.parameters, 0.1), average=0.9, compile="eager")
+    assert is_equal(weights, weights_of(averaged.averages))
+    assert not is_equal(weights, weights_of(plain.model))
 
 
 def test_averages_are_what_validation_measures() -> None:
@@ -357,7 +357,7 @@ def test_averages_are_what_validation_measures() -> None:
 
 
 @pytest.mark.parametrize("compile", ["graph", "xla", "eager"])
-def test_a_diverging_loss_names_place_and_learning_rate(compile: Any) -> None:
+def test_a_diverging_loss_names_step_and_learning_rate(compile: Any) -> None:
     model = mlp(initializer="normal", init_scale=1.0)
     with pytest.raises(DivergedError) as caught:
         fit(model, quadrants(), optimizer=Momentum(model.parameters, 1e30), epochs=5, batch_size=16, compile=compile)

@@ -25,22 +25,22 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_trainer_is_left_as_it_was() -> None:
-    ours, untouched = trainer(MLP((8, 8), [12], 4)), trainer(MLP((8, 8), [12], 4))
-    profile(ours)
-    for name, variable in ours.named_variables().items():
+    profiled, untouched = trainer(MLP((8, 8), [12], 4)), trainer(MLP((8, 8), [12], 4))
+    profile(profiled)
+    for name, variable in profiled.named_variables().items():
         np.testing.assert_array_equal(variable.numpy(), untouched.named_variables()[name].numpy())
-    assert (ours.state.epoch, ours.state.step) == (0, 0)
-    assert len(list(ours.run())) == len(list(untouched.run()))
-    assert ours.model.sha256() == untouched.model.sha256()
+    assert (profiled.state.epoch, profiled.state.step) == (0, 0)
+    assert len(list(profiled.run())) == len(list(untouched.run()))
+    assert profiled.model.sha256() == untouched.model.sha256()
 
 
 def test_figures_fit_together() -> None:
-    found = profile(trainer(MLP((8, 8), [12], 4)))
-    assert min(found.step, found.forward, found.peak, found.bandwidth, found.data) > 0
-    assert found.traffic == 4 * 9 * (64 * 12 + 12 + 12 * 4 + 4)  # gradient, weight, two slots, average
-    assert found.limit == pytest.approx(1e6 * (found.operations / found.peak + found.traffic / found.bandwidth))
-    assert found.share == pytest.approx(found.limit / found.step)
-    assert Profile(**{key: value for key, value in found.to_dict().items() if key not in ("limit", "share")}) == found
+    result = profile(trainer(MLP((8, 8), [12], 4)))
+    assert min(result.step, result.forward, result.peak, result.bandwidth, result.data) > 0
+    assert result.traffic == 4 * 9 * (64 * 12 + 12 + 12 * 4 + 4)  # gradient, weight, two slots, average
+    assert result.limit == pytest.approx(1e6 * (result.operations / result.peak + result.traffic / result.bandwidth))
+    assert result.share == pytest.approx(result.limit / result.step)
+    assert Profile(**{key: value for key, value in result.to_dict().items() if key not in ("limit", "share")}) == result
 
 
 @pytest.mark.parametrize(

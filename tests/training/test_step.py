@@ -1,4 +1,4 @@
-"""One step, and the compiled loop of them: the same numbers in every mode, and no step more than asked for."""
+"""One step, and the compiled loop of them: the same numbers in every mode, and no step too many."""
 
 from functools import partial
 from typing import Any
@@ -57,9 +57,9 @@ def test_a_step_returns_the_loss_and_the_hits_before_the_update() -> None:
     model = mlp()
     images, labels = (x[0].numpy() for x in batches(1))
     logits = model.logits(images).numpy().astype(np.float64)
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     value, correct = one_step(model)
-    assert value == pytest.approx(-np.log(shares[np.arange(8), labels]).mean(), rel=1e-5)
+    assert value == pytest.approx(-np.log(probabilities[np.arange(8), labels]).mean(), rel=1e-5)
     assert correct == (logits.argmax(axis=1) == labels).sum()
 
 
@@ -78,16 +78,16 @@ def test_a_step_goes_down_the_gradient() -> None:
 
 @pytest.mark.parametrize("build", [mlp, partial(CNN, (6, 6), ["conv 4 3x3", "max 2", "dense 8"], 3)])
 def test_all_modes_give_the_same_weights(build: Any) -> None:
-    found: list[Weights] = []
+    results: list[Weights] = []
     for mode in MODES:
         model = build()
         steps = compiled(model, SGD(model.parameters, 0.1), mode, clip_norm=1.0)
         steps(*batches(5), 5)
-        found.append(weights(model))
-    assert np.abs(found[0]["logits/kernel"] - build().named_variables()["logits/kernel"].numpy()).max() > 0.01
-    for other in found[1:]:
+        results.append(weights(model))
+    assert np.abs(results[0]["logits/kernel"] - build().named_variables()["logits/kernel"].numpy()).max() > 0.01
+    for other in results[1:]:
         for name in other:
-            np.testing.assert_allclose(other[name], found[0][name], atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(other[name], results[0][name], atol=1e-5, err_msg=name)
 
 
 def test_dropout_drops_the_same_in_every_mode() -> None:
@@ -177,15 +177,15 @@ def test_rows_beyond_the_count_change_nothing(mode: CompileMode) -> None:
     steps, start = compiled(model, optimizer, mode), weights(model)
     assert [int(x) for x in steps(tf.constant(images), tf.constant(labels), 0)[:3]] == [0, 0, 0]
     assert_equal(weights(model), start)
-    found = []
+    results = []
     for filling in (0, 255):
         images[2:], labels[2:] = filling, filling % 2
         for name, variable in model.named_variables().items():
             variable.assign(start[name])
         total, correct, done, _ = steps(tf.constant(images), tf.constant(labels), 2)
-        found.append((float(total), int(correct), int(done), weights(model)))
-    assert found[0][:3] == found[1][:3] and found[0][2] == 2
-    assert_equal(found[0][3], found[1][3])
+        results.append((float(total), int(correct), int(done), weights(model)))
+    assert results[0][:3] == results[1][:3] and results[0][2] == 2
+    assert_equal(results[0][3], results[1][3])
     assert int(optimizer.step.numpy()) == 4
 
 
@@ -253,8 +253,8 @@ def test_statistics_of_batch_norm_are_averaged_along() -> None:
     one_step(model, averages=averages)
     moved = weights(model)["batch_norm_1/mean"]
     assert np.abs(moved - start).max() > 0
-    found = averages.named_variables()["batch_norm_1/mean"].numpy()
-    np.testing.assert_allclose(found, 2 / 11 * start + 9 / 11 * moved, rtol=1e-5)
+    results = averages.named_variables()["batch_norm_1/mean"].numpy()
+    np.testing.assert_allclose(results, 2 / 11 * start + 9 / 11 * moved, rtol=1e-5)
 
 
 def test_averages_do_not_change_the_training() -> None:
