@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a row of the table."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -141,25 +141,13 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the trials, the best first, the earlier of equals; those without a result come last.
-
-    Example:
-        >>> trials = [Trial(0, {}), Trial(1, {}, result=0.9), Trial(2, {}, result=1.0)]
-        >>> [trial.number for trial in ranked(Search(), trials)]
-        [2, 1, 0]
-    """
+    """Returns the trials, the best first, the earlier of equals; those without a result come last."""
     sign = 1 if search.objective == "loss" else -1
     return sorted(trials, key=lambda trial: (trial.result is None, sign * (trial.result or 0.0), trial.number))
 
 
 def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the Pareto front of accuracy and time, the fastest first; nothing where time is no objective.
-
-    Example:
-        >>> trials = [Trial(n, {}, result=a, seconds=s) for n, (a, s) in enumerate([(0.9, 1), (0.8, 2), (0.95, 3)])]
-        >>> [trial.number for trial in front(Search(objective="accuracy and time"), trials)]
-        [0, 2]
-    """
+    """Returns the Pareto front of accuracy and time, the fastest first; nothing where time is no objective."""
     found: list[Trial] = []
     if not search.times:
         return found
@@ -189,12 +177,7 @@ def delete_unkept(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def run_names(sweep: Sweep, number: int) -> list[str]:
-    """Returns the names of a trial's run folders, one a seed.
-
-    Example:
-        >>> run_names(Sweep.parse('space = {"model.hidden" = [[8], []]}\\nsearch = {seeds = [0, 4]}', "some"), 7)
-        ['0007-seed-0', '0007-seed-4']
-    """
+    """Returns the names of a trial's run folders, one a seed."""
     seeds = sweep.search.seeds
     return [f"{number:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else [f"{number:04}"]
 

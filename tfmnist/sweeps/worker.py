@@ -1,8 +1,8 @@
 """The one loop that every worker of a sweep or a study runs: claim a trial, train it, prune it, record its result.
 
-It is the same in this process, in a worker process of this machine, and in a process of a Ray cluster. A worker process
-is run by `python -m tfmnist.sweeps.worker NAME THREADS`, with one job per line of standard input; when the input ends,
-the trial under way is saved and the process ends. What the loop keeps, wherever it is killed:
+It is the same in this process and in worker processes, here or on the machines of a Ray cluster. Those are run by
+`python -m tfmnist.sweeps.worker NAME THREADS`, with one job per line of standard input; when the input ends, the trial
+under way is saved and the process ends. What the loop keeps, wherever it is killed:
 
 - A trial is trained by one process at a time: its claim is a lock that goes with the process.
 - A finished trial is never trained again: its result is recorded before its claim is released.
@@ -51,37 +51,29 @@ class TrialSource(Protocol):
     evaluate_test: bool
     """Whether runs are finished: evaluated on the test set, exported, reported."""
 
-    def left(self) -> int:
-        """Returns how many trials are to be trained yet, those under way included."""
-        ...
+    # how many trials are to be trained yet, those under way included
+    def left(self) -> int: ...
 
-    def unfinished(self) -> Sequence[int]:
-        """Returns the numbers of the trials that have begun and not ended."""
-        ...
+    # the numbers of the trials that have begun and not ended
+    def unfinished(self) -> Sequence[int]: ...
 
-    def begin(self) -> int | None:
-        """Begins a trial and returns its number, or None if there is none left."""
-        ...
+    # begins a trial and returns its number, or None if there is none left
+    def begin(self) -> int | None: ...
 
-    def open(self, number: int) -> Trial:
-        """Returns a trial that this worker has claimed."""
-        ...
+    # a trial that this worker has claimed
+    def open(self, number: int) -> Trial: ...
 
-    def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]:
-        """Returns the run folders and recipes of a trial, one per seed; raises an InputError for a bad recipe."""
-        ...
+    # the run folders and recipes of a trial, one per seed; raises an InputError for a bad recipe
+    def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]: ...
 
-    def should_prune(self, trial: Trial, rows: Sequence[Row]) -> bool:
-        """Takes note of some epochs of a trial's first seed, and returns whether the trial is not worth more."""
-        ...
+    # takes note of epochs of a trial's first seed, and returns whether the trial is not worth more
+    def should_prune(self, trial: Trial, rows: Sequence[Row]) -> bool: ...
 
-    def finish(self, trial: Trial) -> None:
-        """Records how a trial ended."""
-        ...
+    # records how a trial ended
+    def finish(self, trial: Trial) -> None: ...
 
-    def job(self) -> dict[str, Any]:
-        """Returns what `open_source` needs, ready for JSON."""
-        ...
+    # what `open_source` needs, ready for JSON
+    def job(self) -> dict[str, Any]: ...
 
 
 def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bool) -> Generator[Row]:
@@ -209,45 +201,33 @@ def open_source(job: dict[str, Any]) -> TrialSource:
     return SeedList(Recipe.model_validate(job["recipe"]), job["seeds"], Path(job["folder"]))
 
 
-def work_on_jobs(worker: str, threads: int, jobs: "queue.SimpleQueue[str | None]", stop: threading.Event) -> None:
-    """Works on one job after the other, until None comes or it is told to stop.
-
-    Args:
-        worker: its name.
-        threads: of TensorFlow.
-        jobs: descriptions of sources of trials, in JSON.
-        stop: saves the trial under way.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
-    from tfmnist.training.threads import set_threads
-
-    set_threads(threads)
-    while (text := jobs.get()) is not None and not stop.is_set():
-        source = open_source(json.loads(text))
-        for _ in work(source, Claims(source.folder, worker), stop):
-            pass
-
-
 def main() -> None:
-    """Works on what comes on standard input until that ends."""
+    """Works on the jobs on standard input, one after the other, until that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command tells its workers
     worker, threads = sys.argv[1:]
-    jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stop = threading.Event()
 
     def listen() -> None:
         with open(0, "rb", buffering=0) as lines:  # a buffer's lock would be held when this process ends
             for line in lines:
-                jobs.put(line.decode())
+                jobs.put(line)
         stop.set()
-        jobs.put(None)
+        jobs.put(b"")
         timer = threading.Timer(_PATIENCE, os._exit, [1])  # a long compilation is not waited for
         timer.daemon = True
         timer.start()
 
     threading.Thread(target=listen, daemon=True).start()
-    work_on_jobs(worker, int(threads), jobs, stop)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
+    from tfmnist.training.threads import set_threads
+
+    set_threads(int(threads))
+    while (job := jobs.get()) and not stop.is_set():
+        source = open_source(json.loads(job))
+        for _ in work(source, Claims(source.folder, worker), stop):
+            pass
 
 
 if __name__ == "__main__":

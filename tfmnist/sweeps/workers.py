@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import signal
 import socket
 import subprocess
@@ -18,35 +17,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
-from tfmnist.sweeps.worker import TrialSource, work, work_on_jobs
+from tfmnist.sweeps.worker import TrialSource, work
 from tfmnist.system.machine import processors
 
 _POLL = 0.25  # seconds between two looks at the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
 _RAY_TIMEOUT = 5.0  # seconds in which a cluster answers
 _MOST_FAILURES = 3  # ends of worker processes that had no trial yet
-
-
-class _Process(Protocol):
-    """A worker in a process of its own."""
-
-    def send(self, job: str) -> None: ...
-
-    def ended(self) -> str:
-        """Returns how the process ended, or "" while it runs."""
-        ...
-
-    def stop(self) -> None:
-        """Lets the process save its trial and end, without waiting for it."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Waits until the process has ended, and kills it after so many seconds."""
-        ...
 
 
 class Workers:
@@ -75,7 +56,7 @@ class Workers:
         self._here, self._threads = count == -1, threads
         self.count = abs(count) or max(1, available)
         self._start, self._number = f"{time.time_ns():x}", 0
-        self._alive: dict[str, _Process] = {}
+        self._alive: dict[str, _Process | _RayProcess] = {}
 
     def run(self, source: TrialSource, stop: threading.Event) -> Iterator[None]:
         """Has the trials of a source trained until none is left; yields a few times a second.
@@ -131,10 +112,9 @@ class Workers:
                 self.close()
                 return
 
-    def _begin(self, name: str, folder: Path) -> _Process:
-        if self._ray:
-            return _RayProcess(self._ray, name, self._threads)
-        return _LocalProcess(name, self._threads, folder / "log")
+    def _begin(self, name: str, folder: Path) -> "_Process | _RayProcess":
+        command = [name, str(self._threads)], str(folder / "log"), os.getcwd()
+        return _RayProcess(self._ray, self._threads, *command) if self._ray else _Process(*command)
 
 
 def _is_over(source: TrialSource, claims: Claims) -> bool:
@@ -144,37 +124,41 @@ def _is_over(source: TrialSource, claims: Claims) -> bool:
         return not source.left()
 
 
-class _LocalProcess:
-    """A worker process of this machine, which ends when its standard input does."""
+class _Process:
+    """A worker process on this machine, which ends when its standard input does."""
 
-    def __init__(self, name: str, threads: int, log: Path) -> None:
-        with log.open("ab") as output:
+    def __init__(self, arguments: list[str], log: str, folder: str) -> None:
+        with Path(folder, log).open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfmnist.sweeps.worker", name, str(threads)],
+                [sys.executable, "-m", "tfmnist.sweeps.worker", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
+                cwd=folder,
                 start_new_session=True,  # Ctrl-C is for the command, which tells its workers
             )
+        assert self._process.stdin
+        self._input = self._process.stdin
 
     def send(self, job: str) -> None:
-        assert self._process.stdin
         with contextlib.suppress(OSError):  # it has ended, which `ended` says
-            self._process.stdin.write(job.encode() + b"\n")
-            self._process.stdin.flush()
+            self._input.write(job.encode() + b"\n")
+            self._input.flush()
 
     def ended(self) -> str:
+        """Returns how the process ended, or "" while it runs."""
         code = self._process.poll()
         if code is None:
             return ""
         return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        assert self._process.stdin
+        """Lets the process save its trial and end, without waiting for it."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._input.close()
 
     def wait(self, seconds: float) -> None:
+        """Waits until the process has ended, and kills it after so many seconds."""
         self.stop()
         try:
             self._process.wait(seconds)
@@ -184,56 +168,35 @@ class _LocalProcess:
 
 
 class _RayProcess:
-    """A worker in a process of a Ray cluster, which ends with the process that started it."""
+    """A worker process on a machine of a Ray cluster, started by an actor there, with which it ends."""
 
-    def __init__(self, ray: Any, name: str, threads: int) -> None:
+    def __init__(self, ray: Any, threads: int, *arguments: Any) -> None:
         self._ray = ray
-        actor = ray.remote(_Actor).options(num_cpus=threads, max_concurrency=3)
-        self._actor = actor.remote(os.getcwd())
-        self._ready = self._actor.__ray_ready__.remote()
-        self._work = self._actor.work.remote(name, threads)
+        self._actor = ray.remote(_Process).options(num_cpus=threads).remote(*arguments)
+        self._answer = self._actor.ended.remote()
 
     def send(self, job: str) -> None:
         self._actor.send.remote(job)
 
     def ended(self) -> str:
-        if not self._ray.wait([self._work], timeout=0)[0]:
+        if not self._ray.wait([self._answer], timeout=0)[0]:  # the cluster has no room for it yet
             return ""
-        reason = ""
         try:
-            self._ray.get(self._work)
+            reason = self._ray.get(self._answer)
         except self._ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raised = isinstance(error, self._ray.exceptions.RayTaskError) or "creation task" in lines[0]
-            reason = f": {lines[-1 if raised else 0]}"  # a traceback ends with what was raised
-        return f"the worker on the cluster ended{reason}"
+            return f"the worker on the cluster ended: {lines[-1 if raised else 0]}"  # a traceback has the error last
+        self._answer = self._actor.ended.remote()
+        return reason
 
     def stop(self) -> None:
         self._actor.stop.remote()
 
     def wait(self, seconds: float) -> None:
-        if self._ray.wait([self._ready], timeout=0)[0]:  # else the cluster has no room for it yet
-            self._ray.wait([self._work], timeout=seconds)
+        if self._ray.wait([self._answer], timeout=0)[0]:
+            self._ray.wait([self._actor.wait.remote(seconds)], timeout=seconds)
         self._ray.kill(self._actor)
-
-
-class _Actor:
-    """The process of the cluster; its methods run in threads of their own."""
-
-    def __init__(self, folder: str) -> None:
-        os.chdir(folder)
-        self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
-
-    def work(self, name: str, threads: int) -> None:
-        work_on_jobs(name, threads, self._jobs, self._stop)
-
-    def send(self, job: str) -> None:
-        self._jobs.put(job)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._jobs.put(None)
 
 
 def _connect(address: str) -> tuple[Any, bool]:
