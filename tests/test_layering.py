@@ -36,6 +36,7 @@ FLOORS = {
 }
 WITHOUT_TENSORFLOW = [
     "tfmnist",
+    "tfmnist.artifacts.card",
     "tfmnist.artifacts.versions",
     "tfmnist.backprop",
     "tfmnist.cli.main",

@@ -59,6 +59,6 @@ def test_orders_differ_by_seed_and_by_epoch() -> None:
 
 
 def test_every_example_comes_early_and_late_alike() -> None:
-    places = np.array([np.argsort(permutation(0, epoch, 10)) for epoch in range(2_000)])
-    # the mean of 2,000 uniform places has standard deviation 0.064; this is more than five of them
-    np.testing.assert_allclose(places.mean(axis=0), 4.5, atol=0.35)
+    positions = np.array([np.argsort(permutation(0, epoch, 10)) for epoch in range(2_000)])
+    # the mean of 2,000 uniform positions has standard deviation 0.064; this is more than five of them
+    np.testing.assert_allclose(positions.mean(axis=0), 4.5, atol=0.35)

@@ -108,8 +108,8 @@ def test_a_shear_slants_the_rows(forced: Any) -> None:
     for row in range(5):
         shift = row - 2  # from the middle row
         expected = np.zeros(5, np.uint8)
-        kept = [column for column in range(5) if 0 <= column + shift < 5]
-        expected[kept] = image[row, [column + shift for column in kept]]
+        inside = [column for column in range(5) if 0 <= column + shift < 5]
+        expected[inside] = image[row, [column + shift for column in inside]]
         np.testing.assert_array_equal(slanted[row], expected)
 
 

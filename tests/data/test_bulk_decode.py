@@ -74,8 +74,8 @@ def test_tensorflow_accepts_no_damage_that_pillow_rejects(changes: dict[int, int
     data = io.BytesIO()
     Image.fromarray(image()).save(data, "PNG")
     damaged = bytearray(data.getvalue())
-    for place, bits in changes.items():
-        damaged[place % len(damaged)] ^= bits
+    for index, bits in changes.items():
+        damaged[index % len(damaged)] ^= bits
     files = [bytes(damaged[: len(damaged) - cut])] * 8
     found = np.zeros([8, 5, 7], np.uint8)
     if bulk_decode._decode_grey_pngs(files, found):  # pyright: ignore[reportPrivateUsage]
@@ -171,14 +171,14 @@ def test_notes_name_three(tmp_path: Path) -> None:
     assert "train/1/2.png: a broken picture (the file is empty)" in complaint(root)
 
 
-@pytest.mark.parametrize("place", ["train/1", "test/2"])
-def test_a_class_of_broken_pictures(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("folder", ["train/1", "test/2"])
+def test_a_class_of_broken_pictures(tmp_path: Path, folder: str) -> None:
     root = make(tmp_path)
-    for path in (root / place).iterdir():
+    for path in (root / folder).iterdir():
         path.write_bytes(b"")
-    count = 3 if "train" in place else 2
+    count = 3 if "train" in folder else 2
     message = complaint(root, skip_broken=True)
-    assert f"{root / place / '0.png'}: a broken picture" in message and f"all {count} of its class" in message
+    assert f"{root / folder / '0.png'}: a broken picture" in message and f"all {count} of its class" in message
 
 
 def test_nothing_but_broken_pictures(tmp_path: Path) -> None:

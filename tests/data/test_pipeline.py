@@ -186,21 +186,20 @@ def test_a_stream_that_is_over_lets_go_of_the_images(taken: int) -> None:
     for _ in range(taken):
         next(stream)
     stream.close()
-    kept = weakref.ref(split)
+    reference = weakref.ref(split)
     del split, stream
     for _ in range(100):  # the thread that prefetched may take a moment
         gc.collect()
-        if kept() is None:
+        if reference() is None:
             break
         time.sleep(0.02)
-    assert kept() is None
+    assert reference() is None
 
 
 FAULTS = """
 import resource
 import numpy as np
 from tfmnist import Split
-from tfmnist.data.augment import augment_block
 from tfmnist.data.pipeline import Plan, stream_blocks
 
 split = Split(np.zeros((23, 2, 2), np.uint8), np.zeros(23, np.int64))

@@ -118,10 +118,10 @@ def test_a_class_of_which_nothing_would_stay_is_an_error() -> None:
 def test_exactly_so_many_of_each_class_are_kept(counts: list[int], data: st.DataObject, key: int) -> None:
     labels = labels_of(*counts)
     few, rows, names = data.draw(st.integers(1, min(counts))), np.arange(len(labels)), "abcdef"[: len(counts)]
-    kept = keep_few(labels, rows, few, key, names)
-    assert np.bincount(labels[kept]).tolist() == [few] * len(counts)
-    assert (np.diff(kept) > 0).all()
-    assert kept.tolist() == keep_few(labels, rows, few, key, names).tolist()
+    few_rows = keep_few(labels, rows, few, key, names)
+    assert np.bincount(labels[few_rows]).tolist() == [few] * len(counts)
+    assert (np.diff(few_rows) > 0).all()
+    assert few_rows.tolist() == keep_few(labels, rows, few, key, names).tolist()
 
 
 def test_all_kept_is_all_and_another_key_keeps_others() -> None:

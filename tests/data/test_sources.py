@@ -77,9 +77,9 @@ def held_rows(digits: Digits) -> list[int]:
 
 def test_validation_is_stratified_exactly(mnist: Digits) -> None:
     labels = load(validation=0).train.labels
-    share = np.bincount(labels) * 5000 / 60000
-    quota = np.floor(share).astype(int)
-    quota[np.argsort(-(share - quota), kind="stable")[: 5000 - quota.sum()]] += 1
+    fraction = np.bincount(labels) * 5000 / 60000
+    quota = np.floor(fraction).astype(int)
+    quota[np.argsort(-(fraction - quota), kind="stable")[: 5000 - quota.sum()]] += 1
     assert np.bincount(mnist.validation.labels).tolist() == quota.tolist()
 
 
@@ -234,9 +234,9 @@ def test_only_some_classes_are_numbered_in_the_order_asked_for(tmp_path: Path) -
     whole, digits = load(path, validation=0), load(path, validation=6, only=["d", "b"])
     assert digits.class_names == ("d", "b") and digits.classes == 2
     for old, new in ((3, 0), (1, 1)):
-        for theirs, ours in ((whole.train, [digits.train, digits.validation]), (whole.test, [digits.test])):
-            found = [image.tobytes() for split in ours for image in split.images[split.labels == new]]
-            assert sorted(found) == sorted(image.tobytes() for image in theirs.images[theirs.labels == old])
+        for whole_split, parts in ((whole.train, [digits.train, digits.validation]), (whole.test, [digits.test])):
+            images = [image.tobytes() for split in parts for image in split.images[split.labels == new]]
+            assert sorted(images) == sorted(image.tobytes() for image in whole_split.images[whole_split.labels == old])
     assert len(digits.validation) == 6 and set(digits.validation.labels.tolist()) == {0, 1}
     assert len(digits.test) == np.isin(whole.test.labels, [1, 3]).sum()
     assert load(path, validation=0, only=list("abcd")).sha256 == whole.sha256
@@ -297,9 +297,9 @@ def test_a_test_set_is_drawn_where_there_is_none(untested: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(("share", "counts"), [(0.5, [20, 3, 10]), (0.05, [2, 0, 1]), (0.99, [39, 6, 19])])
-def test_the_share_of_the_test_set(untested: Path, share: float, counts: list[int]) -> None:
-    digits = load(untested, validation=0, test_share=share)
+@pytest.mark.parametrize(("fraction", "counts"), [(0.5, [20, 3, 10]), (0.05, [2, 0, 1]), (0.99, [39, 6, 19])])
+def test_the_share_of_the_test_set(untested: Path, fraction: float, counts: list[int]) -> None:
+    digits = load(untested, validation=0, test_share=fraction)
     assert np.bincount(digits.test.labels, minlength=3).tolist() == counts
     assert set(digits.train.labels.tolist()) == {0, 1, 2}
 

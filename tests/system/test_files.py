@@ -22,9 +22,9 @@ ARRAYS: Arrays = {
 }
 
 
-def is_same(found: Arrays, wanted: Arrays) -> bool:
-    return found.keys() == wanted.keys() and all(
-        found[name].dtype == wanted[name].dtype and np.array_equal(found[name], wanted[name]) for name in wanted
+def is_same(found: Arrays, expected: Arrays) -> bool:
+    return found.keys() == expected.keys() and all(
+        found[name].dtype == expected[name].dtype and np.array_equal(found[name], expected[name]) for name in expected
     )
 
 
@@ -178,7 +178,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_damaged(path: Path, data: bytes) -> None:
-    """What is read is either right, where no more than a date has changed, say, or a ValueError."""
+    """Damaged bytes either raise a ValueError or, if only a date has changed, say, are read as the right arrays."""
     path.write_bytes(data)
     try:
         found = read_npz(path)
