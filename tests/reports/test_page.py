@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from tfmnist.errors import InputError
-from tfmnist.reports.page import checked, save_figures, write_page
+from tfmnist.reports.page import checked, percent, save_figures, to_text, write_page
 
 
 def test_the_frame_holds_its_style(tmp_path: Path) -> None:
@@ -67,3 +67,8 @@ def test_an_error_names_the_last_file(act: Callable[[], Any], reason: str, tmp_p
 def test_templates_are_loaded_only_for_a_page() -> None:
     code = "import sys, tfmnist.reports.page; sys.exit('jinja2' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_values_as_text() -> None:
+    assert [to_text(value) for value in (1024, 0.5, [28, 28], None, "a")] == ["1,024", "0.50", "28 x 28", "-", "a"]
+    assert percent(0.98765) == "98.77\xa0%"

@@ -296,6 +296,12 @@ def fails(folder: Path) -> str:
             [0.97, 0.98],
             "No improvement is proven: the best recipe differs from the baseline by +1.00 point",
         ),
+        (
+            [0.981, 0.983, 0.982],
+            [0.975, 0.976, 0.974],
+            "The best recipe is better than the baseline by 0.70 points, 8.6 standard errors of the difference. "
+            "Luck of the seeds is an unlikely explanation.",
+        ),
         ([0.97, 0.98], [0.98, 0.99], "by -1.00 points, 1.4 standard errors of the difference. Luck"),
         ([0.97, 0.971], [0.98, 0.981], "worse than the baseline by 1.00 points, 14.1 standard errors"),
         ([0.99], [0.98], "by +1.00 points with a single seed, which may be luck"),

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
-    """Yields a function from a file's name to its path; an error inside is reported in one line about the last file.
-
-    Example:
-        >>> with checked(Path("no/such/run"), "is this a run folder?") as file:
-        ...     file("result.json").read_text()
-        Traceback (most recent call last):
-        tfmnist.errors.InputError: no/such/run/result.json: missing; is this a run folder?
-    """
+    """Yields a function from a file's name to its path; an error inside is reported in one line about the last file."""
     last = folder
 
     def file(name: str) -> Path:
@@ -88,22 +81,12 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> Path:
 
 
 def percent(fraction: float) -> str:
-    """Returns a fraction as a percentage.
-
-    Example:
-        >>> percent(0.98765)
-        '98.77\\xa0%'
-    """
+    """Returns a fraction as a percentage."""
     return f"{100 * fraction:.2f}\N{NO-BREAK SPACE}%"
 
 
 def to_text(value: Any) -> str:
-    """Returns a value as a table shows it.
-
-    Example:
-        >>> to_text(1024), to_text(0.5), to_text([28, 28]), to_text(None)
-        ('1,024', '0.50', '28 x 28', '-')
-    """
+    """Returns a value as a table shows it."""
     if isinstance(value, float):
         return f"{value:,.2f}"
     if isinstance(value, list):

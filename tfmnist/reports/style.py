@@ -85,7 +85,4 @@ def short_number(value: float) -> str:
     if value == round(value) and abs(value) < 1e5:
         return f"{value:.0f}"
     digits, e, power = f"{value:.4g}".partition("e")
-    if abs(value) >= 1e5 and not e:
-        digits, e, power = f"{value:.3e}".partition("e")
-        digits = digits.rstrip("0").rstrip(".")
     return f"{digits}e{int(power)}" if e else digits

@@ -147,12 +147,7 @@ class Scale:
 
     @classmethod
     def of(cls, values: Floats, loss: bool) -> "Scale":
-        """Returns the scale of results, floats [m], of which some may be NaN; of losses, less is better.
-
-        Example:
-            >>> Scale.of(np.array([98.0, 97.5, 97.0, 96.5, 10.0]), loss=False)
-            Scale(best=98.0, edge=95.0, loss=False)
-        """
+        """Returns the scale of results, floats [m], of which some may be NaN; of losses, less is better."""
         sign = -1.0 if loss else 1.0
         better = sign * values[np.isfinite(values)]
         if not better.size:

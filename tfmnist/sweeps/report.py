@@ -90,11 +90,6 @@ def compare(best: Sequence[float], baseline: Sequence[float]) -> str:
 
     Args:
         best, baseline: test accuracies in [0, 1], one per seed.
-
-    Example:
-        >>> compare([0.981, 0.983, 0.982], [0.975, 0.976, 0.974])
-        'The best recipe is better than the baseline by 0.70 points, 8.6 standard errors of the difference. Luck of \
-the seeds is an unlikely explanation.'
     """
     (mean, deviation), (base_mean, base_deviation) = spread(best), spread(baseline)
     points = 100 * (mean - base_mean)
@@ -104,7 +99,7 @@ the seeds is an unlikely explanation.'
             f"The best recipe differs from the baseline by {points:+.2f} points with a single seed, which may be luck. "
             "Set confirm to 5, for example."
         )
-    errors = f"{abs(points) / error:.1f} standard errors of the difference" if error else "with no spread of seeds"
+    errors = f"{abs(points) / error:.1f} standard errors of the difference" if error else "with no spread over seeds"
     if abs(points) <= 2 * error or not points:
         return (
             f"No improvement is proven: the best recipe differs from the baseline by {points:+.2f} points, {errors}. "
