@@ -1,11 +1,12 @@
-"""tfmnist beside other frameworks, and beside NumPy, at the same work: times, ratios, accuracy and memory.
+"""Compares tfmnist with other frameworks and with NumPy: times, ratios, accuracy and memory for the same work.
 
     pip install -e '.[benchmark]'
     python experiments/benchmarks/run.py [WORKLOAD ...] [--turns 7] [--out FOLDER]
 
-Every contender has a process of its own, with the same threads and data, and they take turns: a turn is an epoch, say.
-The first turn, with tracing and compiling, stands apart from the medians of the others; ratios are medians over pairs
-of the same turn. Writes benchmarks.json, benchmarks.md and a figure; workloads that are not run keep their results.
+Every contender has its own process, with the same threads and data, and they take turns; a turn is an epoch, for
+example. The first turn, with tracing and compiling, is reported separately from the median of the others; ratios are
+medians over pairs of the same turn. Writes benchmarks.json, benchmarks.md and a figure; workloads that are not run keep
+their results.
 """
 
 import argparse
@@ -21,41 +22,39 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def main() -> None:
-    """Runs the workloads asked for, or all, and writes the summary after each."""
+    """Runs the requested workloads, or all, and writes the summary."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"one of {', '.join(turns.WORKLOADS)}; or all")
     parser.add_argument("--turns", type=int, default=7, help="turns of each contender, the first included")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
-    asked = parser.parse_args()
-    if asked.turns < 2:
-        parser.error(f"--turns is {asked.turns}: expected at least 2, the first stands apart")
-    for name in asked.workloads:
+    options = parser.parse_args()
+    if options.turns < 2:
+        parser.error(f"--turns is {options.turns}: expected at least 2, as the first is reported separately")
+    for name in options.workloads:
         if name not in turns.WORKLOADS and not (name.endswith(".py") and Path(name).is_file()):
             parser.error(f"workload {name!r} does not exist: expected {', '.join(turns.WORKLOADS)}, or a .py file")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no worker or scratch folder stays behind
-    asked.out.mkdir(parents=True, exist_ok=True)
-    for name in asked.workloads or turns.WORKLOADS:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no worker or temporary folder behind
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.workloads or turns.WORKLOADS:
         workload = turns.load_workload(name)
         began = time.perf_counter()
-        found = turns.race(name, workload, asked.turns, lambda text, name=name: show(f"{name}: {text}"))
+        measured = turns.race(name, workload, options.turns, lambda text, name=name: show(f"{name}: {text}"))
         show("")
-        result = summary.summarise(workload, found)
-        summary.merge(asked.out / "benchmarks.json", Path(name).stem, result)
+        result = summary.summarise(workload, measured)
+        summary.merge(options.out / "benchmarks.json", Path(name).stem, result)
         failed = [contender for contender, values in result["contenders"].items() if values["error"]]
-        print(
-            f"{Path(name).stem}: {len(found)} processes, {asked.turns} turns each, {time.perf_counter() - began:.0f} s"
-            + (f"; failed: {', '.join(failed)}" if failed else ""),
-            flush=True,
-        )
-    results = summary.read(asked.out / "benchmarks.json")
-    (asked.out / "benchmarks.md").write_text(summary.markdown(results), encoding="utf-8")
-    picture = (asked.out.parent / "images" if asked.out.resolve() == RESULTS else asked.out) / "benchmarks.png"
+        seconds, failures = time.perf_counter() - began, f"; failed: {', '.join(failed)}" if failed else ""
+        counts = f"{len(measured)} processes, {options.turns} turns each"
+        print(f"{Path(name).stem}: {counts}, {seconds:.0f} s{failures}", flush=True)
+    results = summary.read(options.out / "benchmarks.json")
+    (options.out / "benchmarks.md").write_text(summary.markdown(results), encoding="utf-8")
+    picture = (options.out.parent / "images" if options.out.resolve() == RESULTS else options.out) / "benchmarks.png"
     summary.draw(results, picture)
-    print(summary.text(results, [Path(name).stem for name in asked.workloads or turns.WORKLOADS]))
+    print(summary.text(results, [Path(name).stem for name in options.workloads or turns.WORKLOADS]))
 
 
 def show(text: str) -> None:
-    """Says on a terminal what is under way."""
+    """Shows the current activity on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text[:78]}\x1b[K", end="", file=sys.stderr, flush=True)
 

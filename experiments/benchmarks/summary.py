@@ -1,4 +1,4 @@
-"""What the turns amount to: medians, ratios, goals; as JSON, Markdown, text for a terminal, and a figure."""
+"""Summaries of the turns: medians, ratios and goals, as JSON, Markdown, text for a terminal, and a figure."""
 
 import datetime
 import importlib.metadata
@@ -21,10 +21,10 @@ Results = dict[str, Any]
 Contenders = Mapping[str, Mapping[str, Any]]
 
 
-def summarise(workload: ModuleType, found: Contenders) -> dict[str, Any]:
-    """Returns what is kept of a workload, given what its contenders did."""
-    contenders = {name: found[name] for name in workload.CONTENDERS}
-    gauges = {name: found[name] for name in getattr(workload, "GAUGES", {})}
+def summarise(workload: ModuleType, results: Contenders) -> dict[str, Any]:
+    """Returns the summary of a workload from the results of its contenders."""
+    contenders = {name: results[name] for name in workload.CONTENDERS}
+    gauges = {name: results[name] for name in getattr(workload, "GAUGES", {})}
     goals = [measure_goal(goal, contenders) for goal in workload.GOALS]
     if gauges:
         goals.append(measure_share(workload.SHARE, workload.limit, contenders[OWN], list(gauges.values())))
@@ -66,27 +66,27 @@ def row(values: Mapping[str, Any], own: Mapping[str, Any], steps: int | None) ->
 
 
 def figures_of(values: Mapping[str, Any], measure: str, turns: str) -> list[float]:
-    """Returns a figure of the first turn, or of all later ones; none of a contender that failed."""
+    """Returns a figure of the first turn, or of all later ones; nothing for a contender that failed."""
     chosen = values["turns"][:1] if turns == "first" else values["turns"][1:]
     return [] if values["error"] else [turn[measure] for turn in chosen if measure in turn]
 
 
 def median_ratio(rival: Mapping[str, Any], own: Mapping[str, Any], measure: str, turns: str) -> float | None:
-    """Returns the median of the ratios of rival to own, pair by pair of the same turn."""
+    """Returns the median of the ratios of rival to own, over pairs of the same turn."""
     pairs = zip(figures_of(rival, measure, turns), figures_of(own, measure, turns))
     ratios = [theirs / mine for theirs, mine in pairs if mine]
     return statistics.median(ratios) if ratios else None
 
 
 def measure_goal(goal: Goal, contenders: Contenders) -> dict[str, Any]:
-    """Returns the ratio that a goal asks for, beside the one measured; None where either side has no figure."""
+    """Returns the required ratio of a goal and the measured one, which is None if either side has no figure."""
     medians = {
         name: statistics.median(figures)
         for name in goal.rival.split(" | ")
         if (figures := figures_of(contenders[name], goal.measure, goal.turns))
     }
     best = min(medians, key=lambda name: medians[name], default=None)
-    found = median_ratio(contenders[best], contenders[goal.own], goal.measure, goal.turns) if best else None
+    measured = median_ratio(contenders[best], contenders[goal.own], goal.measure, goal.turns) if best else None
     return {
         "own": goal.own,
         "rival": best or goal.rival,
@@ -94,8 +94,8 @@ def measure_goal(goal: Goal, contenders: Contenders) -> dict[str, Any]:
         "measure": goal.measure,
         "turns": goal.turns,
         "goal": goal.ratio,
-        "measured": found,
-        "reached": found is not None and found >= goal.ratio,
+        "measured": measured,
+        "reached": measured is not None and measured >= goal.ratio,
     }
 
 
@@ -105,11 +105,11 @@ def measure_share(
     own: Mapping[str, Any],
     gauges: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Returns which share of the processor's speed we reach, turn by turn, beside the one wanted."""
+    """Returns the required fraction of the processor's speed and the measured one, the median over turns."""
     alive = [gauge["turns"] for gauge in gauges if not gauge["error"]]
     seconds = [] if own["error"] else [turn["seconds"] for turn in own["turns"]]
-    shares = [limit(list(found)) / mine for mine, *found in zip(seconds, *alive)][1:] if alive else []
-    found = statistics.median(shares) if shares else None
+    fractions = [limit(list(figures)) / mine for mine, *figures in zip(seconds, *alive)][1:] if alive else []
+    measured = statistics.median(fractions) if fractions else None
     return {
         "own": OWN,
         "rival": "the processor's limit",
@@ -117,8 +117,8 @@ def measure_share(
         "measure": "share",
         "turns": "later",
         "goal": goal,
-        "measured": found,
-        "reached": found is not None and found >= goal,
+        "measured": measured,
+        "reached": measured is not None and measured >= goal,
     }
 
 
@@ -146,23 +146,23 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of what is installed of the frameworks."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of Python and of the installed frameworks."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def read(path: Path) -> Results:
-    """Reads results, or begins new ones."""
+    """Reads results, or starts new ones."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"workloads": {}}
 
 
 def merge(path: Path, name: str, result: dict[str, Any]) -> None:
-    """Puts the result of a workload in place of its last one, and keeps the others."""
+    """Replaces the result of a workload, and keeps those of the others."""
     results = read(path)
     kept = {**results["workloads"], name: result}
     order = [*(known for known in WORKLOADS if known in kept), *(other for other in kept if other not in WORKLOADS)]
@@ -207,7 +207,7 @@ def text(results: Results, names: Sequence[str]) -> str:
 
 
 def machine_line(result: Mapping[str, Any]) -> str:
-    """Returns a sentence on the machine and the versions that a result was measured with."""
+    """Returns a sentence about the machine and the versions of a measurement."""
     host = result["machine"]
     instructions = f", {' '.join(host['instructions'])}" if host["instructions"] else ""
     packages = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
@@ -218,7 +218,7 @@ def machine_line(result: Mapping[str, Any]) -> str:
 
 
 def contender_table(result: Mapping[str, Any], wide: bool) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns head and rows: a contender a row, seconds, how many times tfmnist's time, accuracy, memory."""
+    """Returns head and rows, one per contender: seconds, multiple of tfmnist's time, accuracy, memory."""
     head = ("contender", *(("precision", "set-up s") if wide else ()), "first s", "median s")
     head += (*(("fastest", "slowest") if wide else ()), "µs a step", "ratio", "test", "MB")
     rows: list[tuple[str, ...]] = []
@@ -244,7 +244,7 @@ def contender_table(result: Mapping[str, Any], wide: bool) -> tuple[tuple[str, .
 
 
 def figure_table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns head and rows of the figures that contenders have of their own."""
+    """Returns head and rows of the contenders' own figures."""
     rows = {name: values["figures"] for name, values in result["contenders"].items() if values["figures"]}
     names = list(dict.fromkeys(name for figures in rows.values() for name in figures))
     cells = [(name, *(number(figures.get(key)) for key in names)) for name, figures in rows.items()]
@@ -252,7 +252,7 @@ def figure_table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple
 
 
 def goal_rows(name: str, result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yields a row a goal: workload, against what, the ratio wanted, measured, and whether it is reached."""
+    """Yields one row per goal: workload, rival, required ratio, measured ratio, and whether it is reached."""
     for goal in result["goals"]:
         about = [goal["measure"].replace("_", " ")] if goal["measure"] not in ("seconds", "share") else []
         about += ["first turn"] if goal["turns"] == "first" else []
@@ -264,14 +264,14 @@ def goal_rows(name: str, result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]
 
 
 def number(value: float | None) -> str:
-    """Returns a number with three digits, more only before the point; nothing for None."""
+    """Returns a number with three digits, more only before the point; an empty text for None."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def drop_empty(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns a table without the columns that no row fills; short rows are filled up."""
+    """Returns a table without its empty columns; short rows are padded."""
     full = [(*cells, *[""] * (len(head) - len(cells))) for cells in rows]
     kept = [index for index in range(len(head)) if any(cells[index] for cells in full)]
     return tuple(head[i] for i in kept), [tuple(cells[i] for i in kept) for cells in full]
@@ -296,7 +296,7 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 
 
 def is_number(column: int, rows: Sequence[Sequence[str]]) -> bool:
-    """Says whether a column holds numbers."""
+    """Returns whether a column holds numbers."""
     return any(cells[column][:1].isdigit() for cells in rows)
 
 

@@ -1,10 +1,10 @@
-"""Contenders that take turns, each in a process of its own.
+"""Contenders that take turns, each in its own process.
 
     python experiments/benchmarks/turns.py WORKLOAD CONTENDER
 
-starts one worker by hand: it reads a request a line (`turn`, `accuracy`, `end`) and answers each with a line of JSON.
-`race` starts a worker for every contender of a workload and lets them alternate, so that a machine whose speed drifts
-is equally fast for all.
+starts a worker by hand: it reads one request per line (`turn`, `accuracy`, `end`) and answers each with a line of JSON.
+`race` starts a worker for every contender of a workload and lets them alternate, so that a drift of the machine's speed
+affects all alike.
 """
 
 import contextlib
@@ -43,35 +43,35 @@ SECONDS_TO_END = 20
 
 @dataclass(frozen=True)
 class Contender:
-    """What does the work of a workload, built in its own process."""
+    """A competitor in a workload, built in its own process."""
 
     turn: Callable[[], dict[str, float] | None]
     """One unit of the work; may return figures of its own."""
     accuracy: Callable[[], float] | None = None
-    """Test accuracy after all turns, where something was trained."""
+    """Test accuracy after all turns, if something was trained."""
     precision: str = "float32"
     note: str = ""
-    """Settings worth saying: "eager, fused Adam"."""
+    """Settings worth mentioning, such as "eager, fused Adam"."""
     close: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Goal:
-    """How many times as much of a figure a rival must take."""
+    """The ratio by which tfmnist must beat a rival."""
 
     rival: str
     """A contender's name, or several joined by " | " for the best of them."""
     ratio: float
-    """The rival's figure over ours is at least this."""
+    """The rival's figure divided by ours must be at least this."""
     measure: str = "seconds"
-    """A figure of the turn, of which less is better."""
+    """A figure of the turn; less is better."""
     turns: str = "later"
-    """`first` for the first turn alone, `later` for the median of all after it."""
+    """`first` for the first turn alone, `later` for the median of the others."""
     own: str = "tfmnist"
 
 
 def load_workload(name: str) -> ModuleType:
-    """Imports a workload by its name, or by the path of a file that ends in .py; its goals must name contenders."""
+    """Imports a workload by name, or by the path of a .py file; its goals must name contenders."""
     if name.endswith(".py"):
         spec = importlib.util.spec_from_file_location(Path(name).stem, name)
         assert spec and spec.loader
@@ -81,17 +81,17 @@ def load_workload(name: str) -> ModuleType:
         module = importlib.import_module(f"workloads.{name}")
     named = {name for goal in module.GOALS for name in (goal.own, *goal.rival.split(" | "))}
     if unknown := named - set(module.CONTENDERS):
-        raise ValueError(f"the goals of {name} name {', '.join(sorted(unknown))}, which it has no contender for")
+        raise ValueError(f"the goals of {name} name {', '.join(sorted(unknown))}, which are no contenders")
     return module
 
 
 def environment(scratch: str) -> dict[str, str]:
-    """Returns the environment of a worker: the same threads for all, no GPU, and caches that begin empty."""
+    """Returns the environment of a worker: the same threads for all, no GPU, and empty caches."""
     threads = ("OMP", "MKL", "OPENBLAS", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
     names = [f"{name}_THREADS" if name.startswith("TF") else f"{name}_NUM_THREADS" for name in threads]
     return {
         **os.environ,
-        **dict.fromkeys([*names, "NPROC"], str(processors())),  # NPROC is what XLA's own thread pool goes by
+        **dict.fromkeys([*names, "NPROC"], str(processors())),  # NPROC sets the size of XLA's own thread pool
         "CUDA_VISIBLE_DEVICES": "-1",
         "JAX_PLATFORMS": "cpu",
         "KERAS_BACKEND": "tensorflow",
@@ -116,7 +116,7 @@ class Worker:
         )
 
     def answer(self) -> dict[str, Any]:
-        """Waits for a line; a process that ended early is an error like any other."""
+        """Waits for an answer; a process that ended early counts as an error."""
         assert self._process.stdout
         if line := self._process.stdout.readline():
             return json.loads(line)
@@ -133,7 +133,7 @@ class Worker:
         return self.answer()
 
     def close(self) -> None:
-        """Ends the process: by request, and by force where that takes too long."""
+        """Ends the process: by request, or by force if that takes too long."""
         try:
             self._process.communicate("end\n", timeout=SECONDS_TO_END)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -146,47 +146,47 @@ class Worker:
 def race(
     name: str, workload: ModuleType, turns: int, show: Callable[[str], None] = lambda text: None
 ) -> dict[str, dict[str, Any]]:
-    """Lets all contenders of a workload take turns, and returns for each what it did.
+    """Lets all contenders of a workload take turns, and returns their results.
 
-    A contender that fails leaves with an `error`; the others go on. Gauges, which measure the machine, take turns too.
+    A contender that fails leaves with an `error`; the others continue. Gauges, which measure the machine, run too.
 
     Returns:
-        By contender: precision, note, setup_seconds, turns (their figures, in order), accuracy, error.
+        For each contender: precision, note, setup_seconds, turns (their figures, in order), accuracy, error.
     """
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     workers: dict[str, Worker] = {}
     with tempfile.TemporaryDirectory(prefix="tfmnist-benchmark-", ignore_cleanup_errors=True) as scratch:
 
-        def settle(contender: str, answer: dict[str, Any]) -> bool:
-            """Takes a contender with an error out of the race; says whether it is still in it."""
+        def keep_racing(contender: str, answer: dict[str, Any]) -> bool:
+            """Removes a contender with an error from the race; returns whether it is still in it."""
             if "error" in answer:
-                found[contender]["error"] = answer["error"]
+                results[contender]["error"] = answer["error"]
                 workers.pop(contender).close()
             return "error" not in answer
 
         try:
             for contender in [*workload.CONTENDERS, *getattr(workload, "GAUGES", {})]:
                 show(f"{contender}: set-up")
-                found[contender] = {"turns": [], "accuracy": None, "error": None}
+                results[contender] = {"turns": [], "accuracy": None, "error": None}
                 workers[contender] = Worker(name, contender, scratch)
                 ready = workers[contender].answer()
-                if settle(contender, ready):
-                    found[contender] |= ready
+                if keep_racing(contender, ready):
+                    results[contender] |= ready
             for turn in range(turns):
-                for contender in list(workers)[:: -1 if turn % 2 else 1]:  # neither is always the one before
+                for contender in list(workers)[:: -1 if turn % 2 else 1]:  # no contender always goes first
                     show(f"{contender}: turn {turn + 1} of {turns}")
                     figures = workers[contender].ask("turn")
-                    if settle(contender, figures):
-                        found[contender]["turns"].append(figures)
+                    if keep_racing(contender, figures):
+                        results[contender]["turns"].append(figures)
             for contender in list(workers):
                 show(f"{contender}: accuracy")
                 answer = workers[contender].ask("accuracy")
-                if settle(contender, answer):
-                    found[contender] |= answer
+                if keep_racing(contender, answer):
+                    results[contender] |= answer
         finally:
             for worker in workers.values():
                 worker.close()
-    return found
+    return results
 
 
 def work(name: str, contender: str) -> None:
@@ -210,30 +210,30 @@ def work(name: str, contender: str) -> None:
 
 def serve(built: Contender, requests: Iterator[str], answer: Callable[[dict[str, Any]], None]) -> None:
     """Answers requests until `end`, or until the input ends."""
-    rested_from = cpu_seconds()
+    idle_since = cpu_seconds()
     for line in requests:
         request = line.strip()
         if request == "end":
             return
         if request == "turn":
-            idle = cpu_seconds() - rested_from
+            idle = cpu_seconds() - idle_since
             answer({**measure(built.turn), "idle_cpu_seconds": idle})
         elif request == "accuracy":
             answer({"accuracy": built.accuracy() if built.accuracy else None})
         else:
             raise ValueError(f"unknown request {request!r}; expected turn, accuracy or end")
-        rested_from = cpu_seconds()
+        idle_since = cpu_seconds()
 
 
 @contextlib.contextmanager
 def channels() -> Iterator[tuple[Iterator[str], Callable[[dict[str, Any]], None]]]:
-    """Keeps standard input and output for requests and answers: what else is printed goes to standard error."""
+    """Reserves standard input and output for requests and answers; everything else printed goes to standard error."""
     with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers, open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
 
         def answer(values: dict[str, Any]) -> None:
-            with contextlib.suppress(BrokenPipeError):  # a driver that has gone ends the input too
+            with contextlib.suppress(BrokenPipeError):  # when the driver is gone, the input ends too
                 answers.write(json.dumps(values) + "\n")
                 answers.flush()
 
@@ -241,7 +241,7 @@ def channels() -> Iterator[tuple[Iterator[str], Callable[[dict[str, Any]], None]
 
 
 def measure(turn: Callable[[], dict[str, float] | None]) -> dict[str, float]:
-    """Takes a turn and returns its figures: time, processor time, memory, and what the turn says itself."""
+    """Takes a turn and returns its figures: time, processor time, memory, and those that the turn returns."""
     processor, began = cpu_seconds(), time.perf_counter()
     figures = turn() or {}
     seconds = time.perf_counter() - began
@@ -249,14 +249,14 @@ def measure(turn: Callable[[], dict[str, float] | None]) -> dict[str, float]:
 
 
 def cpu_seconds() -> float:
-    """Returns the processor time so far, of this process and of its children that have ended."""
+    """Returns the processor time so far of this process and its finished children."""
     return sum(os.times()[:4])
 
 
 def peak_rss_mb() -> float:
-    """Returns the most memory that this process has held, in MB."""
+    """Returns the peak memory of this process, in MB."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the process that started this one held
+    if status.exists():  # getrusage includes the memory of the process that started this one
         kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(kilobytes) * 1024 / 1e6
     import resource

@@ -101,8 +101,7 @@ def mean_loss(
         kernels: the variables that the penalties are taken over.
         kind: a key of `LOSSES`.
         label_smoothing: see `cross_entropy`; the other losses ignore it.
-        l1: see `penalty`.
-        l2: see `penalty`.
+        l1, l2: see `penalty`.
     """
     options = {"label_smoothing": label_smoothing} if kind == "cross_entropy" else {}
     return tf.reduce_mean(LOSSES[kind](logits, labels, **options)) + penalty(kernels, l1, l2)

@@ -47,24 +47,21 @@ class Network(tf.Module):
         specs: Sequence[LayerSpec],
         *,
         activation: str,
-        initializer: str,
-        init_scale: float,
         bias: bool,
-        batch_norm: bool,
-        batch_norm_momentum: float,
+        momentum: float | None,
         dropout: float,
-        seed: int,
+        weights: dict[str, Any],
     ) -> None:
         """Makes the layers: the first, those of the specifications, and a dense layer of logits.
 
-        Each convolution and dense layer is followed by batch normalisation, if requested, and the activation; each
-        dense layer then by dropout. Names are numbered by kind, and with the seed decide the initial weights.
+        Each convolution and dense layer is followed by batch normalisation, unless `momentum` is None, and the
+        activation; each dense layer then by dropout. `weights` are the options of initial weights; with the names,
+        which are numbered by kind, they decide their values.
         """
         if activation not in ACTIVATIONS:
             raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
-        weights = {"initializer": initializer, "init_scale": init_scale, "seed": seed}
         # batch normalisation would subtract a bias before it together with the mean
-        hidden = {"bias": bias and not batch_norm, **weights}
+        hidden = {"bias": bias and momentum is None, **weights}
         self.layers = [first]
         counts: Counter[str] = Counter()
 
@@ -93,15 +90,15 @@ class Network(tf.Module):
                 case "global":
                     add("global", GlobalPool, shape(), kind=spec.pool)
                 case "dropout":
-                    add("dropout", Dropout, shape(), spec.rate, seed=seed)
+                    add("dropout", Dropout, shape(), spec.rate, seed=weights["seed"])
                 case "flatten":
                     pass
             if spec.kind in ("conv", "dense"):
-                if batch_norm:
-                    add("batch_norm", BatchNorm, shape(), momentum=batch_norm_momentum)
+                if momentum is not None:
+                    add("batch_norm", BatchNorm, shape(), momentum=momentum)
                 add(activation, Activation, shape(), activation)
                 if dropout and spec.kind == "dense":
-                    add("dropout", Dropout, shape(), dropout, seed=seed)
+                    add("dropout", Dropout, shape(), dropout, seed=weights["seed"])
         if len(shape()) == 3:
             add("flatten", Flatten, shape())
         self.layers.append(Dense(shape()[0], self.classes, bias=bias, name="logits", **weights))
@@ -220,18 +217,10 @@ class MLP(Network):
             if units < 1:
                 raise InputError(f"hidden has width {units}: expected at least 1.")
         super().__init__(image_shape, classes, "mlp")
-        self._build(
-            Flatten(self.image_shape),
-            [LayerSpec("dense", units=units) for units in hidden],
-            activation=activation,
-            initializer=initializer,
-            init_scale=init_scale,
-            bias=bias,
-            batch_norm=batch_norm,
-            batch_norm_momentum=batch_norm_momentum,
-            dropout=dropout,
-            seed=seed,
-        )
+        first, specs = Flatten(self.image_shape), [LayerSpec("dense", units=units) for units in hidden]
+        weights = {"initializer": initializer, "init_scale": init_scale, "seed": seed}
+        momentum = batch_norm_momentum if batch_norm else None
+        self._build(first, specs, activation=activation, bias=bias, momentum=momentum, dropout=dropout, weights=weights)
 
 
 class CNN(Network):
@@ -267,18 +256,10 @@ class CNN(Network):
         except ValueError as error:
             raise InputError(str(error)) from None
         super().__init__(image_shape, classes, "cnn")
-        self._build(
-            AddChannel(self.image_shape),
-            specs,
-            activation=activation,
-            initializer=initializer,
-            init_scale=init_scale,
-            bias=bias,
-            batch_norm=batch_norm,
-            batch_norm_momentum=batch_norm_momentum,
-            dropout=dropout,
-            seed=seed,
-        )
+        first = AddChannel(self.image_shape)
+        weights = {"initializer": initializer, "init_scale": init_scale, "seed": seed}
+        momentum = batch_norm_momentum if batch_norm else None
+        self._build(first, specs, activation=activation, bias=bias, momentum=momentum, dropout=dropout, weights=weights)
 
 
 def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:

@@ -58,19 +58,12 @@ class Profile:
 
 def profile(trainer: Trainer) -> Profile:
     """Measures a compiled trainer, whose weights, slots and averages are restored afterwards. Takes 10 to 20 s."""
-    with restored(trainer.named_variables().values()):
-        return _profile(trainer)
-
-
-def _profile(trainer: Trainer) -> Profile:
     model, settings, plan = trainer.model, trainer.settings, trainer.plan
-    steps = plan.shapes[0][0]
+    steps, batch = plan.shapes[0]
     stream = partial(
         stream_blocks, trainer.train, plan, seed=settings.seed, epochs=range(1_000_000), augment=trainer.augment
     )
-    whole = next(stream())
-    images, labels = whole.images, whole.labels
-
+    block = next(stream())
     options: dict[str, Any] = {"loss": trainer.loss, "precision": settings.precision, "step": trainer.optimizer.step}
     stored = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
 
@@ -87,25 +80,26 @@ def _profile(trainer: Trainer) -> Profile:
     }
 
     def run(part: str) -> Callable[[], Any]:
-        return lambda: parts[part](images, labels, steps)[0].numpy()
+        return lambda: parts[part](block.images, block.labels, steps)[0].numpy()
 
     waiting, looping = stream(), stream()
 
     def loop() -> None:
         done = 0
         while done < steps:  # an epoch's last blocks may be shorter
-            block = next(looping)
-            trainer.do_steps(block.images, block.labels, block.end - block.first)[0].numpy()
-            done += block.end - block.first
+            following = next(looping)
+            count = following.end - following.first
+            trainer.do_steps(following.images, following.labels, count)[0].numpy()
+            done += count
 
     # in turn, so that a drift of the machine's speed affects all alike
-    took = _time({"loop": loop, **{part: run(part) for part in parts}})
+    with restored(trainer.named_variables().values()):
+        took = _time({"loop": loop, **{part: run(part) for part in parts}})
     took |= _time({"data": lambda: next(waiting)})
     micro = {name: 1e6 * seconds / steps for name, seconds in took.items()}
-    batch = plan.shapes[0][1]
-    slots = len(trainer.optimizer.slot_names)
-    streams = 3 + 2 * slots + (2 if trainer.averages else 0)
-    peak, bandwidth = _limits(settings.precision, max(1 << 18, sum(int(tf.size(p)) for p in model.parameters)))
+    count = sum(int(tf.size(p)) for p in model.parameters)
+    streams = 3 + 2 * len(trainer.optimizer.slot_names) + (2 if trainer.averages else 0)
+    peak, bandwidth = _limits(settings.precision, max(1 << 18, count))
     return Profile(
         step=micro["loop"],
         forward=micro["forward"],
@@ -114,7 +108,7 @@ def _profile(trainer: Trainer) -> Profile:
         host=max(0.0, micro["loop"] - micro["update"]),
         data=micro["data"],
         operations=2.0 * batch * _multiply_adds(trainer),
-        traffic=4.0 * streams * sum(int(tf.size(p)) for p in model.parameters),
+        traffic=4.0 * streams * count,
         peak=peak,
         bandwidth=bandwidth,
         precision=settings.precision,

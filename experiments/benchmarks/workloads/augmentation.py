@@ -1,4 +1,4 @@
-"""Random affine changes of images by themselves, and what augmentation adds to a training step of the `cnn` recipe.
+"""Random affine changes of images alone, and what augmentation adds to a training step of the `cnn` recipe.
 
 The changes are those of `[augment]` with rotate 10, scale 0.1, shear 10 and shift 2, each drawn anew for every image,
 resampled bilinearly, uint8 in and out. The contenders `cnn ...` train instead: their figure is `step_us`.
@@ -22,7 +22,7 @@ WORK = "10,240 MNIST images rotated, scaled, sheared and shifted at random; or, 
 UNIT = "10,240 images, or 50 steps"
 STEPS = None
 COUNT, BATCH, BLOCK = 10_240, 128, 2048
-TRAINED = 50  # steps a turn
+TRAINED = 50  # steps per turn
 AFFINE = {"rotate": 10.0, "scale": 0.1, "shear": 10.0, "shift": 2.0}
 ELASTIC = {"elastic": 1.2}
 SIDE = 28
@@ -86,7 +86,7 @@ def draw(random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
 
 
 def move_picture(image: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Returns one image, changed at random, as transforms on single pictures do it."""
+    """Returns one image, changed at random, as transforms of single pictures do."""
     from PIL import Image
 
     a, b, c, d, e, f = draw(random, 1).ravel()
@@ -97,13 +97,13 @@ def move_picture(image: npt.NDArray[np.uint8], random: np.random.Generator) -> n
 
 
 def pictures() -> Contender:
-    """Pillow: an image at a time, in one process."""
+    """Pillow: one image at a time, in one process."""
     images, random = load_images(), np.random.default_rng(0)
     return timed(lambda: [move_picture(image, random) for image in images], "Image.transform, one process")
 
 
 def loader() -> Contender:
-    """Pillow in a Dataset: an image at a time, in the processes of a DataLoader."""
+    """Pillow in a Dataset: one image at a time, in the processes of a DataLoader."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 

@@ -1,4 +1,4 @@
-"""The `cnn` recipe: convolutions with batch normalisation, where the time goes into the convolutions themselves."""
+"""The `cnn` recipe: convolutions with batch normalisation, which take most of the time."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies

@@ -26,7 +26,7 @@ HELD_OUT = 5000
 
 
 def processes(command: Callable[[Path], list[str]], accuracy_of: Callable[[Path], float], note: str) -> Contender:
-    """Returns a contender that runs a command to its end, with an empty folder of its own for each turn."""
+    """Returns a contender that runs a command to its end, with an empty folder for each turn."""
     accuracy = 0.0
 
     def turn() -> dict[str, float]:
@@ -70,7 +70,7 @@ def keras_process() -> Contender:
 
 
 def keras_script(data: Path, folder: Path) -> None:
-    """What a user of Keras writes to the same end."""
+    """What a user of Keras would write for the same purpose."""
     import keras
 
     with np.load(data) as arrays:

@@ -1,7 +1,7 @@
 """The `imagefolder-mlp` recipe: pictures in folders, `train/<class>/*.png`, from a cold start to trained epochs.
 
-The first turn reads and decodes every picture and trains an epoch; later turns train one more. Every contender has
-written its own copy of the folder just before, so for all the files are in the system's memory, decoded for none.
+The first turn reads and decodes every picture and trains an epoch; later turns train one more. Every contender writes
+its own copy of the folder just before, so that the system has the files in memory for all, but decoded for none.
 """
 
 # pyright: reportMissingImports=false
@@ -36,7 +36,7 @@ def write_pictures() -> "tempfile.TemporaryDirectory[str]":
 
 def own() -> Contender:
     """tfmnist: all pictures decoded at once, into an empty cache; the test pictures too."""
-    import tensorflow  # noqa: F401  # as the rivals import theirs in the set-up
+    import tensorflow  # noqa: F401  # the rivals import theirs in the set-up too
 
     import tfmnist
     from tfmnist.runs.build import build_trainer, make_model
@@ -69,7 +69,7 @@ def own() -> Contender:
 
 
 def pytorch(workers: int = 0, in_memory: bool = False) -> Contender:
-    """PyTorch: a map-style Dataset that decodes a file when asked, as ImageFolder does; or all decoded at first."""
+    """PyTorch: a map-style Dataset that decodes each file on access, as ImageFolder does; or all decoded once."""
     import torch
     from PIL import Image
     from torch import nn
@@ -90,7 +90,7 @@ def pytorch(workers: int = 0, in_memory: bool = False) -> Contender:
         def __getitem__(self, index: int) -> tuple[Any, int]:
             file, label = self.files[index]
             with Image.open(file) as picture:
-                return torch.from_numpy(np.array(picture.convert("L"))), label  # scaled once a batch: faster
+                return torch.from_numpy(np.array(picture.convert("L"))), label  # scaled once per batch: faster
 
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
     for layer in (model[1], model[3]):
@@ -99,7 +99,7 @@ def pytorch(workers: int = 0, in_memory: bool = False) -> Contender:
     optimizer = torch.optim.Adam(model.parameters(), RATE, fused=True)
 
     def read() -> Generator[Iterable[tuple[Any, Any]], None, None]:
-        """Yields the batches of each epoch; looks into the folder when first asked."""
+        """Yields the batches of each epoch; reads the folder when first used."""
         pictures = Pictures(Path(folder.name) / "pictures" / "train")
         options = {"num_workers": workers, "persistent_workers": workers > 0}
         if not in_memory:

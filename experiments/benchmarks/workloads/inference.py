@@ -31,7 +31,7 @@ Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def make_weights(kind: str) -> Weights:
-    """Returns random weights under the names they have in tfmnist; the same in every process."""
+    """Returns random weights by their names in tfmnist; the same in every process."""
     random = np.random.default_rng(0)
 
     def normal(*shape: int, mean: float = 0.0, deviation: float = 0.1) -> npt.NDArray[np.float32]:
@@ -52,12 +52,12 @@ def make_weights(kind: str) -> Weights:
 
 
 def statistics_of(weights: Weights, number: int) -> list[npt.NDArray[np.float32]]:
-    """Returns scale, offset, mean and variance of a batch normalisation: the order that all frameworks have."""
+    """Returns scale, offset, mean and variance of a batch normalisation, in the order of all frameworks."""
     return [weights[f"batch_norm_{number}/{name}"] for name in ("scale", "offset", "mean", "variance")]
 
 
 def formulas(kind: str, weights: Weights, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Returns the probabilities as the network's formulas say, in float64."""
+    """Returns the probabilities by the network's formulas, in float64."""
     exact = {name: value.astype(np.float64) for name, value in weights.items()}
     x = images / 255
     if kind == "mlp":
@@ -82,7 +82,7 @@ def formulas(kind: str, weights: Weights, images: npt.NDArray[np.uint8]) -> npt.
 
 
 def contender(kind: str, answer: Answer, note: str, close: Callable[[], None] | None = None) -> Contender:
-    """Returns a contender that times each call of `answer`, once it is seen to answer rightly."""
+    """Returns a contender that times each call of `answer`, after checking that its answers are right."""
     import tfmnist
 
     images = tfmnist.load("mnist", validation=0).test.images
@@ -121,7 +121,7 @@ def exported(kind: str, raw: bool = False) -> Contender:
 
     model = tfmnist.MLP((28, 28), [WIDTH], CLASSES) if kind == "mlp" else tfmnist.CNN((28, 28), classes=CLASSES)
     set_weights(model, make_weights(kind))
-    folder = tempfile.TemporaryDirectory()  # the model is loaded from it when first asked
+    folder = tempfile.TemporaryDirectory()  # the model is loaded from it at the first call
     loaded = tfmnist.load_exported(tfmnist.export(model, folder.name))
     if not raw:
         return contender(kind, lambda x: loaded.predict(x).probabilities, "Exported.predict", folder.cleanup)

@@ -1,4 +1,4 @@
-"""The `mlp` recipe: a network of dense layers that is small enough for everything beside the products to count."""
+"""The `mlp` recipe: dense layers, small enough that everything besides the products counts."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies
@@ -263,9 +263,9 @@ GOALS = [
     Goal("JAX scan", 1.5),
 ]
 
-# What the machine can do at most: products at the speed of large ones, and Adam's arrays read and written once.
+# The machine's limits: products at the speed of large ones, and Adam's arrays read and written once.
 SIZE = 2048
-PRODUCTS = 2 * (2 * 784 * HIDDEN * BATCH) + 3 * (2 * HIDDEN * CLASSES * BATCH)  # operations a step
+PRODUCTS = 2 * (2 * 784 * HIDDEN * BATCH) + 3 * (2 * HIDDEN * CLASSES * BATCH)  # operations per step
 ADAM_BYTES = 7 * 4 * PARAMETERS  # weights, gradients and two slots read; weights and slots written
 STREAM = 4 * PARAMETERS // 3  # floats in each of three arrays, which together are as large as Adam's four
 SHARE = 0.75
@@ -275,16 +275,16 @@ def best_seconds(run: Callable[[], Any], times: int) -> float:
     """Returns the shortest of some times."""
     from time import perf_counter
 
-    found: list[float] = []
+    seconds: list[float] = []
     for _ in range(times):
         began = perf_counter()
         run()
-        found.append(perf_counter() - began)
-    return min(found)
+        seconds.append(perf_counter() - began)
+    return min(seconds)
 
 
 def gauge(product: Callable[[], Any], addition: Callable[[], Any]) -> dict[str, float]:
-    """Returns the operations a second of a product, and the bytes a second of an addition."""
+    """Returns the operations per second of a product, and the bytes per second of an addition."""
     flops = 2 * SIZE**3 / best_seconds(product, 5)
     return {"flops": flops, "bytes": 3 * 4 * STREAM / best_seconds(addition, 50)}
 
@@ -310,8 +310,8 @@ def pytorch_gauge() -> Contender:
 
 
 def limit(gauges: list[dict[str, float]]) -> float:
-    """Returns the seconds that an epoch takes at least, given what the gauges found."""
-    flops, bandwidth = (max(found[name] for found in gauges) for name in ("flops", "bytes"))
+    """Returns the least seconds an epoch can take, from the figures of the gauges."""
+    flops, bandwidth = (max(figures[name] for figures in gauges) for name in ("flops", "bytes"))
     return STEPS * (PRODUCTS / flops + ADAM_BYTES / bandwidth)
 
 

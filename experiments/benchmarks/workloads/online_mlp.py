@@ -1,6 +1,6 @@
-"""The `online-mlp` recipe: one example a step, where products are of matrices and vectors.
+"""The `online-mlp` recipe: one example per step, so that products are of matrices and vectors.
 
-The rivals are those of `sigmoid_mlp`, but for NumPy, which is faster on vectors than on batches of one.
+The rivals are those of `sigmoid_mlp`, except NumPy, which is faster on vectors than on batches of one.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The `sigmoid-mlp` recipe: small batches in a small network, where the cost of a step is mostly that of calling."""
+"""The `sigmoid-mlp` recipe: small batches in a small network, where calls are most of the cost of a step."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies
@@ -34,7 +34,7 @@ class Task:
 
     def weights(self) -> list[np.ndarray]:
         """Returns initial weights, float32 `[inputs, units]` of both layers."""
-        random = np.random.default_rng(5)  # from some, N(0, 1) takes five epochs to learn one of the digits
+        random = np.random.default_rng(5)  # with some seeds, N(0, 1) takes five epochs to learn one of the digits
         shapes = ((784, self.hidden), (self.hidden, CLASSES))
         draw = partial(random.uniform, -self.uniform, self.uniform) if self.uniform else partial(random.normal, 0, 1)
         return [draw(shape).astype(np.float32) for shape in shapes]
@@ -70,7 +70,7 @@ def pytorch(task: Task) -> Contender:
     import torch
     from torch import nn
 
-    torch.set_num_threads(1)  # as fast as two with so little to share, and not held up where one has to wait
+    torch.set_num_threads(1)  # as fast as two with so little work to share, and without waiting for the other
     torch.manual_seed(0)
     data = mnist(task.count)
     images, targets = torch.from_numpy(data.images), torch.eye(CLASSES)[torch.from_numpy(data.labels)]
