@@ -15,8 +15,8 @@ from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.recipe import Recipe, shipped_recipes
 
-ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL")]
-AsJson = Annotated[bool, arg(name="json")]
+ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder of a run or of an exported model.")]
+AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
 
 
 def evaluate(
@@ -28,10 +28,8 @@ def evaluate(
     """Evaluates a run or an exported model on a data set.
 
     Args:
-        model: Folder of a run or of an exported model.
         data: A data source, as in train --data; by default the one that the model was trained on.
         split: The split of the data to evaluate on.
-        as_json: Print JSON.
     """
     from tfmnist.runs.evaluate import plan_evaluation
 
@@ -61,11 +59,9 @@ def predict(
     They may have any size, and be dark on light or light on dark.
 
     Args:
-        model: Folder of a run or of an exported model.
         images: Picture files, each of one digit.
         show: Draw the picture, what the model saw of it, and the probabilities.
         split_digits: Read each picture as a number of several digits, from left to right.
-        as_json: Print JSON, one object per picture.
     """
     from tfmnist.artifacts.versions import find_version
     from tfmnist.photos.files import read_photo

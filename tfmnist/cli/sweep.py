@@ -81,7 +81,6 @@ def study(
         run_dir: Folder of the study and its runs; by default studies/<recipe>. The same command resumes it.
         workers: Number of processes that train; 0 for one per processor, -1 to train in this one.
         threads: TensorFlow's threads per process.
-        as_json: Print JSON.
     """
     loaded = Recipe.load(recipe)
     if seeds < 1:

@@ -1,0 +1,29 @@
+# The public names; see __init__.py
+from tfmnist.artifacts.exported import Exported as Exported
+from tfmnist.artifacts.exported import load_exported as load_exported
+from tfmnist.data.sources import load as load
+from tfmnist.data.split import Digits as Digits
+from tfmnist.data.split import Split as Split
+from tfmnist.errors import DivergedError as DivergedError
+from tfmnist.errors import InputError as InputError
+from tfmnist.errors import Interrupted as Interrupted
+from tfmnist.errors import TfmnistError as TfmnistError
+from tfmnist.nn.models import CNN as CNN
+from tfmnist.nn.models import MLP as MLP
+from tfmnist.nn.optimizers import SGD as SGD
+from tfmnist.nn.optimizers import Adam as Adam
+from tfmnist.nn.optimizers import AdamW as AdamW
+from tfmnist.nn.optimizers import Momentum as Momentum
+from tfmnist.nn.optimizers import RMSprop as RMSprop
+from tfmnist.recipe import Recipe as Recipe
+from tfmnist.reports.pictures import plot_images as plot_images
+from tfmnist.runs.events import Run as Run
+from tfmnist.runs.export import export as export
+from tfmnist.runs.train import resume as resume
+from tfmnist.runs.train import run as run
+from tfmnist.sweeps.search import sweep as sweep
+from tfmnist.sweeps.trials import SweepResult as SweepResult
+from tfmnist.training.evaluation import evaluate as evaluate
+from tfmnist.training.loop import fit as fit
+
+__version__: str
