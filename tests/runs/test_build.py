@@ -10,7 +10,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 
-from samples import make, named, save_idx, save_npz, save_pictures
+from samples import (  # pyright: ignore[reportMissingImports]
+    make,
+    named,
+    save_idx,
+    save_npz,
+    save_pictures,
+)
 
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.sources import load
