@@ -93,7 +93,7 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are ended between epochs"),
         ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is neither shipped nor a .toml file; did you mean 'mlp'?"),
         ("[space", "not valid TOML"),
-        (SPACE + '[search]\nkeep = "some"', "keep is 'some': expected 'all', or 'best 5', say"),
+        (SPACE + '[search]\nkeep = "some"', "keep is 'some': expected 'all', or for example 'best 5'"),
         (SPACE + '[search]\nsampler = "cmaes"\nobjective = "accuracy and time"', "cmaes searches one result"),
         (
             '[space]\n"loss.kind" = ["quadratic"]\n"loss.label_smoothing" = [0.1]\n[search]\nsampler = "grid"',

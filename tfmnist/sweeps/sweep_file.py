@@ -22,7 +22,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
@@ -46,26 +46,26 @@ class Range(Table):
     """The values of one key: a list to choose from, or numbers from `low` to `high`."""
 
     choice: tuple[Value, ...] = ()
-    """The values, where it is a list."""
+    """The values of a list."""
     low: float | None = None
     """The smallest value."""
     high: float | None = None
-    """The largest value; it may be taken."""
+    """The largest value, included."""
     log: bool = False
-    """Whether to search by factors instead of by differences."""
+    """Whether to search on a logarithmic scale."""
     points: int = Field(default=0, ge=0)
-    """Number of values that a grid takes of it, 2 or more, both ends included."""
+    """Number of values in a grid, 2 or more, both ends included."""
     when: dict[str, Value] = {}
-    """Values of other keys under which this one is searched at all; elsewhere it is as the recipe has it."""
+    """Values of other keys for which this one is searched; otherwise it is as in the recipe."""
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
         if bool(self.choice) == (self.low is not None or self.high is not None):
             raise ValueError("expected a list of values, or low and high")
-        if self.low is None or self.high is None:
-            if not self.choice:
-                raise ValueError("expected both low and high")
+        if self.choice:
             return self
+        if self.low is None or self.high is None:
+            raise ValueError("expected both low and high")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
         if self.log and self.low <= 0:
@@ -74,17 +74,17 @@ class Range(Table):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """`low` and `high`, where it is no list."""
+        """`low` and `high`, unless it is a list."""
         assert self.low is not None and self.high is not None
         return self.low, self.high
 
     def grid(self, whole: bool) -> list[Value]:
-        """Returns the values that a grid takes; whole numbers where `whole`, each once."""
+        """Returns the values in a grid, rounded if `whole`, each once."""
         if self.choice:
             return list(self.choice)
         low, high = self.ends
-        shares = [index / (self.points - 1) for index in range(self.points)]
-        values = [low * (high / low) ** share if self.log else low + (high - low) * share for share in shares]
+        parts = [index / (self.points - 1) for index in range(self.points)]
+        values = [low * (high / low) ** part if self.log else low + (high - low) * part for part in parts]
         values[-1] = high  # not a rounding error beyond it
         return list(dict.fromkeys(round(value) for value in values)) if whole else values
 
@@ -93,9 +93,9 @@ class Search(Table):
     """How to search, and for how long."""
 
     sampler: Literal["grid", "random", "tpe", "cmaes"] = "tpe"
-    """grid: all combinations; random; tpe, cmaes: near what was good so far."""
+    """grid: all combinations; random; tpe, cmaes: near the best trials so far."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "none"
-    """Which trials to end early, by what they reach after each epoch."""
+    """Which trials to end early, by their result after each epoch."""
     objective: Literal["accuracy", "loss", "accuracy and time"] = "accuracy"
     """Which validation result is to be best; with time, the seconds of training count as much."""
     trials: int = Field(default=0, ge=0)
@@ -107,14 +107,14 @@ class Search(Table):
     seed: int = Field(default=0, ge=0)
     """Decides what the sampler draws."""
     confirm: int = Field(default=5, ge=0)
-    """Fresh seeds with which the best recipe, and the one nothing was searched of, are trained again and tested."""
+    """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested."""
     keep: str = "all"
     """Whose run folders stay: all, or 'best 5', those of the five best trials so far."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not re.fullmatch(r"all|best [1-9]\d{0,5}", self.keep):
-            raise ValueError(f"keep is {self.keep!r}: expected 'all', or 'best 5', say")
+            raise ValueError(f"keep is {self.keep!r}: expected 'all', or for example 'best 5'")
         if self.times and self.pruner != "none":
             raise ValueError("a pruner compares one result, not accuracy and time; set pruner to none")
         if self.times and self.sampler == "cmaes":
@@ -216,31 +216,26 @@ class Sweep(Table):
 
     def is_searched(self, key: str, values: Mapping[str, Value]) -> bool:
         """Whether a key is searched, given the values of those before it."""
-        held = {**{name: self._value(name) for name in self.space[key].when}, **values}
+        base = self.recipe.model_dump(mode="json")
+        sections = {name: name.partition(".") for name in self.space[key].when}
+        held = {name: base[section][rest] for name, (section, _, rest) in sections.items()} | dict(values)
         return all(held[name] == wanted for name, wanted in self.space[key].when.items())
 
     def grid(self) -> list[dict[str, Value]]:
         """Returns all points of the grid, each once, the last key changing fastest."""
-        return list(self._points({}, list(self.space)))
+        points: list[dict[str, Value]] = [{}]
+        for key, within in self.space.items():
+            values = within.grid(self.is_whole(key))
+            points = [
+                longer
+                for point in points
+                for longer in ([{**point, key: v} for v in values] if self.is_searched(key, point) else [point])
+            ]
+        return points
 
     def recipe_of(self, values: Mapping[str, Value], seed: int) -> Recipe:
         """Returns the recipe of a trial."""
         return self.recipe.replace({**values, "train.seed": seed})
-
-    def _points(self, begun: dict[str, Value], keys: list[str]) -> Iterator[dict[str, Value]]:
-        if not keys:
-            yield begun
-            return
-        key, *rest = keys
-        if not self.is_searched(key, begun):
-            yield from self._points(begun, rest)
-            return
-        for value in self.space[key].grid(self.is_whole(key)):
-            yield from self._points({**begun, key: value}, rest)
-
-    def _value(self, key: str) -> Value:
-        section, _, name = key.partition(".")
-        return self.recipe.model_dump(mode="json")[section][name]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -248,7 +243,8 @@ class Sweep(Table):
         before: list[str] = []
         if not self.recipe.data.validation:
             raise InputError(
-                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 say."
+                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 for "
+                "example."
             )
         for key, values in self.space.items():
             if key not in known:
@@ -277,7 +273,7 @@ class Sweep(Table):
 
     def _check_values(self, key: str, values: Range) -> None:
         if self.search.sampler == "grid" and not values.choice and values.points < 2:
-            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points = 5, say.")
+            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points = 5 or so.")
         for value in values.choice or values.ends:
             if self.is_whole(key) and isinstance(value, float):
                 if value != round(value):
@@ -285,7 +281,7 @@ class Sweep(Table):
                 value = round(value)
             try:
                 if not self.recipe.replace({**values.when, key: value}).data.validation:
-                    raise InputError(f"{key!r} is {value}: trials are compared by validation; begin at 1000, say.")
+                    raise InputError(f"{key!r} is {value}: trials are compared by validation; begin at 1000 or so.")
             except InputError as error:
                 raise InputError(f"space: {error}") from None
 
