@@ -54,8 +54,8 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('[model]\nhidden = [7]\n[loss]\nkind = "quadratic"\n')
     (tmp_path / "a sweep.toml").write_text('recipe = "mine.toml"\n[fixed]\n"train.epochs" = 2\n' + SPACE)
     sweep = Sweep.load(tmp_path / "a sweep.toml")
-    recipe = sweep.recipe_of({"optimizer.learning_rate": 0.5}, seed=4)
-    assert sweep.name == "a-sweep"
+    recipe = sweep.recipe_of({"optimizer.learning_rate": 0.5}, seed=4, suffix="best")
+    assert (sweep.name, recipe.name) == ("a-sweep", "a-sweep-best")
     assert recipe.model.hidden == (7,) and recipe.loss.kind == "quadratic"
     assert (recipe.train.epochs, recipe.train.seed, recipe.optimizer.learning_rate) == (2, 4, 0.5)
 

@@ -103,10 +103,12 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """Returns the trials that have begun, those under way with what is known of them."""
+        coded = {key: {encode(value): value for value in within.choice} for key, within in self.sweep.space.items()}
         trials: list[Trial] = []
         for frozen in self._trials():
             if not frozen.state.is_finished():
-                trial = Trial(frozen.number, self._decode(frozen.params))
+                values = {key: coded[key].get(value, value) for key, value in frozen.params.items()}
+                trial = Trial(frozen.number, values)
                 trial.epochs = len(read_history(self.folder / "trials" / run_names(self.sweep, frozen.number)[0]))
             elif frozen.number in self._ended:
                 trial = self._ended[frozen.number]
@@ -150,13 +152,9 @@ class Study:
 
     def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]:
         """Returns the run folders and recipes of a trial, one per seed."""
-        runs: list[tuple[Path, Recipe]] = []
-        for name, seed in zip(run_names(self.sweep, trial.number), self.sweep.search.seeds, strict=True):
-            recipe = self.sweep.recipe_of(trial.values, seed)
-            runs.append(
-                (self.folder / "trials" / name, recipe.model_copy(update={"name": f"{self.sweep.name}-{name}"}))
-            )
-        return runs
+        named = zip(run_names(self.sweep, trial.number), self.sweep.search.seeds, strict=True)
+        trials = self.folder / "trials"
+        return [(trials / name, self.sweep.recipe_of(trial.values, seed, name)) for name, seed in named]
 
     def should_prune(self, trial: Trial, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Reports epochs of a trial to the pruner, and returns its verdict."""
@@ -187,10 +185,6 @@ class Study:
 
     def _trials(self) -> list[Any]:
         return self._study.get_trials(deepcopy=False)[: self.sweep.trials]
-
-    def _decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        choices = {key: {encode(value): value for value in within.choice} for key, within in self.sweep.space.items()}
-        return {key: choices[key].get(value, value) for key, value in params.items()}
 
 
 def _read_row(frozen: Any) -> Trial:

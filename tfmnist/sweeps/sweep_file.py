@@ -233,9 +233,10 @@ class Sweep(Table):
             ]
         return points
 
-    def recipe_of(self, values: Mapping[str, Value], seed: int) -> Recipe:
-        """Returns the recipe of a trial."""
-        return self.recipe.replace({**values, "train.seed": seed})
+    def recipe_of(self, values: Mapping[str, Value], seed: int, suffix: str) -> Recipe:
+        """Returns the recipe of a trial, named after the sweep with a suffix."""
+        recipe = self.recipe.replace({**values, "train.seed": seed})
+        return recipe.model_copy(update={"name": f"{self.name}-{suffix}"})
 
     @model_validator(mode="after")
     def _check(self) -> Self:

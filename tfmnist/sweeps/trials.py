@@ -148,14 +148,12 @@ def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
 
 def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
     """Returns the Pareto front of accuracy and time, the fastest first; nothing where time is no objective."""
-    found: list[Trial] = []
-    if not search.times:
-        return found
-    done = [trial for trial in trials if trial.result is not None]
+    done = [trial for trial in trials if search.times and trial.result is not None]
+    best: list[Trial] = []
     for trial in sorted(done, key=lambda trial: (trial.seconds, -(trial.result or 0.0), trial.number)):
-        if not found or (trial.result or 0.0) > (found[-1].result or 0.0):
-            found.append(trial)
-    return found
+        if not best or (trial.result or 0.0) > (best[-1].result or 0.0):
+            best.append(trial)
+    return best
 
 
 def kept_trials(search: Search, trials: Iterable[Trial]) -> set[int]:
@@ -177,14 +175,14 @@ def delete_unkept(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def run_names(sweep: Sweep, number: int) -> list[str]:
-    """Returns the names of a trial's run folders, one a seed."""
+    """Returns the names of a trial's run folders, one per seed."""
     seeds = sweep.search.seeds
     return [f"{number:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else [f"{number:04}"]
 
 
 def best_recipe(sweep: Sweep, best: Trial) -> Recipe:
     """Returns the recipe of the best trial, with the first seed, under the sweep's name."""
-    return sweep.recipe_of(best.values, sweep.search.seeds[0]).model_copy(update={"name": f"{sweep.name}-best"})
+    return sweep.recipe_of(best.values, sweep.search.seeds[0], "best")
 
 
 def write_table(

@@ -43,36 +43,21 @@ Train = Callable[[Path, Recipe, threading.Event, bool], Generator[Row]]
 
 
 class TrialSource(Protocol):
-    """The trials of a sweep or a study, shared by all its workers, each of which has its own source."""
+    """The trials of a sweep or a study, shared by all its workers; `Study` and `SeedList` say what each method does."""
 
     folder: Path
     metric: str
-    """The key of a row of `metrics.jsonl` that is the result."""
+    """The key of a run's result that is the trial's."""
     evaluate_test: bool
     """Whether runs are finished: evaluated on the test set, exported, reported."""
 
-    # how many trials are to be trained yet, those under way included
     def left(self) -> int: ...
-
-    # the numbers of the trials that have begun and not ended
     def unfinished(self) -> Sequence[int]: ...
-
-    # begins a trial and returns its number, or None if there is none left
     def begin(self) -> int | None: ...
-
-    # a trial that this worker has claimed
     def open(self, number: int) -> Trial: ...
-
-    # the run folders and recipes of a trial, one per seed; raises an InputError for a bad recipe
     def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]: ...
-
-    # takes note of epochs of a trial's first seed, and returns whether the trial is not worth more
     def should_prune(self, trial: Trial, rows: Sequence[Row]) -> bool: ...
-
-    # records how a trial ended
     def finish(self, trial: Trial) -> None: ...
-
-    # what `open_source` needs, ready for JSON
     def job(self) -> dict[str, Any]: ...
 
 
@@ -82,7 +67,6 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
     from tfmnist.runs.train import resume_events, run_events
     from tfmnist.training.loop import Epoch
 
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many compilations, which are intended
     if folder.exists() and not (folder / "recipe.toml").exists():
         shutil.rmtree(folder)  # killed before it had begun
     events: Any
@@ -90,12 +74,18 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
         events = resume_events(folder, stop=stop, evaluate_test=evaluate_test)
     else:
         events = run_events(recipe, folder, stop, evaluate_test=evaluate_test)
-    with contextlib.closing(events):
-        for event in events:
-            if isinstance(event, Epoch | Trained):
-                yield vars(event)
-            elif isinstance(event, Run):
-                yield event.result
+    log = logging.getLogger("tensorflow")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of many compilations, which are intended
+    try:
+        with contextlib.closing(events):
+            for event in events:
+                if isinstance(event, Epoch | Trained):
+                    yield vars(event)
+                elif isinstance(event, Run):
+                    yield event.result
+    finally:
+        log.setLevel(level)
 
 
 def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Iterator[None]:
