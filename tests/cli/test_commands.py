@@ -13,6 +13,7 @@ from PIL import Image
 import tfmnist
 from tfmnist.artifacts import exported
 from tfmnist.artifacts.exported import Exported
+from tfmnist.runs.train import run_events
 
 Command = Callable[..., tuple[int, str, str]]
 Complaint = Callable[..., str]
@@ -151,15 +152,13 @@ def test_bad_pictures(trained: Path, tmp_path: Path, complaint: Complaint) -> No
 # export, report and pictures
 
 
-def test_export_finishes_a_run_that_a_sweep_has_only_trained(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
-) -> None:
-    finished: list[str] = []
-    monkeypatch.setattr("tfmnist.runs.folder.is_trained", lambda path: path == trained)
-    monkeypatch.setattr("tfmnist.runs.evaluate.finish_trained", finished.append)
-    code, out, errors = command("export", trained, tmp_path / "model")
-    assert (code, out) == (0, f"{tmp_path / 'model/1'}\n") and finished == [str(trained)]
-    assert errors == f"{trained}: trained in a sweep; evaluating it on the test set and exporting it\n"
+def test_export_finishes_a_run_that_a_sweep_has_only_trained(trained: Path, tmp_path: Path, command: Command) -> None:
+    run, changes = tmp_path / "run", {"train.epochs": 1, "export.model": False}
+    for _ in run_events(tfmnist.Recipe.load_run(trained).replace(changes), run, evaluate_test=False):
+        assert not (run / "result.json").exists()
+    code, out, errors = command("export", run, tmp_path / "model")
+    assert (code, out) == (0, f"{tmp_path / 'model/1'}\n") and (run / "result.json").exists()
+    assert errors == f"{run}: trained in a sweep; evaluating it on the test set and exporting it\n"
 
 
 def test_report(trained: Path, command: Command) -> None:

@@ -1,6 +1,5 @@
 """Evaluating a run or an exported model: on its own data, on other data, and what is refused."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,8 @@ from tfmnist.data.split import Digits
 from tfmnist.errors import InputError
 from tfmnist.nn.models import MLP
 from tfmnist.recipe import Recipe
-from tfmnist.runs.evaluate import finish_trained, plan_evaluation
+from tfmnist.runs.evaluate import plan_evaluation
 from tfmnist.runs.events import Run
-from tfmnist.runs.train import run_events
 
 
 def write_npz(path: Path, digits: Digits, class_names: list[str], renumbered: list[int] | None = None) -> Path:
@@ -96,16 +94,3 @@ def test_what_is_missing_is_named_without_tensorflow(done: Run, tmp_path: Path) 
     assert "did you mean 'mnist'" in finished.stdout
     with pytest.raises(InputError, match="does not exist"):
         plan_evaluation(tmp_path / "nothing")
-
-
-def test_a_run_that_is_only_trained_is_finished_once(recipe: Recipe, tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    for _ in run_events(recipe.replace({"train.epochs": 1, "export.report": False}), path, evaluate_test=False):
-        pass
-    assert not (path / "result.json").exists()
-    finish_trained(path)
-    result = (path / "result.json").read_text()
-    assert json.loads(result)["test_accuracy"] == plan_evaluation(path).evaluate().accuracy
-    finish_trained(path)
-    assert (path / "result.json").read_text() == result
-    finish_trained(tmp_path / "nothing")

@@ -189,11 +189,10 @@ def recipes() -> None:
 
 def _finish(path: str) -> None:
     """Evaluates and exports a run that a sweep has only trained."""
-    from tfmnist.runs.evaluate import finish_trained
     from tfmnist.runs.folder import is_trained
 
     if is_trained(Path(path)):
         print(f"{path}: trained in a sweep; evaluating it on the test set and exporting it", file=sys.stderr)
         with tensorflow_quietly():
-            import tfmnist.runs.train  # noqa: F401
-        finish_trained(path)
+            from tfmnist.runs.train import resume
+        resume(path)

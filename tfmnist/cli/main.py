@@ -13,19 +13,10 @@ from tfmnist.cli.commands import evaluate, export, gradients, pictures, predict,
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
+from tfmnist.system.machine import VERSION
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "export": export,
-    "report": report,
-    "gradients": gradients,
-    "pictures": pictures,
-    "sweep": sweep,
-    "study": study,
-    "recipes": recipes,
-}
+_IN_ORDER = (train, evaluate, predict, export, report, gradients, pictures, sweep, study, recipes)
+COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,21 +43,16 @@ def _describe(error: BaseException) -> tuple[int, str]:
     match error:
         case TfmnistError():
             return error.exit_code, str(error)
-        case PermissionError() | NotADirectoryError() | IsADirectoryError() | FileNotFoundError():
-            return 2, f"{_describe_os_error(error)}; choose another path, or change its permissions."
-        case OSError():
-            return 1, _describe_os_error(error)
         case KeyboardInterrupt():
             return 130, "interrupted"
+        case OSError():
+            text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+            if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError):
+                return 2, f"{text}; choose another path, or change its permissions."
+            return 1, text
         case Exception() if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             return 1, "out of memory: make the network or the batch smaller (model.hidden, train.batch_size)"
-        case _:
-            return 1, ""
-
-
-def _describe_os_error(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    return 1, ""
 
 
 def _dispatch(words: list[str]) -> int:
@@ -74,8 +60,6 @@ def _dispatch(words: list[str]) -> int:
         print(_usage())
         return 0 if words else 2
     if words[0] == "--version":
-        from tfmnist.system.machine import VERSION
-
         print(f"tfmnist {VERSION}")
         return 0
     name, rest = words[0], words[1:]
@@ -93,10 +77,9 @@ def _dispatch(words: list[str]) -> int:
 def _usage() -> str:
     lines = [f"  {name:<9} {(inspect.getdoc(command) or '').splitlines()[0]}" for name, command in COMMANDS.items()]
     return "\n".join(
-        [
-            "usage: tfmnist COMMAND [ARGUMENTS]\n",
-            "Handwritten-digit recognition with low-level TensorFlow.\n",
+        (
+            "usage: tfmnist COMMAND [ARGUMENTS]\n\nHandwritten-digit recognition with low-level TensorFlow.\n",
             *lines,
             "\n'tfmnist COMMAND --help' describes a command, 'tfmnist --version' the version.",
-        ]
+        )
     )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -38,9 +37,7 @@ class Screen:
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
     def show(self, event: Event) -> None:
@@ -68,22 +65,16 @@ class Screen:
 
     def _print_epoch(self, event: Epoch) -> None:
         assert self.started
-        recipe, count = self.started.recipe, len(self.started.digits.train)
-        steps = -(-count // recipe.train.batch_size)
+        recipe = self.started.recipe
+        steps = -(-len(self.started.digits.train) // recipe.train.batch_size)
         self._hide()
         self._print_progress(event.epoch, steps, steps, event.loss)
         self.printed = (0, 0.0)
-        row = _ROW.format(
-            f"{event.epoch}/{recipe.train.epochs}",
-            f"{event.loss:.4f}",
-            f"{event.accuracy:.2%}",
-            "-" if event.validation_loss is None else f"{event.validation_loss:.4f}",
-            "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}",
-            f"{event.learning_rate:.3g}",
-            f"{event.images_per_second:,.0f}",
-            f"{event.seconds:.1f}",
-        )
-        self._print_row(row)
+        loss = "-" if event.validation_loss is None else f"{event.validation_loss:.4f}"
+        accuracy = "-" if event.validation_accuracy is None else f"{event.validation_accuracy:.2%}"
+        training = (f"{event.epoch}/{recipe.train.epochs}", f"{event.loss:.4f}", f"{event.accuracy:.2%}")
+        speed = (f"{event.learning_rate:.3g}", f"{event.images_per_second:,.0f}", f"{event.seconds:.1f}")
+        self._print_row(_ROW.format(*training, loss, accuracy, *speed))
         if event.epoch == recipe.train.epochs:
             self._live("evaluating, exporting, drawing", 1, 1, "")
 
@@ -202,20 +193,18 @@ def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> floa
     pairs = ("tape -\nformula", "tape -\ndifference", "formula -\ndifference")
     for heading in ("shape", "largest", *pairs, "checked"):
         table.add_column(heading, justify="right")
+    relative_errors = [0.0]
     for row in rows:
-        errors = (f"{x:.1e}" for x in (row.tape_formula, row.tape_difference, row.formula_difference))
-        shape = "x".join(str(n) for n in row.shape)
-        table.add_row(row.name, shape, f"{row.largest:.3g}", *errors, f"{row.checked:,}")
+        by_difference = (row.tape_difference, row.formula_difference)
+        relative_errors += [row.tape_formula, *(by_difference if row.checked else ())]
+        errors = (f"{x:.1e}" for x in (row.tape_formula, *by_difference))
+        table.add_row(row.name, "x".join(map(str, row.shape)), f"{row.largest:.3g}", *errors, f"{row.checked:,}")
     console.print(table)
     for row in rows:
         if row.entry:
-            index = ", ".join(str(n) for n in row.entry.index)
-            console.print(f"{row.name}[{index}]", soft_wrap=True)
+            console.print(f"{row.name}[{', '.join(map(str, row.entry.index))}]", soft_wrap=True)
             for what in ("tape", "formula", "difference"):
                 console.print(f"  {what:<10} {getattr(row.entry, what):+.15e}")
-    relative_errors = [0.0]
-    for row in rows:
-        relative_errors += [row.tape_formula, *((row.tape_difference, row.formula_difference) if row.checked else ())]
     largest = max(relative_errors, key=lambda x: math.inf if math.isnan(x) else x)
     if kinks := sum(row.kinks for row in rows):
         console.print(f"left out {kinks} entries at which a ReLU switches, where there is no derivative")

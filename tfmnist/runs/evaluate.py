@@ -9,7 +9,6 @@ from tfmnist.data.sources import check_source
 from tfmnist.errors import InputError
 from tfmnist.nn.metrics import Metrics
 from tfmnist.recipe import Data, Recipe
-from tfmnist.runs.folder import is_trained
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -70,11 +69,3 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
         section = Data(source=data, validation=held_out, test_share=section.test_share, skip_broken=section.skip_broken)
     check_source(section.source)
     return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest)
-
-
-def finish_trained(path: str | Path) -> None:
-    """Evaluates a trained run on the test set and exports it, if that has not been done, as in a sweep's trials."""
-    if is_trained(Path(path)):
-        from tfmnist.runs.train import resume
-
-        resume(path)
