@@ -43,32 +43,18 @@ class Comparison:
 
     All distances are relative: the largest |a - b| over the entries, divided by `largest`, unless that is 0. A single
     entry may be 0, so it cannot be the measure.
-
-    Attributes:
-        name: of the variable, `dense_1/kernel`.
-        shape: of the variable.
-        largest: the largest absolute entry of the gradient, by tape or formula.
-        tape_formula: distance of tape and formula, over all entries.
-        checked: number of sampled entries compared with central differences.
-        kinks: number of sampled entries that were not, because the loss has a kink between -h and +h: a ReLU switches,
-            or a weight under an l1 penalty changes its sign.
-        tape_difference: distance of tape and central difference, over the entries checked; NaN if there are none.
-        formula_difference: distance of formula and central difference, likewise.
-        resolution: the smallest distance that differences can resolve, ε |J| / h, likewise relative. It is large where
-            a gradient all but vanishes.
-        entry: the checked entry whose gradient is largest; None if none was checked.
     """
 
-    name: str
+    name: str  # such as dense_1/kernel
     shape: tuple[int, ...]
-    largest: float
-    tape_formula: float
-    checked: int
-    kinks: int
-    tape_difference: float
-    formula_difference: float
-    resolution: float
-    entry: Entry | None
+    largest: float  # the largest absolute entry of the gradient, by tape or formula
+    tape_formula: float  # distance of tape and formula, over all entries
+    checked: int  # number of sampled entries compared with central differences
+    kinks: int  # number of those left out: between -h and +h a ReLU switches, or a weight under l1 changes its sign
+    tape_difference: float  # distance of tape and central difference, over the entries checked; NaN if there are none
+    formula_difference: float  # distance of formula and central difference, likewise
+    resolution: float  # the least distance that differences resolve, ε |J| / h; large if the gradient all but vanishes
+    entry: Entry | None  # the checked entry whose gradient is largest; None if none was checked
 
 
 def check_gradients(

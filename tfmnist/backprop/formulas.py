@@ -41,17 +41,11 @@ LOSSES = ("cross_entropy", "quadratic")
 
 @dataclass(frozen=True)
 class Gradients:
-    """The loss of a batch, and its gradient in the layout of the arguments.
+    """The loss of a batch, and its gradient in the layout of the arguments."""
 
-    Attributes:
-        loss: the mean loss of the batch, penalties included.
-        kernels: float64 `[inputs, units]`, one per layer.
-        biases: float64 `[units]`, one per layer; None where the layer has none.
-    """
-
-    loss: float
-    kernels: list[Array]
-    biases: list[Array | None]
+    loss: float  # mean over the batch, penalties included
+    kernels: list[Array]  # float64 [inputs, units], one per layer
+    biases: list[Array | None]  # float64 [units], one per layer; None where the layer has none
 
 
 # Activations and their derivatives, elementwise

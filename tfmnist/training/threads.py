@@ -11,7 +11,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.system.machine import processors
 
 # Multiply-adds of a forward pass below which a second thread costs more than it saves.
-SMALL_STEP = 1_000_000
+_SMALL_STEP = 1_000_000
 
 
 def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> int:
@@ -28,7 +28,7 @@ def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> 
         return recipe.train.threads
     widths = [math.prod(image_shape), *recipe.model.hidden, classes]
     work = recipe.train.batch_size * sum(inputs * units for inputs, units in pairwise(widths))
-    return 1 if recipe.model.kind == "mlp" and work < SMALL_STEP else processors()
+    return 1 if recipe.model.kind == "mlp" and work < _SMALL_STEP else processors()
 
 
 def set_threads(count: int) -> None:
