@@ -143,18 +143,18 @@ def _describe_result(event: Run) -> str:
 def describe_profile(profile: Profile) -> str:
     """Returns the table of `tfmnist train --profile`."""
     rows = {
-        "step": "the whole step, in the loop",
+        "step": "whole step, in the loop",
         "forward": "cast, layers, loss",
         "backward": "gradients",
         "update": "optimizer, averages of the weights",
         "host": "calls, waiting for data",
     }
-    lines = [f"{'':<10}{'µs/step':>10}{'share':>8}"]
+    lines = [f"{'µs per step':>20}{'share':>8}"]
     for name, what in rows.items():
         duration = getattr(profile, name)
         lines.append(f"{name:<10}{duration:>10,.1f}{duration / profile.step:>8.0%}  {what}")
     lines.append(f"{'data':<10}{profile.data:>10,.1f}{'':>8}  gathering and augmenting, during the step before")
-    lines.append(f"{'roofline':<10}{profile.limit:>10,.1f}{profile.share:>8.0%}  reached of the machine's limit:")
+    lines.append(f"{'roofline':<10}{profile.limit:>10,.1f}{profile.share:>8.0%}  of the machine's limit is reached:")
     products = f"{profile.operations / 1e6:,.1f} MFLOP at {profile.peak / 1e9:,.0f} GFLOP/s ({profile.precision})"
     update = f"{profile.traffic / 1e6:,.1f} MB at {profile.bandwidth / 1e9:,.0f} GB/s"
     return "\n".join([*lines, f"{'':<30}{products},", f"{'':<30}{update}"])
