@@ -30,8 +30,8 @@ NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
 Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
 
-def _sentence(error: ValidationError, section: str, known: list[str]) -> str:
-    """Puts the first complaint of a validation into one line: key, value, expectation, remedy."""
+def _describe(error: ValidationError, section: str, known: list[str]) -> str:
+    """Describes the first complaint of a validation in one line: key, value, expectation, remedy."""
     first, *others = error.errors(include_url=False, include_context=False)
     key = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part in known)
     if first["type"] == "extra_forbidden":
@@ -63,7 +63,7 @@ class Section(BaseModel):
             return handler(data)
         except ValidationError as error:
             section = "" if cls is Recipe else cls.__name__.lower()
-            raise InputError(_sentence(error, section, list(cls.model_fields))) from None
+            raise InputError(_describe(error, section, list(cls.model_fields))) from None
 
 
 class About(Section):

@@ -142,8 +142,7 @@ def gradients(
     The exit code is 1 if any two differ by more than 1e-6, computed in float64.
 
     Args:
-        recipe: A shipped recipe or a .toml file; its model is an mlp with relu, sigmoid or tanh,
-            and has its initial weights.
+        recipe: A shipped recipe or a .toml file, of an mlp with relu, sigmoid or tanh; at its initial weights.
         examples: Number of training examples in the batch.
         samples: Number of entries per variable to compare with central differences.
     """
