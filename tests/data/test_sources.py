@@ -70,7 +70,7 @@ def test_sha256_is_of_the_content_in_its_order(mnist: Digits, tmp_path: Path) ->
 # Validation
 
 
-def held_rows(digits: Digits) -> list[int]:
+def validation_rows(digits: Digits) -> list[int]:
     assert digits.validation.rows is not None
     return digits.validation.rows.tolist()
 
@@ -86,22 +86,22 @@ def test_validation_is_stratified_exactly(mnist: Digits) -> None:
 def test_validation_and_training_examples_are_the_source_ones(tmp_path: Path) -> None:
     arrays = make()
     digits = load(save_npz(tmp_path / "a.npz", arrays), validation=13, seed=5)
-    train, held = digits.train.rows, digits.validation.rows
-    assert train is not None and held is not None
+    train, validation = digits.train.rows, digits.validation.rows
+    assert train is not None and validation is not None
     assert_holds(digits.train, arrays["x_train"][train], arrays["y_train"][train])
-    assert_holds(digits.validation, arrays["x_train"][held], arrays["y_train"][held])
+    assert_holds(digits.validation, arrays["x_train"][validation], arrays["y_train"][validation])
     assert_holds(digits.test, arrays["x_test"], arrays["y_test"])
 
 
 def test_validation_depends_on_the_seed_and_on_it_alone(mnist: Digits, tmp_path: Path) -> None:
     np.random.seed(1)  # noqa: NPY002 - the global generator must not matter
-    assert held_rows(load()) == held_rows(mnist)
-    assert held_rows(load(seed=1)) != held_rows(mnist)
-    assert hashlib.sha256(np.array(held_rows(mnist), "<i8").tobytes()).hexdigest() == GOLDEN
+    assert validation_rows(load()) == validation_rows(mnist)
+    assert validation_rows(load(seed=1)) != validation_rows(mnist)
+    assert hashlib.sha256(np.array(validation_rows(mnist), "<i8").tobytes()).hexdigest() == GOLDEN
     arrays = make()
     first = load(save_npz(tmp_path / "a.npz", arrays), validation=9)
     second = load(save_npz(tmp_path / "b.npz", arrays, x_train=255 - arrays["x_train"]), validation=9)
-    assert held_rows(first) == held_rows(second)
+    assert validation_rows(first) == validation_rows(second)
 
 
 # Of the rows of the default split: it must never change, or results of old runs could not be repeated.
@@ -122,7 +122,7 @@ def test_impossible_validation(tmp_path: Path, validation: int) -> None:
     path = save_npz(tmp_path / "a.npz", make())
     message = complaint(path, validation=validation)
     assert f"data.validation is {validation}, expected 0 to 57" in message
-    assert "60 training examples" in message and "3 classes" in message and "for example, to 6, or to 0" in message
+    assert "60 training examples" in message and "3 classes" in message and "to 6, for example, or to 0" in message
     assert len(load(path, validation=6).validation) == 6
 
 
@@ -259,8 +259,8 @@ def test_so_many_of_each_class_are_trained_on(tmp_path: Path) -> None:
         assert np.bincount(digits.train.labels).tolist() == [7] * 4
     assert first.train.rows is not None and again.train.rows is not None and other.train.rows is not None
     assert first.train.rows.tolist() == again.train.rows.tolist() != other.train.rows.tolist()
-    assert held_rows(first) == held_rows(whole)  # what validates does not depend on how few are trained on
-    assert set(first.train.rows.tolist()).isdisjoint(held_rows(first))
+    assert validation_rows(first) == validation_rows(whole)  # what validates does not depend on how few are trained on
+    assert set(first.train.rows.tolist()).isdisjoint(validation_rows(first))
     assert first.test.sha256 == whole.test.sha256
     both = load(path, validation=0, per_class=7, only=["d", "a"])
     assert np.bincount(both.train.labels).tolist() == [7, 7]

@@ -26,7 +26,7 @@ def write_folder(digits: Digits, destination: Path) -> Generator[DecodingProgres
         About 50 times at most, the last when the folder is complete.
 
     Raises:
-        InputError: the destination is not empty or cannot be written, or a class name is no name for a folder.
+        InputError: the destination is not empty or cannot be written, or a class name cannot name a folder.
     """
     check_name(destination)
     destination = Path(os.path.realpath(destination))

@@ -54,8 +54,8 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
         most = len(labels) - classes
         raise InputError(
             f"data.validation is {count}, expected 0 to {most}: of {len(labels)} training examples, at least one in "
-            f"each of {classes} classes must stay; set it (--data.validation), for example, to "
-            f"{min(most, len(labels) // 10)}, or to 0 for none."
+            f"each of {classes} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, for "
+            "example, or to 0 for none."
         )
     order, rank = _shuffle_classes(labels, random_key)
     drawn = np.zeros(len(labels), np.bool_)
