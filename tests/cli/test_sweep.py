@@ -17,7 +17,7 @@ from tfmnist.recipe import Recipe
 SWEEP = """
 recipe = "little.toml"
 [space]
-"optimizer.learning_rate" = {low = 1e-4, high = 10, log = true, points = 6}
+"optimizer.learning_rate" = {low = 1e-4, high = 10, log = true, points = 4}
 [search]
 sampler = "grid"
 confirm = 0
@@ -26,9 +26,9 @@ confirm = 0
 
 @pytest.fixture
 def folder(small: Path, tmp_path: Path) -> Path:
-    """A folder with a small sweep, whose trials take some tenths of a second, and a long one."""
+    """A folder with a small sweep, whose trials take half a second, and a long one."""
     keys = {"data.source": str(small), "data.validation": 100, "model.hidden": [8], "train.compile": "graph"}
-    for name, epochs in (("little", 10), ("long", 100_000)):
+    for name, epochs in (("little", 40), ("long", 100_000)):
         recipe = Recipe().replace({**keys, "train.epochs": epochs, "export.report": False, "export.model": False})
         (tmp_path / f"{name}.toml").write_text(recipe.to_toml())
     (tmp_path / "rates.toml").write_text(SWEEP)
@@ -118,7 +118,7 @@ def test_a_sweep_that_is_killed_has_the_same_table(folder: Path) -> None:
     finish(killed)
     assert table(folder / "killed") == table(folder / "whole")
     check_trained_once(folder / "killed", seen)
-    assert [len(timings) for timings in epochs(folder / "killed").values()] == [10] * 6
+    assert [len(timings) for timings in epochs(folder / "killed").values()] == [40] * 4
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
@@ -133,9 +133,9 @@ def test_two_commands_share_a_sweep_and_one_is_killed(folder: Path) -> None:
     finish(start(folder, *words, "--run-dir", "one"))
     finish(other)
     divided = [set(epochs(folder / name)) for name in ("one", "other")]
-    assert not divided[0] & divided[1] and divided[0] | divided[1] == {f"{number:04}" for number in range(6)}
+    assert not divided[0] & divided[1] and divided[0] | divided[1] == {f"{number:04}" for number in range(4)}
     finish(start(folder, *words, "--run-dir", "one"))
-    assert [row["state"] for row in table(folder / "one")] == ["done"] * 6
+    assert [row["state"] for row in table(folder / "one")] == ["done"] * 4
 
 
 @pytest.mark.parametrize("workers", ["1", "-1"])
@@ -147,6 +147,6 @@ def test_ctrl_c_stops_within_seconds(folder: Path, workers: str) -> None:
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
     assert time.monotonic() - began < 10 and process.returncode == 75
-    assert errors == "tfmnist: stopped; 0 of 6 trials finished; run the same command to resume.\n"
+    assert errors == "tfmnist: stopped; 0 of 4 trials finished; run the same command to resume.\n"
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list((folder / "a" / "trials" / "0000" / "checkpoints").iterdir())
