@@ -9,8 +9,10 @@ import tensorflow as tf
 import tfmnist
 from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
+from tfmnist.photos.normalize import ImageFormat
 
-CARD = ModelCard(loss="cross_entropy", image_shape=(6, 5), class_names=("a", "b", "c"))
+FORMAT = ImageFormat(6, 5, centred=False, dark_on_light=True)
+CARD = ModelCard(loss="cross_entropy", form=FORMAT.to_dict(), image_shape=(6, 5), class_names=("a", "b", "c"))
 
 
 def normalize(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tfmnist
+from tfmnist.artifacts.card import ModelCard
+from tfmnist.artifacts.saved_model import write_saved_model
 from tfmnist.errors import InputError
+from tfmnist.photos.normalize import ImageFormat
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 5)).astype(np.uint8)
 
@@ -22,6 +26,7 @@ def test_what_is_known_of_it(loaded: tfmnist.Exported, exported: Path) -> None:
     assert loaded.card == json.loads((exported / "1/assets.extra/model_card.json").read_text())
     assert (loaded.image_shape, loaded.class_names, loaded.classes) == ((6, 5), ("a", "b", "c"), 3)
     assert loaded.loss == "cross_entropy"
+    assert loaded.image_format == ImageFormat(6, 5, centred=False, dark_on_light=True)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 9])
@@ -50,3 +55,11 @@ def test_wrong_images_are_named(loaded: tfmnist.Exported) -> None:
         loaded.predict(IMAGES.astype(np.int64))
     with pytest.raises(InputError, match="a picture cannot be read: a damaged PNG or JPEG"):
         loaded.predict_pictures([b"short"])
+
+
+def test_an_older_export_has_no_format(signatures: Any, card: ModelCard, tmp_path: Path) -> None:
+    write_saved_model(tmp_path / "m", signatures, card.model_copy(update={"form": None}))
+    older = tfmnist.load_exported(tmp_path / "m")
+    assert len(older.predict(IMAGES).classes) == 9
+    with pytest.raises(InputError, match="without the format of its images; export it again"):
+        _ = older.image_format

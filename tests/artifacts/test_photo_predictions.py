@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tfmnist.artifacts import photo_predictions
 from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_pictures
 from tfmnist.errors import InputError
+from tfmnist.photos.normalize import ImageFormat
 
 NAMES = ("0", "1", "2")
 PROBABILITIES = np.array([[0.25, 0.625, 0.125], [0.0, 0.25, 0.75], [0.5, 0.5, 0.0]], np.float32)
@@ -60,7 +61,7 @@ class Model:
     """Stands in for an exported model: the first byte of a file says how many digits are on it."""
 
     class_names = NAMES
-    card: dict[str, Any] = {"form": {"height": 4, "width": 5, "centred": True, "light_ground": False}}  # noqa: RUF012
+    image_format = ImageFormat(4, 5, centred=True, dark_on_light=False)
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []

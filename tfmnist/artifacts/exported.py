@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfmnist.artifacts.versions import find_version, read_card
 from tfmnist.errors import InputError
+from tfmnist.photos.normalize import ImageFormat
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Exported:
 
     def __init__(self, path: Path):
         self.path = path
-        card = read_card(path)
+        self._card = card = read_card(path)
         self.card: dict[str, Any] = card.to_dict()
         self.image_shape, self.class_names, self.loss = card.image_shape, card.class_names, card.loss
         self.classes = len(self.class_names)
@@ -59,6 +60,17 @@ class Exported:
     def signatures(self) -> Any:
         """The SavedModel's signatures, TensorFlow functions by name."""
         return self._loaded.signatures
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """What the images that it was trained on look like.
+
+        Raises:
+            InputError: an older version of tfmnist exported it, without that.
+        """
+        if self._card.form is None:
+            raise InputError(f"{self.path}: exported without the format of its images; export it again.")
+        return ImageFormat.from_dict(self._card.form)
 
     @cached_property
     def _uint8(self) -> "_ImageSignature":

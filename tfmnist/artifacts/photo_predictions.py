@@ -77,7 +77,7 @@ def read_pictures(
     for name, content in zip(names, contents):
         try:
             if split:
-                seen = _split(content, ImageFormat.from_dict(model.card["form"]))
+                seen = _split(content, model.image_format)
                 probabilities, count = model.predict(seen).probabilities, len(seen)
             else:
                 prediction = model.predict_pictures([content])
