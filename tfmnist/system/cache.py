@@ -39,7 +39,7 @@ class ArrayCache:
     """The eight entries last used, in a folder; one that is damaged, or cannot be read or written, counts as missing.
 
     Args:
-        folder: created when the first entry is written.
+        folder: created when the first entry is written; an entry's key has 64 hex digits.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,14 +57,7 @@ class ArrayCache:
         return None
 
     def open(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
-        """Maps the arrays of an entry, read-only, after comparing their digests; None if it is missing or damaged.
-
-        Args:
-            key: 64 hex digits.
-
-        Returns:
-            The arrays by name, as they were written.
-        """
+        """Maps the arrays of an entry by name, read-only, after comparing their digests; None if missing or damaged."""
         entry = self._folder / key
         try:
             digests = _digest_arrays(entry)
