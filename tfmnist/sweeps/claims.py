@@ -1,7 +1,7 @@
 """Which process trains which trial: one small file per trial, locked by the process that has it.
 
 The kernel drops a lock with its process, however that ends, so that a trial whose process was killed can be claimed
-again at once. What a file says tells how often a trial has lost its process since the command was started.
+again at once. The content of a file records how often its trial has lost a process since the command was started.
 """
 
 import fcntl

@@ -2,7 +2,8 @@
 
 They are in a journal in the sweep's folder, or in a database that several commands share. Every process has a `Study`
 of its own over the same storage. What a sampler draws depends on the sweep's seed and the trial's number, in whatever
-order the trials begin, and for TPE and CMA-ES also on the trials that have ended until then.
+order the trials begin, and for TPE and CMA-ES also on the trials that have ended until then. So a trial whose process
+was killed before its values were drawn gets the same values later.
 """
 
 import fcntl

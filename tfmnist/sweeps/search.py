@@ -1,8 +1,9 @@
-"""A sweep, seen from the command that started it: has its trials trained, follows them, confirms the best recipe.
+"""A sweep, from the command that starts it: starts the workers, follows their trials, confirms the best recipe.
 
-The command itself decides nothing about trials; it reads the shared study and writes the table. All that is known is on
-disk at any time, the trials in the storage, their trainings in their run folders: a sweep that was stopped or killed is
-resumed by the same command, to the same table.
+The command decides nothing about trials; it reads the shared study and writes the table. Everything is on disk at any
+time, the trials in their storage, the trainings in their run folders, so that the same command resumes a sweep that was
+stopped or killed, to the same table. A database may be shared by several commands, each with a folder of its own: a
+trial belongs to the folder in which it began.
 """
 
 import shutil
@@ -54,7 +55,7 @@ def search_events(
     Raises:
         InputError: Optuna is not installed, the folder holds another sweep, or every trial failed.
     """
-    from tfmnist.sweeps.optuna_study import Study  # which needs an extra
+    from tfmnist.sweeps.optuna_study import Study  # needs an extra
 
     make_folder_at(folder)
     stop = stop or Flag()
@@ -105,7 +106,7 @@ def sweep(
         workers: number of processes that train; 0 for one per processor, -1 to train in this one.
         threads: TensorFlow's threads in each.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
-        ray: address of a Ray cluster whose processors train: `HOST:PORT`, `auto`, or `local` to begin one here.
+        ray: address of a Ray cluster whose processors train: `HOST:PORT`, `auto`, or `local` to start one here.
 
     Raises:
         InputError: the file is wrong, the folder holds another sweep, every trial is refused, or there is no such
@@ -122,7 +123,7 @@ def sweep(
 
 
 def _search(sweep: Sweep, folder: Path, study: "Study", workers: Workers, stop: Flag) -> Iterator[SweepProgress]:
-    """Has the trials trained, and yields the progress whenever a trial has begun, done an epoch, or ended."""
+    """Trains the trials; yields the progress whenever a trial has begun, done an epoch, or ended."""
     trials = study.trials()
     seen = {trial.number for trial in trials if trial.state != "running"}
     delete_unkept(sweep, folder, trials)

@@ -185,7 +185,7 @@ def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
 def open_source(job: dict[str, Any]) -> TrialSource:
     """Returns the source of trials that a job describes."""
     if "sweep" in job:
-        from tfmnist.sweeps.optuna_study import Study  # which needs an extra
+        from tfmnist.sweeps.optuna_study import Study  # needs an extra
 
         return Study(Sweep.model_validate(job["sweep"]), Path(job["folder"]), **job["options"])
     return SeedList(Recipe.model_validate(job["recipe"]), job["seeds"], Path(job["folder"]))

@@ -1,8 +1,9 @@
-"""Starts workers, here or on a Ray cluster, watches them, starts again what died, and stops them.
+"""Starts workers, here or on a Ray cluster, watches them, restarts what died, and stops them.
 
-Nothing but jobs goes to a worker, and nothing comes back: what they do is on disk. Each loads TensorFlow once. A worker
-ends by itself when the process that started it has gone. The machines of a Ray cluster need this package, and the
-current folder at the same path, for example on a network file system.
+Only jobs go to a worker and nothing comes back: its work is on disk. Each worker loads TensorFlow once. A worker is
+stopped by the end of its standard input, which also comes if the process that started it is killed: it saves its trial
+and ends. The machines of a Ray cluster need this package, and the current folder at the same path, for example on a
+network file system.
 """
 
 import contextlib
@@ -27,11 +28,11 @@ from tfmnist.system.machine import processors
 _POLL = 0.25  # seconds between two looks at the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
 _RAY_TIMEOUT = 5.0  # seconds in which a cluster answers
-_MOST_FAILURES = 3  # ends of worker processes that had no trial yet
+_MOST_FAILURES = 3  # workers in a row that may end before they have a trial
 
 
 class Workers:
-    """Who trains the trials of sweeps and studies.
+    """The processes that train the trials of sweeps and studies.
 
     Args:
         count: number of worker processes; 0 for one per processor, -1 to train in this process.
@@ -59,11 +60,11 @@ class Workers:
         self._alive: dict[str, _Process | _RayProcess] = {}
 
     def run(self, source: TrialSource, stop: threading.Event) -> Iterator[None]:
-        """Has the trials of a source trained until none is left; yields a few times a second.
+        """Trains the trials of a source until none is left; yields a few times a second.
 
         Args:
             source: the trials, as this process sees them.
-            stop: ends all workers, their trials saved.
+            stop: when it is set, all workers save their trials and end.
         """
         claims = Claims(source.folder, f"{self._start}-0")
         if self._here:
@@ -95,6 +96,9 @@ class Workers:
             for worker in self._alive.values():
                 worker.send(job)
         while not _is_over(source, claims):
+            if stop.is_set():
+                self.close()
+                return
             for name, worker in list(self._alive.items()):
                 if reason := worker.ended():
                     self._alive.pop(name).wait(0)
@@ -108,9 +112,7 @@ class Workers:
                 self._alive[name] = self._begin(name, source.folder)
                 self._alive[name].send(job)
             yield
-            if stop.wait(_POLL):
-                self.close()
-                return
+            stop.wait(_POLL)
 
     def _begin(self, name: str, folder: Path) -> "_Process | _RayProcess":
         command = [name, str(self._threads)], str(folder / "log"), os.getcwd()
