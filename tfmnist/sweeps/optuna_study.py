@@ -6,6 +6,7 @@ order the trials begin, and for TPE and CMA-ES also on the trials that have ende
 was killed before its values were drawn gets the same values later.
 """
 
+import contextlib
 import fcntl
 import json
 import math
@@ -251,6 +252,9 @@ class _JournalLock:
 def _open_storage(url: str, folder: Path) -> Any:
     if url:
         patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+        with contextlib.suppress(Exception):
+            return RDBStorage(url, patient)
+        time.sleep(1.0)  # another command may be creating the tables
         return RDBStorage(url, patient)
     path = folder / "journal.log"
     path.touch()

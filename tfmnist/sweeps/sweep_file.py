@@ -36,13 +36,13 @@ from tfmnist.recipe import Recipe
 Value = Any  # what a recipe's key may hold
 
 
-class Table(BaseModel):
+class _Table(BaseModel):
     """A table of a sweep file: unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Range(Table):
+class Range(_Table):
     """The values of one key: a list to choose from, or numbers from `low` to `high`."""
 
     choice: tuple[Value, ...] = ()
@@ -57,6 +57,11 @@ class Range(Table):
     """Number of values in a grid, 2 or more, both ends included."""
     when: dict[str, Value] = {}
     """Values of other keys for which this one is searched; otherwise it is as in the recipe."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_is_choice(cls, data: Any) -> Any:
+        return {"choice": data} if isinstance(data, list) else data
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
@@ -89,7 +94,7 @@ class Range(Table):
         return list(dict.fromkeys(round(value) for value in values)) if whole else values
 
 
-class Search(Table):
+class Search(_Table):
     """How to search, and for how long."""
 
     sampler: Literal["grid", "random", "tpe", "cmaes"] = "tpe"
@@ -137,22 +142,14 @@ class Search(Table):
         return int(self.keep.partition(" ")[2])
 
 
-class _File(Table):
+class _File(_Table):
     recipe: str = "mlp"
     fixed: dict[str, Value] = {}
     space: dict[str, Range] = Field(min_length=1)
     search: Search = Search()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_choices(cls, data: Any) -> Any:
-        space = data.get("space")
-        if not isinstance(space, dict):
-            return data
-        return {**data, "space": {k: {"choice": v} if isinstance(v, list) else v for k, v in space.items()}}
 
-
-class Sweep(Table):
+class Sweep(_Table):
     """A sweep file, checked."""
 
     name: str
@@ -203,10 +200,10 @@ class Sweep(Table):
     @cached_property
     def trials(self) -> int:
         """Number of trials in all."""
-        if self.search.sampler == "grid":
-            points = len(self.grid())
-            return min(self.search.trials, points) if self.search.trials else points
-        return self.search.trials or 30
+        if self.search.sampler != "grid":
+            return self.search.trials or 30
+        points = len(self.grid())
+        return min(self.search.trials or points, points)
 
     def is_whole(self, key: str) -> bool:
         """Whether a key holds whole numbers."""
@@ -294,7 +291,7 @@ def _takes_int(annotation: Any) -> bool:
 
 
 def encode(value: Value) -> str | int | float | bool:
-    """Returns a value as the search library can hold it: lists as JSON."""
+    """Returns a value as Optuna can hold it: lists as JSON."""
     return value if isinstance(value, str | int | float | bool) else json.dumps(value)
 
 
