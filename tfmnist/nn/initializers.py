@@ -15,22 +15,22 @@ Initializer = Callable[[Sequence[int], int, int, float, int], tf.Tensor]
 
 def he(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
     """N(0, 2 / fan_in), for ReLU (He et al. 2015, eq. 10). Returns float32 `shape`."""
-    return _normal(shape, scale * math.sqrt(2.0 / fan_in), key)
+    return normal(shape, fan_in, fan_out, scale * math.sqrt(2.0 / fan_in), key)
 
 
 def glorot(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
     """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). Returns float32 `shape`."""
-    return _uniform(shape, scale * math.sqrt(6.0 / (fan_in + fan_out)), key)
+    return uniform(shape, fan_in, fan_out, scale * math.sqrt(6.0 / (fan_in + fan_out)), key)
 
 
 def normal(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
     """N(0, scale squared). Returns float32 `shape`."""
-    return _normal(shape, scale, key)
+    return scale * tf.random.stateless_normal(shape, seed=(key, 0), alg="philox")
 
 
 def uniform(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
     """U(-scale, scale). Returns float32 `shape`."""
-    return _uniform(shape, scale, key)
+    return scale * (2.0 * tf.random.stateless_uniform(shape, seed=(key, 0), alg="philox") - 1.0)
 
 
 def zeros(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: int) -> tf.Tensor:
@@ -38,13 +38,7 @@ def zeros(shape: Sequence[int], fan_in: int, fan_out: int, scale: float, key: in
     return tf.zeros(shape)
 
 
-INITIALIZERS: dict[str, Initializer] = {
-    "he": he,
-    "glorot": glorot,
-    "normal": normal,
-    "uniform": uniform,
-    "zeros": zeros,
-}
+INITIALIZERS: dict[str, Initializer] = {f.__name__: f for f in (he, glorot, normal, uniform, zeros)}
 
 
 def find_initializer(name: str) -> Initializer:
@@ -52,11 +46,3 @@ def find_initializer(name: str) -> Initializer:
     if name not in INITIALIZERS:
         raise InputError(f"initializer {name!r} does not exist{did_you_mean(name, INITIALIZERS)}")
     return INITIALIZERS[name]
-
-
-def _normal(shape: Sequence[int], stddev: float, key: int) -> tf.Tensor:
-    return stddev * tf.random.stateless_normal(shape, seed=(key, 0), alg="philox")
-
-
-def _uniform(shape: Sequence[int], limit: float, key: int) -> tf.Tensor:
-    return limit * (2.0 * tf.random.stateless_uniform(shape, seed=(key, 0), alg="philox") - 1.0)

@@ -81,9 +81,8 @@ class Conv2D(Layer):
     ):
         height, width, channels = input_shape
         if padding == "VALID" and (size[0] > height or size[1] > width):
-            raise InputError(
-                f"layer {name}: a {size[0]}x{size[1]} kernel does not fit {height}x{width}; use a smaller one."
-            )
+            kernel = f"{size[0]}x{size[1]} kernel"
+            raise InputError(f"layer {name}: a {kernel} does not fit {height}x{width}; use a smaller one.")
         super().__init__(name, (*(_slide(n, k, stride, padding) for n, k in zip((height, width), size)), filters))
         self.stride = stride
         self.padding: Literal["SAME", "VALID"] = padding
@@ -209,30 +208,15 @@ class Flatten(Layer):
         return tf.reshape(x, [-1, *self.output_shape])
 
 
-def relu(x: tf.Tensor) -> tf.Tensor:
-    """max(x, 0).  Derivative: 1 where x > 0, else 0."""
-    return tf.nn.relu(x)
-
-
-def sigmoid(x: tf.Tensor) -> tf.Tensor:
-    """σ(x) = 1 / (1 + exp(-x)).  Derivative: σ (1 - σ)."""
-    return tf.sigmoid(x)
-
-
-def tanh(x: tf.Tensor) -> tf.Tensor:
-    """tanh(x).  Derivative: 1 - tanh²."""
-    return tf.tanh(x)
-
-
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """x Φ(x), Φ the normal distribution function (Hendrycks and Gimpel 2016).  Derivative: Φ(x) + x φ(x)."""
     return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "relu": relu,
-    "sigmoid": sigmoid,
-    "tanh": tanh,
+    "relu": tf.nn.relu,  # max(x, 0).  Derivative: 1 where x > 0, else 0
+    "sigmoid": tf.sigmoid,  # σ(x) = 1 / (1 + exp(-x)).  Derivative: σ (1 - σ)
+    "tanh": tf.tanh,  # Derivative: 1 - tanh²
     "gelu": gelu,
 }
 

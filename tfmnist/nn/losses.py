@@ -1,4 +1,8 @@
-"""Losses: functions of logits and labels that return one number per example, `[batch]`, and their penalised mean."""
+"""Losses: functions of logits and labels that return one number per example, and their penalised mean.
+
+Logits are float32 `[batch, classes]` (float64 works too), labels int64 `[batch]`, 0 to classes - 1; a loss is of the
+logits' dtype, `[batch]`.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -8,35 +12,16 @@ import tensorflow as tf
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """-Σ_c q_c log softmax(z)_c, computed from the logits: finite wherever they are.  dL/dz = softmax(z) - q.
 
-    Args:
-        logits: float32 `[batch, classes]`.
-        labels: int64 `[batch]`, 0 to classes - 1.
-        label_smoothing: ε in [0, 1): q = (1 - ε) onehot + ε / classes (Szegedy et al. 2016, section 7).
-
-    Returns:
-        float32 `[batch]`.
+    q = (1 - ε) onehot + ε / classes, with ε = `label_smoothing` in [0, 1) (Szegedy et al. 2016, section 7).
     """
     classes = int(logits.shape[-1] or 0)
-    targets = tf.one_hot(
-        labels,
-        classes,
-        on_value=1.0 - label_smoothing + label_smoothing / classes,
-        off_value=label_smoothing / classes,
-        dtype=logits.dtype,
-    )
+    off = label_smoothing / classes
+    targets = tf.one_hot(labels, classes, 1.0 - label_smoothing + off, off, dtype=logits.dtype)
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
 def quadratic(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """½ ‖σ(z) - y‖² with y the one-hot label.  dL/dz = (σ(z) - y) ⊙ σ(z) (1 - σ(z)).
-
-    Args:
-        logits: float32 `[batch, classes]`, before the output's sigmoid.
-        labels: int64 `[batch]`.
-
-    Returns:
-        float32 `[batch]`.
-    """
+    """½ ‖σ(z) - y‖² with z the logits and y the one-hot label.  dL/dz = (σ(z) - y) ⊙ σ(z) (1 - σ(z))."""
     error = tf.sigmoid(logits) - tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return 0.5 * tf.reduce_sum(error * error, axis=-1)
 
@@ -46,13 +31,6 @@ def naive_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     That happens from about 104 below the largest logit. For learners; where it is finite, so is `cross_entropy`, and
     they agree.
-
-    Args:
-        logits: float32 `[batch, classes]`.
-        labels: int64 `[batch]`.
-
-    Returns:
-        float32 `[batch]`.
     """
     log_softmax = tf.math.log(tf.nn.softmax(logits))
     return -tf.reduce_sum(tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * log_softmax, axis=-1)
@@ -95,13 +73,7 @@ def mean_loss(
 ) -> tf.Tensor:
     """Returns the mean loss of a batch with its penalties, a scalar of the logits' dtype: what training minimises.
 
-    Args:
-        logits: float32 or float64 `[batch, classes]`.
-        labels: int64 `[batch]`, 0 to classes - 1.
-        kernels: the variables that the penalties are taken over.
-        kind: a key of `LOSSES`.
-        label_smoothing: see `cross_entropy`; the other losses ignore it.
-        l1, l2: see `penalty`.
+    `kind` is a key of `LOSSES`; only `cross_entropy` uses `label_smoothing`. See `penalty` for kernels, l1 and l2.
     """
     options = {"label_smoothing": label_smoothing} if kind == "cross_entropy" else {}
     return tf.reduce_mean(LOSSES[kind](logits, labels, **options)) + penalty(kernels, l1, l2)

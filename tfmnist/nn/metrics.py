@@ -24,11 +24,6 @@ def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[floa
         correct: successes, 0 to `count`.
         count: trials, 0 or more.
         z: quantile of the normal distribution; the default gives 95 %.
-
-    Example:
-        >>> low, high = wilson_interval(9_800, 10_000)
-        >>> f"{low:.4f} to {high:.4f}"
-        '0.9771 to 0.9826'
     """
     assert 0 <= correct <= count, (correct, count)
     if count == 0:
@@ -44,15 +39,9 @@ def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[floa
 
 
 def confusion_matrix(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> Ints:
-    """Counts the pairs of true and predicted class.
+    """Counts the pairs of true and predicted class, both integers [n] in [0, classes).
 
-    Args:
-        labels: integers [n] in [0, classes), the true classes.
-        predictions: integers [n] in [0, classes).
-        classes: number of classes, C.
-
-    Returns:
-        int64 [C, C]; rows are the true, columns the predicted classes.
+    Returns int64 [classes, classes]; rows are the true, columns the predicted classes.
     """
     assert labels.shape == predictions.shape, (labels.shape, predictions.shape)
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
@@ -87,7 +76,7 @@ def calibration(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
         bins: number of bins of equal width.
     """
     confidences: Floats = probabilities.max(axis=1, initial=0).astype(np.float64)
-    correct = (_best(probabilities) == labels).astype(np.int64)
+    correct = (probabilities.argmax(axis=1) == labels).astype(np.int64)
     edges = np.linspace(0.0, 1.0, bins + 1)
     bin_of = np.digitize(confidences, edges[1:-1], right=True)
     counts = np.bincount(bin_of, minlength=bins).astype(np.int64)
@@ -135,7 +124,7 @@ class Metrics:
 
 
 def measure(labels: Ints, probabilities: NDArray[np.float32], loss: float) -> Metrics:
-    """Measures predictions, the classes of largest probability, against the true classes.
+    """Measures predictions, the (first) classes of largest probability, against the true classes.
 
     With t[c] the examples of class c, p[c] the predictions of it and m = the confusion matrix: recall = m[c, c]/t[c],
     precision = m[c, c]/p[c], and f1 = 2 m[c, c]/(t[c] + p[c]), their harmonic mean.
@@ -144,14 +133,9 @@ def measure(labels: Ints, probabilities: NDArray[np.float32], loss: float) -> Me
         labels: int64 [n] in [0, C); n may be 0.
         probabilities: float32 [n, C] in [0, 1].
         loss: the mean loss over the same examples, passed through.
-
-    Example:
-        >>> metrics = measure(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]], np.float32), loss=0.8)
-        >>> metrics.correct, metrics.accuracy, metrics.recall.tolist()
-        (1, 0.5, [1.0, 0.0])
     """
     count, classes = probabilities.shape
-    confusion = confusion_matrix(labels, _best(probabilities), classes)
+    confusion = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
     hits, true, predicted = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     correct = int(hits.sum())
     return Metrics(
@@ -166,11 +150,6 @@ def measure(labels: Ints, probabilities: NDArray[np.float32], loss: float) -> Me
         f1=_ratio(2 * hits, true + predicted),
         calibration=calibration(labels, probabilities),
     )
-
-
-def _best(probabilities: NDArray[np.floating]) -> Ints:
-    """Returns the class of the largest probability, the first where several are equal."""
-    return probabilities.argmax(axis=1).astype(np.int64)
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:

@@ -37,9 +37,8 @@ class Network(tf.Module):
         if not 2 <= classes <= 1000:
             raise InputError(f"classes is {classes}: expected 2 to 1000.")
         self.layers: list[Layer] = []
-        self._logits = tf.function(
-            self._logits_from_uint8, input_signature=[tf.TensorSpec([None, height, width], tf.uint8)], autograph=False
-        )
+        signature = [tf.TensorSpec([None, height, width], tf.uint8)]
+        self._logits = tf.function(lambda x: self.forward(to_unit(x)), input_signature=signature, autograph=False)
 
     def _build(
         self,
@@ -91,8 +90,6 @@ class Network(tf.Module):
                     add("global", GlobalPool, shape(), kind=spec.pool)
                 case "dropout":
                     add("dropout", Dropout, shape(), spec.rate, seed=weights["seed"])
-                case "flatten":
-                    pass
             if spec.kind in ("conv", "dense"):
                 if momentum is not None:
                     add("batch_norm", BatchNorm, shape(), momentum=momentum)
@@ -124,9 +121,6 @@ class Network(tf.Module):
         if images.shape[0] == 0:  # for which oneDNN returns the wrong shape
             return tf.zeros([0, self.classes])
         return self._logits(images)
-
-    def _logits_from_uint8(self, images: tf.Tensor) -> tf.Tensor:
-        return self.forward(to_unit(images))
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by name (`dense_1/kernel`), in the order of the layers."""
@@ -176,13 +170,12 @@ class Network(tf.Module):
 
     def summary(self) -> str:
         """Returns a table of the layers: name, output shape, number of parameters."""
-        lines = [f"{'layer':<16} {'output':<16} {'parameters':>12}"]
-        lines.append(f"{'images':<16} {_times(self.image_shape):<16} {'':>12}")
+        rows = [("layer", "output", "parameters"), ("images", _times(self.image_shape), "")]
         for layer in self.layers:
             count = sum(int(tf.size(variable)) for variable in layer.trainable_variables)
-            lines.append(f"{layer.name:<16} {_times(layer.output_shape):<16} {f'{count:,}' if count else '':>12}")
-        lines.append(f"{'total':<16} {'':<16} {self.parameter_count:>12,}")
-        return "\n".join(lines)
+            rows.append((layer.name, _times(layer.output_shape), f"{count:,}" if count else ""))
+        rows.append(("total", "", f"{self.parameter_count:,}"))
+        return "\n".join(f"{name:<16} {output:<16} {count:>12}" for name, output, count in rows)
 
 
 class MLP(Network):
@@ -192,10 +185,6 @@ class MLP(Network):
         image_shape: height and width of the images.
         hidden: widths of the hidden layers; empty for softmax regression.
         classes: number of logits, 2 to 1,000.
-
-    Example:
-        >>> MLP((28, 28), hidden=[512], classes=10, seed=0).parameter_count
-        407050
     """
 
     def __init__(
@@ -230,10 +219,6 @@ class CNN(Network):
         image_shape: height and width of the images.
         layers: what `tfmnist.layer_specs.parse_layer` parses.
         classes: number of logits, 2 to 1,000.
-
-    Example:
-        >>> CNN((28, 28), ["conv 8 3x3", "max 2", "global max"], classes=10, batch_norm=False).parameter_count
-        170
     """
 
     def __init__(
@@ -266,11 +251,6 @@ def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:
     """Returns the layers with each max pooling moved before the monotonic activation that it follows.
 
     max f(x) = f(max x) where f never decreases, and so do the gradients agree; fewer values are left to activate.
-
-    Example:
-        >>> model = CNN((8, 8), ["conv 4 3x3", "max 2"], 2)
-        >>> [layer.name for layer in pool_before_activation(model.layers)]
-        ['grey', 'conv_1', 'batch_norm_1', 'max_1', 'relu_1', 'flatten_1', 'logits']
     """
     ordered = list(layers)
     for index, (layer, following) in enumerate(pairwise(layers)):

@@ -106,12 +106,7 @@ class Optimizer(tf.Module):
         }
 
     def apply(self, gradients: Gradients, *, fused: bool | None = None) -> None:
-        """Does one update.
-
-        Args:
-            gradients: one per parameter, float32 of the parameter's shape.
-            fused: overrides the constructor's.
-        """
+        """Does one update with a gradient per parameter, float32 of its shape; `fused` overrides the constructor's."""
         update = self._update_fused if (self.fused if fused is None else fused) else self._update
         learning_rate = self.schedule(self.step)
         t = tf.cast(self.step + 1, tf.float32)
@@ -133,14 +128,7 @@ class Optimizer(tf.Module):
 
 
 class SGD(Optimizer):
-    """Gradient descent: w ← w - η g.
-
-    Example:
-        >>> w = tf.Variable([1.0])
-        >>> SGD([w], learning_rate=0.5).apply([tf.constant([1.0])])
-        >>> w.numpy().tolist()
-        [0.5]
-    """
+    """Gradient descent: w ← w - η g."""
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
         p.assign_sub(learning_rate * g)
@@ -209,14 +197,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """`adam_update`.
-
-    Example:
-        >>> w = tf.Variable([1.0])
-        >>> Adam([w], learning_rate=0.1).apply([tf.constant([3.0])])
-        >>> round(float(w[0]), 5)  # the first step has length η, whatever the gradient
-        0.9
-    """
+    """`adam_update`. The first step has length η, whatever the gradient."""
 
     slot_names = ("m", "v")
 
@@ -288,13 +269,7 @@ class AdamW(Adam):
             p.assign_sub(learning_rate * self.weight_decay * p)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": SGD,
-    "momentum": Momentum,
-    "rmsprop": RMSprop,
-    "adam": Adam,
-    "adamw": AdamW,
-}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {c.__name__.lower(): c for c in (SGD, Momentum, RMSprop, Adam, AdamW)}
 
 
 def _fraction(name: str, value: float) -> None:
