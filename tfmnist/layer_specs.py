@@ -25,15 +25,7 @@ _FORMS = (
 
 
 def parse_layer(text: str) -> LayerSpec:
-    """Parses one entry of `model.layers`.
-
-    Raises:
-        ValueError: the text has none of the known forms.
-
-    Example:
-        >>> parse_layer("conv 32 5x5 /2").stride
-        2
-    """
+    """Parses one entry of `model.layers`, or raises a `ValueError` if it has none of the known forms."""
     try:
         return replace(_parse(text.split()), text=text)
     except ValueError:

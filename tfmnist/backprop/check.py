@@ -94,7 +94,8 @@ def check_gradients(
         raise InputError(f"samples is {samples}: expected at least 1 entry of each variable.")
     twin = _float64_twin(model, activation)
     pixels = to_unit(tf.constant(images), tf.float64)
-    by_formula = _by_formula(twin, pixels, labels, loss, activation)
+    rows = pixels.numpy().reshape(len(images), -1)
+    by_formula = _by_formula(twin, rows, labels, loss, activation)
     variables = twin.named_variables()
     kernels = [variable for variable in variables.values() if variable.shape.rank == 2]
 
@@ -112,7 +113,7 @@ def check_gradients(
 
         def loss_at(array: Array) -> float:
             variable.assign(array)
-            patterns.append(_relu_pattern(twin, pixels, activation))
+            patterns.append(_relu_pattern(twin, rows, activation))
             return float(forward_loss())
 
         sampled = _sample(gradient, samples, seeds.key(seed, f"gradient_check/{name}"))
@@ -152,24 +153,20 @@ def check_gradients(
 
 
 def _by_formula(
-    model: Network, pixels: tf.Tensor, labels: NDArray[np.int64], loss: Loss, activation: str
+    model: Network, rows: Array, labels: NDArray[np.int64], loss: Loss, activation: str
 ) -> dict[str, Array]:
     options = loss.model_dump()
     options["loss"] = options.pop("kind").removeprefix("naive_")  # the same function, and so the same derivative
-    gradients = backprop.gradients(_rows(pixels), labels, *_weights(model), activation=activation, **options)
+    gradients = backprop.gradients(rows, labels, *_weights(model), activation=activation, **options)
     pairs = zip(gradients.kernels, gradients.biases)
     return dict(zip(model.named_variables(), (slope for pair in pairs for slope in pair if slope is not None)))
 
 
-def _relu_pattern(model: Network, pixels: tf.Tensor, activation: str) -> NDArray[np.bool_]:
+def _relu_pattern(model: Network, rows: Array, activation: str) -> NDArray[np.bool_]:
     """Returns which ReLUs are on, bool `[units x m of all hidden layers]`; empty for other activations."""
-    Z, _ = backprop.forward(_rows(pixels), *_weights(model), activation)
+    Z, _ = backprop.forward(rows, *_weights(model), activation)
     hidden = list(Z.values())[:-1] if activation == "relu" else []
     return np.concatenate([np.zeros(0, np.bool_), *(z.ravel() > 0 for z in hidden)])
-
-
-def _rows(pixels: tf.Tensor) -> Array:
-    return pixels.numpy().reshape(len(pixels), -1)
 
 
 def _weights(model: Network) -> tuple[list[Array], list[Array | None]]:

@@ -152,7 +152,7 @@ class Momentum(Optimizer):
         fused: bool = True,
     ):
         super().__init__(parameters, learning_rate, fused=fused)
-        _fraction("momentum", momentum)
+        _check_fraction(momentum=momentum)
         self.momentum, self.nesterov = momentum, nesterov
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
@@ -180,8 +180,8 @@ class RMSprop(Optimizer):
         fused: bool = True,
     ):
         super().__init__(parameters, learning_rate, fused=fused)
-        _fraction("rho", rho)
-        check_positive("epsilon", epsilon)
+        _check_fraction(rho=rho)
+        check_positive(epsilon=epsilon)
         self.rho, self.epsilon = rho, epsilon
 
     def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
@@ -212,9 +212,8 @@ class Adam(Optimizer):
         fused: bool = True,
     ):
         super().__init__(parameters, learning_rate, fused=fused)
-        _fraction("beta1", beta1)
-        _fraction("beta2", beta2)
-        check_positive("epsilon", epsilon)
+        _check_fraction(beta1=beta1, beta2=beta2)
+        check_positive(epsilon=epsilon)
         # rounded to float32, so that 1 - beta is the same number in the rule and in its bias correction
         self.beta1, self.beta2 = (float(tf.constant(beta, tf.float32)) for beta in (beta1, beta2))
         self.epsilon = epsilon
@@ -272,6 +271,7 @@ class AdamW(Adam):
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {c.__name__.lower(): c for c in (SGD, Momentum, RMSprop, Adam, AdamW)}
 
 
-def _fraction(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise InputError(f"{name} must be at least 0 and less than 1, got {value}.")
+def _check_fraction(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{name} must be at least 0 and less than 1, got {value}.")

@@ -15,30 +15,25 @@ Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 def constant(learning_rate: float) -> Schedule:
     """f(t) = learning_rate."""
-    check_positive("learning_rate", learning_rate)
+    check_positive(learning_rate=learning_rate)
     return lambda step: tf.constant(learning_rate, tf.float32)
 
 
 def staircase(learning_rate: float, factor: float, every: int) -> Schedule:
     """f(t) = learning_rate · factor^⌊t / every⌋."""
-    check_positive("learning_rate", learning_rate)
-    check_positive("factor", factor)
-    check_positive("every", every)
+    check_positive(learning_rate=learning_rate, factor=factor, every=every)
     return lambda step: learning_rate * tf.pow(factor, tf.cast(step // every, tf.float32))
 
 
 def exponential(learning_rate: float, factor: float, every: int) -> Schedule:
     """f(t) = learning_rate · factor^(t / every)."""
-    check_positive("learning_rate", learning_rate)
-    check_positive("factor", factor)
-    check_positive("every", every)
+    check_positive(learning_rate=learning_rate, factor=factor, every=every)
     return lambda step: learning_rate * tf.pow(factor, tf.cast(step, tf.float32) / every)
 
 
 def cosine(learning_rate: float, steps: int, end: float = 0.0) -> Schedule:
     """Half a cosine from learning_rate down to end · learning_rate at `steps` (Loshchilov and Hutter 2017, eq. 5)."""
-    check_positive("learning_rate", learning_rate)
-    check_positive("steps", steps)
+    check_positive(learning_rate=learning_rate, steps=steps)
 
     def value(step: tf.Tensor) -> tf.Tensor:
         progress = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
@@ -52,8 +47,7 @@ def one_cycle(learning_rate: float, steps: int, start: float = 0.1, peak: float 
 
     Straight lines, after Smith and Topin 2018. `peak` is in (0, 1).
     """
-    check_positive("learning_rate", learning_rate)
-    check_positive("steps", steps)
+    check_positive(learning_rate=learning_rate, steps=steps)
     if not 0 < peak < 1:
         raise InputError(f"peak is {peak}: expected more than 0 and less than 1.")
 
@@ -78,7 +72,8 @@ def warmup(schedule: Schedule, steps: int) -> Schedule:
     return value
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raises an `InputError` if the value is not positive."""
-    if not value > 0:
-        raise InputError(f"{name} must be positive, got {value}.")
+def check_positive(**values: float) -> None:
+    """Raises an `InputError` that names the first value that is not positive."""
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"{name} must be positive, got {value}.")

@@ -32,13 +32,11 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
     The cache is not used if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by somebody else, or
     if there is no temporary folder.
     """
-    cache, key = find_cache() / "compiled", _key(recipe)
-    if os.environ.get(_FLAGS) or not key or not _is_private(cache):
-        yield
-        return
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="tfmnist-compiled-"))
-    except OSError:
+    cache, key, folder = find_cache() / "compiled", _key(recipe), None
+    if not os.environ.get(_FLAGS) and key and _is_private(cache):
+        with contextlib.suppress(OSError):
+            folder = Path(tempfile.mkdtemp(prefix="tfmnist-compiled-"))
+    if folder is None:
         yield
         return
     try:

@@ -19,7 +19,7 @@ from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, evaluate
-from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
+from tfmnist.training.step import CompileMode, StepResults, WeightAverage, make_steps, train_step
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,8 @@ class Trainer:
         # of a trained kernel if there is one: frozen layers may leave only scales and offsets to train
         kernels = (p for p in (*model.parameters, *model.named_variables().values()) if p.shape.rank >= 2)
         self._initial_deviation = float(np.std(next(kernels).numpy()))
-        step = partial(
-            train_step,
-            model,
-            optimizer,
-            loss=loss,
-            precision=settings.precision,
-            clip_norm=clip_norm,
-            averages=self.averages,
-            fused=self.mode != "xla",
-        )
+        options = {"loss": loss, "precision": settings.precision, "clip_norm": clip_norm, "fused": self.mode != "xla"}
+        step = partial(train_step, model, optimizer, averages=self.averages, **options)
         self._do_full = self._do_short = make_steps(step, self.mode)
         if self.mode == "xla" and self.plan.full:
             # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
@@ -126,9 +118,7 @@ class Trainer:
             self.do_steps(images, tf.zeros([steps, batch], tf.int64), 0)
         return time.perf_counter() - began
 
-    def do_steps(
-        self, images: tf.Tensor, labels: tf.Tensor, count: int
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    def do_steps(self, images: tf.Tensor, labels: tf.Tensor, count: int) -> StepResults:
         """Runs the first `count` steps of a block; arguments and results are those of `make_steps`."""
         do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
         return do(images, labels, count)
@@ -143,16 +133,15 @@ class Trainer:
         """
         if self.finished:
             return
-        state, plan = self.state, self.plan
-        epochs = range(state.epoch, self.settings.epochs)
+        state, plan, settings = self.state, self.plan, self.settings
+        epochs = range(state.epoch, settings.epochs)
         blocks = stream_blocks(
-            self.train, plan, seed=self.settings.seed, epochs=epochs, skip=state.step, augment=self.augment
+            self.train, plan, seed=settings.seed, epochs=epochs, skip=state.step, augment=self.augment
         )
         began = time.perf_counter()
         for block in blocks:
-            total, correct, done, last = (
-                x.numpy() for x in self.do_steps(block.images, block.labels, block.end - block.first)
-            )
+            results = self.do_steps(block.images, block.labels, block.end - block.first)
+            total, correct, done, last = (result.numpy() for result in results)
             if not math.isfinite(last):
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
@@ -279,21 +268,11 @@ def fit(
         average: decay of the exponential moving average of the weights, 0 for none.
         patience: stop after so many epochs without a better validation result, 0 for never.
         monitor: the validation result that `patience` watches.
-        threads: without effect, like `progress`: accepted so that `**recipe.train.model_dump()` can be passed.
-        progress: see `threads`.
+        threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
 
     Raises:
         InputError: a value is out of range, or data and model do not fit.
         DivergedError: a loss or a weight is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> from tfmnist import MLP, Split, fit
-        >>> images = np.eye(4, dtype=np.uint8).reshape(4, 2, 2) * 255
-        >>> digits = Split(images, np.arange(4))
-        >>> history = fit(MLP((2, 2), [8], 4), digits, epochs=300, batch_size=4, compile="graph")
-        >>> history[-1].accuracy
-        1.0
     """
     settings = Train(
         epochs=epochs,
@@ -308,16 +287,10 @@ def fit(
         threads=threads,
         progress=progress,
     )
-    trainer = Trainer(
-        model,
-        optimizer if optimizer is not None else Adam(model.parameters),
-        train,
-        validation,
-        settings,
-        loss=loss if isinstance(loss, Loss) else Loss(kind=loss),
-        augment=augment or Augment(),
-        clip_norm=clip_norm,
-    )
+    optimizer = optimizer or Adam(model.parameters)
+    loss = loss if isinstance(loss, Loss) else Loss(kind=loss)
+    augment = augment or Augment()
+    trainer = Trainer(model, optimizer, train, validation, settings, loss=loss, augment=augment, clip_norm=clip_norm)
     history = [event for event in trainer.run() if isinstance(event, Epoch)]
     set_weights(model, trainer.final_weights())
     return history

@@ -11,7 +11,8 @@ from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
 from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
-Steps = Callable[[tf.Tensor, tf.Tensor, int], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]
+StepResults = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+Steps = Callable[[tf.Tensor, tf.Tensor, int], StepResults]
 
 
 class WeightAverage(tf.Module):

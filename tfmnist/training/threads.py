@@ -19,10 +19,6 @@ def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> 
 
     Sharing an operation with another thread costs some ten microseconds, as long as a small operation takes: a step of
     784-100-10 with one example takes 57 µs on two threads and 20 on one, of 784-30-10 with ten examples 113 and 72.
-
-    Example:
-        >>> choose_threads(Recipe.load("online-mlp"), (28, 28), 10)
-        1
     """
     if recipe.train.threads != "auto":
         return recipe.train.threads
