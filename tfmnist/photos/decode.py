@@ -14,14 +14,7 @@ WORK_SIDE = 512  # maximum longer side of the picture in which ink is searched
 
 
 def decode(content: tf.Tensor, side: int = WORK_SIDE) -> tf.Tensor:
-    """Decodes a PNG or JPEG, upright and shrunk; what is transparent becomes paper.
-
-    Args:
-        content: string scalar.
-        side: maximum longer side of the result.
-
-    Returns:
-        float32 `[h, w, 3]` in [0, 1].
+    """Decodes a PNG or JPEG, a string scalar, upright and shrunk to `side`: float32 `[h, w, 3]` in [0, 1].
 
     Raises:
         tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels (before it is decoded).
@@ -91,17 +84,10 @@ def to_plane(batch: tf.Tensor) -> tf.Tensor:
 
 
 def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Fills what is transparent with paper.
+    """Fills what is transparent with paper, and shrinks: RGBA, uint8 `[h, w, 4]`, to float32 `[h', w', 3]` in [0, 1].
 
     If most of the picture is transparent, its opaque part is ink and the paper white or black, whichever contrasts;
     otherwise the paper has the mean colour of what is opaque.
-
-    Args:
-        picture: uint8 `[h, w, 4]`, RGBA.
-        side: maximum longer side of the result.
-
-    Returns:
-        float32 `[h', w', 3]` in [0, 1].
     """
     stride = tf.maximum(tf.reduce_max(tf.shape(picture)[:2]) // (4 * side), 1)  # bounds memory
     values = tf.cast(picture[::stride, ::stride], tf.float32) / 255.0
@@ -114,13 +100,9 @@ def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def read_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Reads the camera's orientation from the EXIF data (JEITA CP-3451, tag 274) in a JPEG's first 128 KB.
+    """Returns the orientation in the EXIF data (JEITA CP-3451, tag 274) of a JPEG's first 128 KB, int32, 1 to 8.
 
-    Args:
-        content: string scalar.
-
-    Returns:
-        int32 scalar, 1 to 8; 1, upright, if the orientation is missing or invalid.
+    It is 1, upright, if it is missing or invalid.
     """
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**17), tf.uint8), tf.int32)
     data = tf.concat([data, tf.zeros([16], tf.int32)], axis=0)

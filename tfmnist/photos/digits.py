@@ -1,4 +1,7 @@
-"""Finding digits in graph: connected components of the ink, which belong to one digit, and which to none."""
+"""Finding digits in graph: connected components of the ink, which belong to one digit, and which to none.
+
+`colours` is float32 `[h, w, 3]` in [0, 1].
+"""
 
 import tensorflow as tf
 
@@ -12,12 +15,7 @@ MAX_COMPONENTS = 48
 def cut_edges(colours: tf.Tensor) -> tf.Tensor:
     """Crops what lies around the paper: whole rows and columns at the border that are far darker than the middle.
 
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
-    Returns:
-        float32 `[h', w', 3]`: up to a third of the picture is cropped on each side, and only if the edge is sharp and
-        something is on the paper.
+    Up to a third of the picture is cropped on each side, and only if the edge is sharp and something is on the paper.
     """
     small = tf.reduce_mean(to_paper_size(colours), axis=-1)
     size = tf.shape(small)
@@ -49,15 +47,9 @@ def cut_edges(colours: tf.Tensor) -> tf.Tensor:
 
 
 def add_margin(colours: tf.Tensor) -> tf.Tensor:
-    """Adds paper around a picture that is cropped so tightly that paper might be the smaller part of it.
+    """Adds paper, half of the longer side in all, to a picture cropped so tightly that paper may be its smaller part.
 
     That is assumed if the border has one colour, and more than a sixth of the picture another.
-
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
-    Returns:
-        float32 `[h', w', 3]`, larger by half of the longer side, or unchanged.
     """
     border = tf.concat([colours[0], colours[-1], colours[:, 0], colours[:, -1]], axis=0)
     middle = tf.sort(border, axis=0)[tf.shape(border)[0] // 2]
@@ -72,14 +64,9 @@ def add_margin(colours: tf.Tensor) -> tf.Tensor:
 
 
 def find_digits(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the ink, and the digits it forms.
+    """Returns the ink, float32 `[h', w']` in [0, 1], 1 for ink, and the digits it forms, int32 `[h', w']`.
 
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
-    Returns:
-        float32 `[h', w']` in [0, 1], 1 for ink; and int32 `[h', w']`, for every pixel in or close to a digit the
-        digit's number, 1, 2, ... from left to right; 0 elsewhere.
+    Every pixel in or close to a digit has the digit's number, 1, 2, ... from left to right; all others have 0.
     """
     size = tf.shape(colours)[:2]
     longer = tf.reduce_max(size)
@@ -89,7 +76,9 @@ def find_digits(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     size = tf.shape(ink)
     # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
-    mask = _pool(tf.cast(sure, tf.float32), factor)
+    window = tf.stack([1, factor, factor, 1])
+    sure = to_batch(tf.cast(sure, tf.float32))
+    mask = to_plane(tf.raw_ops.MaxPoolV2(input=sure, ksize=window, strides=window, padding="SAME"))
     groups = group_components(label_components(mask))
     dropped = (mask > 0) & (groups == 0)
     around = to_plane(tf.nn.max_pool2d(to_batch(tf.cast(groups, tf.float32)), 3, 1, "SAME"))
@@ -97,19 +86,10 @@ def find_digits(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return ink, tf.repeat(tf.repeat(groups, factor, axis=0), factor, axis=1)[: size[0], : size[1]]
 
 
-def _pool(values: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    window = tf.stack([1, factor, factor, 1])
-    pooled = tf.raw_ops.MaxPoolV2(input=to_batch(values), ksize=window, strides=window, padding="SAME")
-    return to_plane(pooled)
-
-
 def label_components(mask: tf.Tensor) -> tf.Tensor:
-    """Numbers the connected components of a mask; diagonal neighbours connect.
+    """Numbers the connected components of a mask, float32 `[h, w]`, 0 or 1; diagonal neighbours connect.
 
     Every pixel starts with its own number, and takes the largest of its neighbours until nothing changes.
-
-    Args:
-        mask: float32 `[h, w]`, 0 or 1.
 
     Returns:
         int32 `[h, w]`: -1 outside, otherwise the component, 0, 1, ...
@@ -134,14 +114,11 @@ def label_components(mask: tf.Tensor) -> tf.Tensor:
 
 
 def group_components(labels: tf.Tensor) -> tf.Tensor:
-    """Groups components into digits, and drops those that belong to none.
+    """Groups the components that `label_components` returns into digits, and drops those that belong to none.
 
     Dropped are specks, lines from side to side, and what lies along the border or is cut by it if something
     substantial is off the border. Components whose horizontal extents overlap by at least a quarter of the narrower
     are one digit; small ones join a digit close to them.
-
-    Args:
-        labels: int32 `[h, w]` from `label_components`.
 
     Returns:
         int32 `[h, w]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
@@ -173,8 +150,8 @@ def group_components(labels: tf.Tensor) -> tf.Tensor:
     sides = [fraction(y <= 0), fraction(y >= height - 1), fraction(x <= 0), fraction(x >= width - 1)]
     touching = tf.add_n(sides) > 0
     large = longer >= 0.04 * tf.maximum(height, width)
-    free = tf.reduce_max(tf.where(touching | ~large, 0.0, longer), keepdims=True)  # [1]: the largest off the border
-    free = tf.reduce_max(tf.concat([free, [0.0]], axis=0))
+    # the largest off the border
+    free = tf.reduce_max(tf.concat([tf.where(touching | ~large, 0.0, longer), [0.0]], axis=0))
     along = tf.add_n(sides) > 0.5
     across = ((left <= 0) & (right >= width)) | ((top <= 0) & (bottom >= height))
     cut = touching & (longer < 0.5 * free)

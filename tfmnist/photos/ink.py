@@ -1,4 +1,7 @@
-"""Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded."""
+"""Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded.
+
+`colours` is float32 `[h, w, 3]` in [0, 1]; `difference` is float32, positive for ink.
+"""
 
 import tensorflow as tf
 
@@ -25,9 +28,6 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     The paper is a smooth surface through most of the picture (`fit_paper`), plus what differs from it but is wider than
     any stroke (`level`). Ink is what differs from the paper by more than noise, its strokes scaled to 1.
 
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
     Returns:
         float32 `[h, w]` in [0, 1], 1 for ink, edges in between; and bool `[h, w]`, what certainly is more than noise.
         Both are zero if there is no ink.
@@ -51,10 +51,7 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def measure_noise(difference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Measures the noise of the paper in a picture of which up to 40 % may be ink.
-
-    Args:
-        difference: float32 `[h, w]`, ink is positive.
+    """Measures the noise of the paper in a picture, `[h, w]`, of which up to 40 % may be ink.
 
     Returns:
         The differences minus the median of those of paper, float32 `[h, w]`; and their spread, a float32 scalar: from
@@ -68,13 +65,8 @@ def measure_noise(difference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _upper(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     """Returns the 93 % quantile of the chosen values, to 1/128; 0 if there are none."""
     bins = 256
-    over = tf.cast(chosen, tf.int32)
-    counts = tf.math.bincount(
-        tf.cast(tf.clip_by_value(values, 0.0, 1.99) * (bins / 2), tf.int32),
-        weights=over,
-        minlength=bins,
-        maxlength=bins,
-    )
+    binned = tf.cast(tf.clip_by_value(values, 0.0, 1.99) * (bins / 2), tf.int32)
+    counts = tf.math.bincount(binned, weights=tf.cast(chosen, tf.int32), minlength=bins, maxlength=bins)
     reached = tf.cumsum(counts)
     rank = tf.cast(0.93 * tf.cast(reached[-1], tf.float32), tf.int32)
     index = tf.reduce_sum(tf.cast(reached < rank, tf.float32))
@@ -82,18 +74,12 @@ def _upper(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
 
 
 def fit_paper(colours: tf.Tensor) -> tf.Tensor:
-    """Fits a quadratic surface to the brightness of the paper, which is most of the picture or of its border.
+    """Fits a quadratic surface, float32 `[h, w, 3]` in [0, 1], to the paper: most of the picture or of its border.
 
     Iteratively reweighted least squares: first by 1 / residual, which minimises the sum of absolute residuals, then
     by Welsch's weights exp(-r² / 2 s²) with decreasing s, which ignore ink (P. W. Holland, R. E. Welsch, "Robust
     Regression Using Iteratively Reweighted Least-Squares", Comm. Stat. A6, 1977). A pixel has one weight for all its
     colours.
-
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
-    Returns:
-        float32 `[h, w, 3]` in [0, 1].
     """
     size = tf.shape(colours)[:2]
     scale = FIT_SIDE / tf.reduce_max(size)
@@ -113,8 +99,7 @@ def fit_paper(colours: tf.Tensor) -> tf.Tensor:
         return index + 1, prior * tf.where(width > 0, welsch, absolute)
 
     _, weights = tf.while_loop(lambda index, _: index < tf.size(scales), step, (tf.constant(0), prior))
-    surface = tf.tensordot(_terms(size), _solve(terms, small, weights), 1)
-    return tf.clip_by_value(surface, 0.0, 1.0)
+    return tf.clip_by_value(tf.tensordot(_terms(size), _solve(terms, small, weights), 1), 0.0, 1.0)
 
 
 def _terms(size: tf.Tensor) -> tf.Tensor:
@@ -130,15 +115,9 @@ def _solve(terms: tf.Tensor, values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor
 
 
 def is_ink_dark(colours: tf.Tensor) -> tf.Tensor:
-    """Returns whether ink is darker than paper: what is narrow and darker outweighs what is narrow and lighter.
+    """Returns whether ink is darker than paper, a bool scalar: what is narrow and darker outweighs what is lighter.
 
     Darker and lighter than the local paper, which is the median over half of the picture's side.
-
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-
-    Returns:
-        bool scalar.
     """
     small = to_paper_size(colours)
     paper = local_median(small)
@@ -163,9 +142,8 @@ def local_median(picture: tf.Tensor) -> tf.Tensor:
     for _ in range(around):
         coarse = tf.pad(coarse, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     window = 2 * around + 1
-    patches = tf.image.extract_patches(coarse[tf.newaxis], [1, window, window, 1], [1, 1, 1, 1], [1, 1, 1, 1], "VALID")[
-        0
-    ]
+    ones = [1, 1, 1, 1]
+    patches = tf.image.extract_patches(coarse[tf.newaxis], [1, window, window, 1], ones, ones, "VALID")[0]
     shape = tf.shape(patches)
     values = tf.reshape(patches, [shape[0], shape[1], window * window, size[2]])
     median = tf.sort(values, axis=2)[:, :, window * window // 2]
@@ -173,16 +151,10 @@ def local_median(picture: tf.Tensor) -> tf.Tensor:
 
 
 def level(difference: tf.Tensor) -> tf.Tensor:
-    """Removes what is wider than any stroke, such as shadows: a white top-hat of each channel, in a small picture.
+    """Removes what is wider than any stroke, such as shadows: a white top-hat of each channel of `[h, w, c]`.
 
     Its window is the narrow one if that leaves at least half of the outlines that the wide one leaves: then strokes do
-    not fill it, and what is between the windows is the edge of a shadow.
-
-    Args:
-        difference: float32 `[h, w, c]`, ink is positive.
-
-    Returns:
-        float32 `[h, w, c]`; noise is around 0.
+    not fill it, and what is between the windows is the edge of a shadow. Noise is around 0 in the result.
     """
     small = tf.nn.avg_pool2d(to_paper_size(difference)[tf.newaxis], 3, 1, "SAME")[0]
     narrow, wide = (tf.nn.max_pool2d(_opening(small, window)[tf.newaxis], 3, 1, "SAME") for window in PAPER_WINDOWS)
@@ -207,8 +179,7 @@ def _opening(picture: tf.Tensor, window: int) -> tf.Tensor:
     """The minimum, then the maximum over windows: removes what is narrower than the window and lighter; `[h, w, c]`."""
 
     def largest(values: tf.Tensor) -> tf.Tensor:
-        values = tf.nn.max_pool2d(values, [window, 1], 1, "SAME")
-        return tf.nn.max_pool2d(values, [1, window], 1, "SAME")
+        return tf.nn.max_pool2d(tf.nn.max_pool2d(values, [window, 1], 1, "SAME"), [1, window], 1, "SAME")
 
     return largest(-largest(-picture[tf.newaxis]))[0]
 

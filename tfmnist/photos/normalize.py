@@ -55,14 +55,9 @@ class ImageFormat:
 
 
 def find_format(images: NDArray[np.uint8]) -> ImageFormat:
-    """Returns what training images look like, from at most 1,000 of them, evenly spread.
+    """Returns what training images, uint8 `[n, height, width]`, look like, from at most 1,000 of them, evenly spread.
 
-    Args:
-        images: uint8 `[n, height, width]`.
-
-    Returns:
-        The format: `dark_on_light` if the border's median is over 127, `centred` if at least 90 % of the images are
-        scaled and centred as MNIST's are.
+    They are `dark_on_light` if the border's median is over 127, and `centred` if at least 90 % are as MNIST's.
     """
     count, height, width = images.shape
     sample = images[np.linspace(0, count - 1, min(count, 1000)).astype(int)] if count else images
@@ -75,16 +70,11 @@ def find_format(images: NDArray[np.uint8]) -> ImageFormat:
 
 
 def is_mnist_like(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
-    """Returns which images are scaled and centred as MNIST's are: their ink fits the box, its mass is in the middle.
+    """Returns which images, uint8 `[n, height, width]`, 0 for ground, are scaled and centred as in MNIST: bool `[n]`.
 
-    Args:
-        ink: uint8 `[n, height, width]`, 0 is ground.
-        image_format: its `height`, `width` and `box` are used.
-
-    Returns:
-        bool `[n]`: what is not exactly 0 has a bounding box no larger than the box, within a pixel of it along one side
-        at least, and its centre of mass is within a pixel of the image's centre. (1.2 % of MNIST's images do touch the
-        border: the box, not the border, is what they have in common.)
+    What is not exactly 0 has a bounding box no larger than the format's box, within a pixel of it along one side at
+    least, and its centre of mass is within a pixel of the image's centre. (1.2 % of MNIST's images do touch the
+    border: the box, not the border, is what they have in common.)
     """
     values = tf.cast(ink, tf.float32)
     mass = tf.reduce_sum(values, axis=[1, 2])
@@ -104,11 +94,7 @@ def is_mnist_like(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
 
 
 def normalize(contents: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes images as a model expects them from the bytes of picture files.
-
-    Args:
-        contents: string `[n]`, each a PNG or JPEG; n may be 0.
-        image_format: what the model was trained on.
+    """Makes images as a model expects them from the bytes of n picture files, string `[n]`; n may be 0.
 
     Returns:
         uint8 `[n, height, width]`, and int64 `[n]`: how many digits were found. 0 is a blank picture, its image all
@@ -129,17 +115,13 @@ def normalize(contents: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor
 
 
 def split_digits(contents: tf.Tensor | bytes, image_format: ImageFormat) -> NDArray[np.uint8]:
-    """Makes an image of each digit in one picture, from left to right.
-
-    Args:
-        contents: bytes of a PNG or JPEG, or a string scalar.
-        image_format: what the model was trained on.
+    """Makes an image of each digit in one picture, the bytes of a PNG or JPEG, from left to right.
 
     Returns:
         uint8 `[k, height, width]`; k is 0 for a blank picture, and 1 for any other if the format is not centred.
 
     Raises:
-        tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels.
+        tf.errors.InvalidArgumentError: as `normalize`.
     """
     return _splitter(image_format)(tf.convert_to_tensor(contents, tf.string)).numpy()
 
@@ -189,72 +171,52 @@ def _images(content: tf.Tensor, image_format: ImageFormat, separate: bool) -> tu
 
 
 def scale_only(colours: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales a picture, without distortion, to a grey image with a light or dark ground as in the training data.
-
-    Args:
-        colours: float32 `[h, w, 3]` in [0, 1].
-        image_format: its `height`, `width` and `dark_on_light` are used.
+    """Scales a picture, float32 `[h, w, 3]` in [0, 1], without distortion, to the format's size and ground, in grey.
 
     Returns:
         uint8 `[height, width]`, and int64 1, or 0 if the picture is all one grey: then the image is all ground.
     """
+    shape = [image_format.height, image_format.width]
     grey = tf.tensordot(colours, tf.constant([0.299, 0.587, 0.114]), 1)  # ITU-R BT.601
     border = tf.concat([grey[0], grey[-1], grey[:, 0], grey[:, -1]], axis=0)
     paper = quantiles(border, [0.5])[0]
     flip = tf.not_equal(paper > 0.5, image_format.dark_on_light)
     grey, paper = tf.where(flip, 1.0 - grey, grey), tf.where(flip, 1.0 - paper, paper)
-    size = tf.cast(tf.shape(grey), tf.float32)
-    scale = tf.reduce_min([image_format.height, image_format.width] / size)
-    inner = tf.clip_by_value(tf.cast(tf.round(size * scale), tf.int32), 1, [image_format.height, image_format.width])
-    small = tf.cond(
-        scale <= 1.0,
-        lambda: resize(tf.expand_dims(grey, -1), inner, "area"),
-        lambda: resize(tf.expand_dims(grey, -1), inner, "bilinear"),
-    )[..., 0]
-    before = ([image_format.height, image_format.width] - inner) // 2
-    after = [image_format.height, image_format.width] - inner - before
-    image = tf.pad(small - paper, tf.stack([before, after], axis=1)) + paper
+    small = scale_to_fit(grey, shape)
+    before = (shape - tf.shape(small)) // 2
+    image = tf.pad(small - paper, tf.stack([before, shape - tf.shape(small) - before], axis=1)) + paper
     has_ink = tf.reduce_max(grey) - tf.reduce_min(grey) > 8 / 255
     image = tf.where(has_ink, image, 1.0 if image_format.dark_on_light else 0.0)
     image = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
-    return tf.ensure_shape(image, [image_format.height, image_format.width]), tf.cast(has_ink, tf.int64)
+    return tf.ensure_shape(image, shape), tf.cast(has_ink, tf.int64)
 
 
 def stroke_width(ink: tf.Tensor) -> tf.Tensor:
-    """Returns the mean width of strokes: twice the area by the outline's length, which is the sum of |gradient|.
+    """Returns the mean width of strokes in pixels, float32: twice the area by the outline's length, Σ |gradient|.
 
-    Args:
-        ink: float32 `[h, w]` in [0, 1], its strokes at 1.
-
-    Returns:
-        float32 scalar, in pixels; 0 if there is no ink.
+    `ink` is float32 `[h, w]` in [0, 1], its strokes at 1; without ink, the width is 0.
     """
     return 2 * tf.math.divide_no_nan(tf.reduce_sum(ink), tf.reduce_sum(gradient(tf.pad(ink, [[1, 1], [1, 1]]))))
 
 
 def place_ink(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
-    """Places ink in an image as in MNIST: scaled to fit the box, centred by its mass.
+    """Places ink, float32 `[h, w]` in [0, 1], in an image as in MNIST: scaled to fit the box, centred by its mass.
 
     First it is scaled to an image four times as large, in which strokes that would be far thinner or thicker than
     MNIST's are thickened or thinned.
-
-    Args:
-        ink: float32 `[h, w]` in [0, 1].
-        image_format: its `height`, `width` and `box` are used.
 
     Returns:
         uint8 `[height, width]`, 0 for the ground even if the format is dark on light.
     """
     shape = [image_format.height, image_format.width]
     finer = max(1, round(112 / max(shape)))
-    box = [round(image_format.box * image_format.height), round(image_format.box * image_format.width)]
+    box = [round(image_format.box * side) for side in shape]
     large_box = [side * finer for side in box]
     unit = finer * max(shape) / 28  # pixels of the large image to one of MNIST's
 
     def make() -> tf.Tensor:
         large = scale_to_fit(_widen_hairlines(crop(ink), large_box), large_box)
-        large = match_strokes(large, unit)
-        small = scale_to_fit(crop(large), box)
+        small = scale_to_fit(crop(match_strokes(large, unit)), box)
         return centre(tf.clip_by_value(small, 0.0, 1.0), shape)
 
     image = tf.cond(tf.reduce_any(ink > 0.5), make, lambda: tf.zeros(shape))
@@ -300,12 +262,8 @@ def _widen_hairlines(ink: tf.Tensor, box: list[int]) -> tf.Tensor:
 def match_strokes(ink: tf.Tensor, unit: float) -> tf.Tensor:
     """Thickens strokes that are far thinner than MNIST's, and thins those that are far thicker, by a round pen.
 
-    Args:
-        ink: float32 `[h, w]` in [0, 1], filling its frame.
-        unit: how many of its pixels correspond to one of MNIST's 28.
-
-    Returns:
-        float32 `[h', w']`, with a margin.
+    `ink` is float32 `[h, w]` in [0, 1], filling its frame; `unit` of its pixels are one of MNIST's 28. The result has a
+    margin.
     """
     side = tf.cast(tf.reduce_max(tf.shape(ink)), tf.float32)
     width = stroke_width(ink)
@@ -335,15 +293,7 @@ def _dilate(ink: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
 
 
 def centre(ink: tf.Tensor, shape: list[int]) -> tf.Tensor:
-    """Pads an image so that its centre of mass is in the middle, by whole pixels, without cutting anything off.
-
-    Args:
-        ink: float32 `[h, w]`, no larger than `shape`.
-        shape: height and width of the result.
-
-    Returns:
-        float32 `[height, width]`.
-    """
+    """Pads an image, float32 `[h, w]`, to a larger shape by whole pixels: its mass centred, nothing cut off."""
     mass = tf.reduce_sum(ink)
     before = []
     for axis, side in enumerate(shape):
