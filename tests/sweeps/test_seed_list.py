@@ -9,6 +9,7 @@ from tfmnist.errors import DivergedError
 from tfmnist.recipe import Recipe
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.seed_list import SeedList
+from tfmnist.sweeps.trials import Trial
 from tfmnist.sweeps.worker import work
 
 from .conftest import FakeTraining, write_result
@@ -40,3 +41,5 @@ def test_a_failed_seed_is_trained_again_by_the_next_command(tmp_path: Path) -> N
     assert result and result.seconds == pytest.approx(3.0)
     source.retry_failed()
     assert source.unfinished() == [1]
+    source.finish(Trial(1, {}, "done"))  # must not be claimed again and again
+    assert source.left() == 0 and source.failures() == [f"{tmp_path}/seed-1: no result was written"]

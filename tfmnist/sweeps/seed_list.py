@@ -30,7 +30,7 @@ class SeedList:
         return len(self.unfinished())
 
     def unfinished(self) -> list[int]:
-        """Returns the seeds that are neither finished nor failed; all of them have begun in this sense."""
+        """Returns the seeds that are neither finished nor failed; all count as begun."""
         return [seed for seed in self.seeds if not self._failed(seed).exists() and not self.result(seed)]
 
     def begin(self) -> int | None:
@@ -50,9 +50,9 @@ class SeedList:
         return False
 
     def finish(self, trial: Trial) -> None:
-        """Records how a training failed; what a finished one has reached is in its run folder."""
-        if trial.state != "done":
-            write_whole(self._failed(trial.number), trial.reason)
+        """Records how a training failed; the result of a finished one is in its run folder."""
+        if not self.result(trial.number):
+            write_whole(self._failed(trial.number), trial.reason or "no result was written")
 
     def job(self) -> dict[str, Any]:
         """Returns what makes the same list elsewhere, ready for JSON."""
@@ -68,12 +68,12 @@ class SeedList:
         return SeedResult(self.folder.name, seed, result.test_accuracy, result.validation_accuracy, seconds)
 
     def failures(self) -> list[str]:
-        """Returns why seeds failed, with their run folders."""
+        """Returns the run folders of failed seeds, and why they failed."""
         failed = [(self._run(seed), self._failed(seed)) for seed in self.seeds]
         return [f"{run}: {path.read_text(encoding='utf-8')}" for run, path in failed if path.exists()]
 
     def retry_failed(self) -> None:
-        """Forgets what failed, so that it is trained again."""
+        """Forgets the failures, so that those seeds are trained again."""
         for seed in self.seeds:
             self._failed(seed).unlink(missing_ok=True)
 
