@@ -169,6 +169,9 @@ def test_folder_with_files_that_do_not_fit(tmp_path: Path) -> None:
     save_idx(folder, make(shape=(4, 4)))
     write_idx(folder / IDX[2], arrays["x_test"])
     assert "images are 5 x 7, expected 4 x 4" in complaint(folder) and IDX[2] in complaint(folder)
+    for shape in ([0, 28, 28], [2, 0, 28], [2, 28, 0]):
+        write_idx(folder / IDX[0], np.zeros(shape, np.uint8))
+        assert f"no pixels, shape {shape}, expected at least one" in complaint(folder) and IDX[0] in complaint(folder)
     shutil.copy(folder / IDX[1], folder / IDX[0])
     assert "is this the labels file?" in complaint(folder)
 

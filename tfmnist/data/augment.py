@@ -76,15 +76,10 @@ def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any]) -> tf.
 
 
 def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
-    """Returns displacements in pixels: noise smoothed by a Gaussian, as Simard, Steinkraus and Platt 2003 do.
+    """Returns displacements in pixels, along x and along y, by smoothing noise (Simard, Steinkraus and Platt 2003).
 
-    Args:
-        noise: float32 `[n, 2, height, width]`, uniform in [-1, 1).
-        size: root mean square of the displacements along each axis, uniform over the picture.
-        width: standard deviation of the Gaussian, in pixels.
-
-    Returns:
-        float32 `[n, 2, height, width]`: along x and along y.
+    Both are float32 `[n, 2, height, width]`, the noise uniform in [-1, 1). The displacements' root mean square along
+    each axis, uniform over the picture, is `size`; the standard deviation of the Gaussian that smooths is `width`.
     """
     variance_of_noise = 1 / 3
     smooth = noise
@@ -98,15 +93,10 @@ def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
 
 
 def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
-    """Returns each image as seen through an affine map and a displacement of each pixel, bilinearly resampled.
+    """Returns each image, uint8 `[n, height, width]`, seen through an affine map and a displacement of each pixel.
 
-    Args:
-        images: uint8 `[n, height, width]`.
-        transforms: float32 `[n, 8]`, as `affine_transforms` returns them.
-        fields: float32 `[n, 2, height, width]`, added to the position that an output pixel comes from.
-
-    Returns:
-        float32 `[n, height, width]` in [0, 255]; pixels from outside are 0.
+    `transforms` is float32 `[n, 8]`, from `affine_transforms`; `fields`, float32 `[n, 2, height, width]`, is added to
+    the position that an output pixel comes from. The result, bilinearly resampled, is float32 in [0, 255], 0 outside.
     """
     count, height, width = tf.unstack(tf.shape(images))
     x = tf.range(tf.cast(width, tf.float32))
@@ -132,13 +122,9 @@ def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Te
 def affine_transforms(
     draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor, *, rotate: float, scale: float, shear: float, shift: float
 ) -> tf.Tensor:
-    """Returns `[n, 8]` transforms from output to input pixels, about the picture's centre.
+    """Returns transforms from output to input pixels, about the picture's centre, float32 `[n, 8]`.
 
-    Args:
-        draws: float32 `[n, 6]` in [-1, 1]: rotation, scale of x and of y, shear, shift of x and of y.
-        height: int32 scalar.
-        width: int32 scalar.
-        rotate, scale, shear, shift: the largest changes, as in `augment_block`.
+    `draws` is float32 `[n, 6]` in [-1, 1]: rotation, scale of x and of y, shear, shift of x and of y.
     """
     turn, wider, taller, slanted, moved_x, moved_y = tf.unstack(draws, axis=1)
     angle = turn * (rotate * math.pi / 180)

@@ -112,10 +112,10 @@ def read_folder(
 def _find_parts(folder: Path) -> tuple[Path, Path | None]:
     """Returns the folders that hold the class folders for training, and for test if there is one."""
     train, test = folder / "train", folder / "test"
-    if train.is_dir() and not _list_folders(train) and set(_list_folders(folder)) - {"train", "test"}:
-        return folder, None  # "train" is a class, among others
     if not train.is_dir():
         return folder, None
+    if not _list_folders(train) and set(_list_folders(folder)) - {"train", "test"}:
+        return folder, None  # "train" is a class, among others
     return train, test if test.is_dir() else None
 
 
@@ -195,11 +195,10 @@ def _scan(folder: Path) -> Listing:
         )
     numbers = np.array(states, np.int64)
     size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
-    digest = hashlib.sha256(json.dumps([_VERSION, groups]).encode())
-    digest.update(os.fsencode("//".join(names)))
-    digest.update(numbers.astype("<i8").data)
+    about = json.dumps([_VERSION, groups]).encode() + os.fsencode("//".join(names))
+    fingerprint = hashlib.sha256(about + numbers.astype("<i8").tobytes()).hexdigest()
     parts = (train, test) if test else (train,)
-    return Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, digest.hexdigest())
+    return Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, fingerprint)
 
 
 def _check_names(train: Path, class_names: list[str]) -> None:
@@ -227,11 +226,8 @@ def _list_pictures(folder: Path) -> dict[str, tuple[int, int, int]]:
     pictures: dict[str, tuple[int, int, int]] = {}
     with os.scandir(folder) as entries:
         for entry in entries:  # perhaps 70,000 of them, at every start
-            name = entry.name
-            if name.endswith(_ENDS) or _is_picture_name(name):
-                state = entry.stat()
-                if stat.S_ISREG(state.st_mode) and name[0] != ".":
-                    pictures[name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+            if _is_picture_name(entry.name) and stat.S_ISREG((state := entry.stat()).st_mode):
+                pictures[entry.name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     return pictures
 
 

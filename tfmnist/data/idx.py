@@ -10,7 +10,7 @@ import os
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,50 +30,51 @@ _CHUNK = 1 << 20
 _DIMENSIONS = 64  # NumPy's maximum
 
 
-def read_idx(path: Path) -> Bytes:
+def read_idx(path: Path, magic: int | None = None) -> Bytes:
     """Reads an IDX file of unsigned bytes, plain or gzip-compressed (recognised by content, not by name).
 
     A plain file is mapped into memory and read when used; a compressed one is unpacked straight into one array.
+
+    Args:
+        path: the file.
+        magic: what it must begin with; None allows any array of unsigned bytes.
 
     Returns:
         uint8 `[...]` of the header's shape, read-only.
 
     Raises:
-        InputError: the file cannot be read, is not an IDX file of unsigned bytes, is damaged, or its length differs
-            from what its header says.
+        InputError: the file cannot be read, is not such a file, is damaged, or its length differs from what its header
+            says.
     """
-    return _read(path, None)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise InputError(
+                    f"{path}: the file is empty (0 bytes), expected an IDX file; copy or download it again."
+                )
+            compressed = file.read(2) == _GZIP
+            file.seek(0)
+            array = _unpack(path, file, size, magic) if compressed else _map(path, file, size, magic)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: broken gzip stream ({error}), expected a complete .gz file; copy or download it again."
+        ) from None
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{path}: cannot read the file: {why}, expected an IDX file; check the path.") from None
+    array.flags.writeable = False
+    return array
 
 
 def read_images(path: Path) -> Bytes:
-    """Reads the images of an IDX file, magic `0x00000803`.
-
-    Returns:
-        uint8 `[n, height, width]`, read-only, none of the sizes 0.
-
-    Raises:
-        InputError: as `read_idx`; also another magic, or no image or pixel in it.
-    """
-    images = _read(path, _IMAGES)
-    if images.size == 0:
-        n, height, width = images.shape
-        raise InputError(
-            f"{path}: holds {n} images of {height} x {width} pixels, expected at least one image and one pixel; "
-            "write the file again."
-        )
-    return images
+    """Reads an IDX file of images, magic `0x00000803`, as `read_idx` does: uint8 `[n, height, width]`."""
+    return read_idx(path, _IMAGES)
 
 
 def read_labels(path: Path) -> Bytes:
-    """Reads the labels of an IDX file, magic `0x00000801`.
-
-    Returns:
-        uint8 `[n]`, read-only.
-
-    Raises:
-        InputError: as `read_idx`; also another magic.
-    """
-    return _read(path, _LABELS)
+    """Reads an IDX file of labels, magic `0x00000801`, as `read_idx` does: uint8 `[n]`."""
+    return read_idx(path, _LABELS)
 
 
 def write_idx(path: Path, array: Bytes) -> None:
@@ -94,11 +95,10 @@ def write_idx(path: Path, array: Bytes) -> None:
             "dimensions; convert the array first."
         )
     header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    array = np.ascontiguousarray(array)
     try:
         with whole_file(path) as file, _compressed(file) if path.suffix == ".gz" else nullcontext(file) as stream:
             stream.write(header)
-            stream.write(array.data)
+            stream.write(np.ascontiguousarray(array).data)
     except OSError as error:
         raise InputError(
             f"{path}: cannot write the IDX file: {error.strerror}; check folder, space and rights."
@@ -132,29 +132,6 @@ def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:
     return train_images, train_labels, test_images, test_labels
 
 
-def _read(path: Path, magic: int | None) -> Bytes:
-    """Reads an array whose magic must be `magic`; None allows any array of unsigned bytes."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise InputError(
-                    f"{path}: the file is empty (0 bytes), expected an IDX file; copy or download it again."
-                )
-            compressed = file.read(2) == _GZIP
-            file.seek(0)
-            array = _unpack(path, file, size, magic) if compressed else _map(path, file, size, magic)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path}: broken gzip stream ({error}), expected a complete .gz file; copy or download it again."
-        ) from None
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"{path}: cannot read the file: {why}, expected an IDX file; check the path.") from None
-    array.flags.writeable = False
-    return array
-
-
 def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
     shape = _read_header(path, file, magic)
     start = file.tell()
@@ -181,9 +158,7 @@ def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
 
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | None) -> tuple[int, ...]:
-    head = stream.read(4)
-    if len(head) < 4:
-        _fail_header(path, len(head), 4)
+    head = _read_exactly(path, stream, 0, 4)
     magic = int.from_bytes(head, "big")
     element, dimensions = head[2], head[3]
     if expected is not None and magic != expected:
@@ -204,17 +179,18 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | N
         raise InputError(
             f"{path}: IDX header has {dimensions} dimensions, expected 1 to {_DIMENSIONS}; a damaged file?"
         )
-    sizes = stream.read(4 * dimensions)
-    if len(sizes) < 4 * dimensions:
-        _fail_header(path, 4 + len(sizes), 4 + 4 * dimensions)
+    sizes = _read_exactly(path, stream, 4, 4 * dimensions)
     return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
-def _fail_header(path: Path, length: int, expected: int) -> NoReturn:
-    raise InputError(
-        f"{path}: the IDX header is cut off: the file holds {length} bytes, expected at least {expected}; copy or "
-        "download it again."
-    )
+def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, start: int, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise InputError(
+            f"{path}: the IDX header is cut off: the file holds {start + len(data)} bytes, expected at least "
+            f"{start + count}; copy or download it again."
+        )
+    return data
 
 
 def _check_length(path: Path, shape: tuple[int, ...], length: int) -> None:

@@ -48,12 +48,12 @@ def read_npz(path: Path) -> Source:
             f"{path}: class_names is {names.dtype} {list(names.shape)}, expected strings [classes], each one line, "
             "none empty, none twice; correct the array."
         )
-    x_train, y_train, x_test, y_test = (f"{path}: {name}" for name in NPZ_KEYS)
-    return Source(
-        Part(_to_grey(x_train, arrays["x_train"]), _to_labels(y_train, arrays["y_train"]), x_train, y_train),
-        Part(_to_grey(x_test, arrays["x_test"]), _to_labels(y_test, arrays["y_test"]), x_test, y_test),
-        class_names,
-    )
+    parts: list[Part] = []
+    for part in ("train", "test"):
+        images, labels = f"{path}: x_{part}", f"{path}: y_{part}"
+        grey = _to_grey(images, arrays[f"x_{part}"])
+        parts.append(Part(grey, _to_labels(labels, arrays[f"y_{part}"]), images, labels))
+    return Source(parts[0], parts[1], class_names)
 
 
 def _first(bad: npt.NDArray[np.bool_]) -> str:

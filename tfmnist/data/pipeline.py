@@ -21,13 +21,7 @@ Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """How an epoch of `count` examples is cut into batches, and those into blocks of at most `block` steps.
-
-    Example:
-        >>> plan = Plan(count=1050, batch_size=100, block=4)
-        >>> plan.steps, plan.blocks
-        (11, [(0, 4), (4, 8), (8, 10), (10, 11)])
-    """
+    """How an epoch of `count` examples is cut into batches, and those into blocks of at most `block` steps."""
 
     count: int
     batch_size: int
@@ -65,10 +59,6 @@ def make_plan(count: int, batch_size: int, block: int | str, images_per_block: i
     """Returns the plan; `block="auto"` uses about `images_per_block` images per block and nearly equal blocks.
 
     With `progress`, a block ends after every `progress` steps.
-
-    Example:
-        >>> make_plan(60_000, 64, "auto", 10_000, progress=100).blocks[:3]
-        [(0, 100), (100, 200), (200, 300)]
     """
     full = count // batch_size
     if block == "auto":
@@ -144,8 +134,6 @@ def _gather(
         if epoch != of_epoch:
             order, of_epoch = seeds.permutation(seed, epoch, plan.count), epoch
         rows = order[first * plan.batch_size : end * plan.batch_size]
-        if first < plan.full:
-            rows = np.pad(rows, (0, plan.block * plan.batch_size - len(rows))).reshape(plan.block, plan.batch_size)
-        else:
-            rows = rows[np.newaxis]
+        steps, batch = (plan.block, plan.batch_size) if first < plan.full else (1, plan.short)
+        rows = np.pad(rows, (0, steps * batch - len(rows))).reshape(steps, batch)
         yield *split.take(rows), np.int64(epoch * plan.steps + first)

@@ -9,12 +9,7 @@ from tfmnist.errors import InputError, did_you_mean
 
 
 def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
-    """Returns int64 `[classes]`: each class's new label, its index in `only`, or -1; an empty `only` keeps all classes.
-
-    Example:
-        >>> choose_classes(["ant", "bee", "cat"], only=["cat", "ant"]).tolist()
-        [1, -1, 0]
-    """
+    """Returns each class's new label, int64 `[classes]`: its index in `only`, or -1; an empty `only` keeps all."""
     for name in only:
         if name not in names:
             raise InputError(f"recipe key 'data.only' has {name!r}: no such class{did_you_mean(name, names)}")
@@ -26,13 +21,9 @@ def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
 
 
 def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple[Labels, Labels]:
-    """Draws `count` of the rows, from each class in proportion, by largest remainder.
+    """Draws `count` of the rows, int64 `[m]`, ascending, from each class in proportion, by largest remainder.
 
-    Args:
-        labels: int64 `[n]`, the classes of all examples.
-        rows: int64 `[m]`, ascending: the examples to draw from.
-        count: how many to draw; at least one of each class stays.
-        random_key: decides which.
+    `labels`, int64 `[n]`, are those of all examples.
 
     Returns:
         The rows that stay, and those drawn, both ascending.

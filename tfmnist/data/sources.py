@@ -56,16 +56,7 @@ def load(
         >>> digits.train, len(digits.validation), digits.test.labels[:3].tolist()
         (Split(55000 of 28 x 28), 5000, [7, 2, 1])
     """
-    events = load_events(
-        source,
-        validation=validation,
-        seed=seed,
-        classes=classes,
-        only=only,
-        per_class=per_class,
-        test_share=test_share,
-        skip_broken=skip_broken,
-    )
+    events = load_events(source, validation, seed, classes, only, per_class, test_share, skip_broken)
     while True:
         try:
             next(events)
@@ -75,7 +66,6 @@ def load(
 
 def load_events(
     source: str | Path,
-    *,
     validation: int,
     seed: int,
     classes: int,
@@ -146,10 +136,8 @@ def check_source(source: str | Path) -> None:
 
 def _read_idx_folder(folder: Path) -> Source:
     a, b, c, d = find_idx_files(folder)
-    return Source(
-        Part(read_images(a), read_labels(b).astype(np.int64), str(a), str(b)),
-        Part(read_images(c), read_labels(d).astype(np.int64), str(c), str(d)),
-    )
+    train, test = (Part(read_images(x), read_labels(y).astype(np.int64), str(x), str(y)) for x, y in ((a, b), (c, d)))
+    return Source(train, test)
 
 
 def _check_arrays(parts: Sequence[Part]) -> None:
@@ -157,17 +145,18 @@ def _check_arrays(parts: Sequence[Part]) -> None:
     for part in parts:
         if 0 in part.images.shape:
             raise InputError(
-                f"{part.images_name}: no pixels, shape {list(part.images.shape)}; expected at least one image."
+                f"{part.images_name}: no pixels, shape {list(part.images.shape)}, expected at least one image and one "
+                "pixel; write the file again."
             )
         if len(part.images) != len(part.labels):
             raise InputError(
                 f"{part.images_name}: {len(part.images)} images but {len(part.labels)} labels in {part.labels_name}; "
                 "expected one label per image."
             )
-    size, *other = ["{} x {}".format(*part.images.shape[1:]) for part in parts]
-    if other and other[0] != size:
+    size, other = ["{} x {}".format(*part.images.shape[1:]) for part in (parts[0], parts[-1])]
+    if other != size:
         raise InputError(
-            f"{parts[1].images_name}: images are {other[0]}, expected {size} like the training images; resize them."
+            f"{parts[1].images_name}: images are {other}, expected {size} like the training images; resize them."
         )
 
 
