@@ -11,33 +11,20 @@ _FILE = f"{EXTRA}/model_card.json"
 
 
 class ModelCard(BaseModel):
-    """`assets.extra/model_card.json`; fields that a card, perhaps of an older version, lacks are None.
-
-    Attributes:
-        loss: the kind of loss, which decides how logits become probabilities.
-        recipe: the resolved recipe of a run.
-        result: the run's result without `data`, `versions` and `seconds`.
-        data: the data set of the run.
-        parameters: number of trainable parameters, of a network without a run.
-        versions: of tfmnist and the libraries, by name.
-        form: the fields of the `ImageFormat` of the training images.
-        image_shape: height and width.
-        class_names: one name per class, in the order of the logits.
-        signatures: dtype, shape and range of every input and output, by the signature's name.
-    """
+    """`assets.extra/model_card.json`; fields that a card, perhaps of an older version, lacks are None."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    loss: str
-    recipe: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
-    parameters: int | None = None
-    versions: dict[str, str] | None = None
-    form: dict[str, Any] | None = None
-    image_shape: tuple[int, int]
-    class_names: tuple[str, ...]
-    signatures: dict[str, Any] | None = None
+    loss: str  # the kind of loss, which decides how logits become probabilities
+    recipe: dict[str, Any] | None = None  # the resolved recipe of a run
+    result: dict[str, Any] | None = None  # the run's result without `data`, `versions` and `seconds`
+    data: dict[str, Any] | None = None  # the data set of the run
+    parameters: int | None = None  # number of trainable parameters, of a network without a run
+    versions: dict[str, str] | None = None  # of tfmnist and the libraries, by name
+    form: dict[str, Any] | None = None  # the fields of the `ImageFormat` of the training images
+    image_shape: tuple[int, int]  # height and width
+    class_names: tuple[str, ...]  # one name per class, in the order of the logits
+    signatures: dict[str, Any] | None = None  # dtype, shape and range of every input and output, by signature
 
     @classmethod
     def read(cls, version: Path) -> "ModelCard":

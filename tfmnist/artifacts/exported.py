@@ -73,12 +73,8 @@ class Exported:
         return ImageFormat.from_dict(self._card.form)
 
     @cached_property
-    def _uint8(self) -> "_ImageSignature":
-        return _ImageSignature(self.signatures["serving_default"])
-
-    @cached_property
-    def _float(self) -> "_ImageSignature":
-        return _ImageSignature(self.signatures["float_images"])
+    def _call(self) -> "dict[str, _ImageSignature]":
+        return {name: _ImageSignature(self.signatures[name]) for name in ("serving_default", "float_images")}
 
     def predict(self, images: npt.ArrayLike) -> Predictions:
         """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
@@ -91,13 +87,13 @@ class Exported:
             height, width = self.image_shape
             raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
         if array.dtype == np.uint8:
-            outputs = self._uint8(array)
+            outputs = self._call["serving_default"](array)
         elif np.issubdtype(array.dtype, np.floating):
             if array.size and not (array.min() >= 0 and array.max() <= 1):
                 raise InputError(
                     f"float images range from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
                 )
-            outputs = self._float(array.astype(np.float32, copy=False))
+            outputs = self._call["float_images"](array.astype(np.float32, copy=False))
         else:
             raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
         return Predictions(**{name: output.numpy() for name, output in outputs.items()})
@@ -122,7 +118,7 @@ class Exported:
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
-        return self._uint8(tf.convert_to_tensor(images))["logits"]
+        return self._call["serving_default"](tf.convert_to_tensor(images))["logits"]
 
 
 class _ImageSignature:

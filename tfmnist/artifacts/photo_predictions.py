@@ -10,26 +10,18 @@ import tensorflow as tf
 
 from tfmnist.artifacts.exported import Exported, unreadable
 from tfmnist.errors import InputError
-from tfmnist.photos.normalize import ImageFormat, split_digits
+from tfmnist.photos.normalize import split_digits
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoPrediction:
-    """What a model predicts for one picture.
-
-    Attributes:
-        class_names: one name per class.
-        seen: uint8 `[k, height, width]`, what the model was shown; k is 1, or with `split` the number of digits.
-        probabilities: float32 `[k, classes]`.
-        split: whether the picture was split into digits.
-        problem: why there is no prediction, in one line, or empty.
-    """
+    """What a model predicts for one picture, or with `split` for each of the k digits on it; otherwise, k is 1."""
 
     class_names: tuple[str, ...]
-    seen: npt.NDArray[np.uint8]
-    probabilities: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.uint8]  # [k, height, width]: what the model was shown
+    probabilities: npt.NDArray[np.float32]  # [k, classes]
     split: bool = False
-    problem: str = ""
+    problem: str = ""  # why there is no prediction, in one line
 
     @property
     def number(self) -> str:
@@ -63,13 +55,7 @@ class PhotoPrediction:
 def read_pictures(
     model: Exported, names: Sequence[str], contents: Sequence[bytes], split: bool = False
 ) -> Iterator[PhotoPrediction]:
-    """Reads picture files one by one.
-
-    Args:
-        model: an exported model.
-        names: the files' names, for messages.
-        contents: their bytes: PNG or JPEG.
-        split: read each as a number of several digits, from left to right, instead of one digit.
+    """Reads picture files, PNG or JPEG, one by one: each as one digit, or with `split` as a number from left to right.
 
     Raises:
         InputError: one is no picture, damaged or too large.
@@ -77,11 +63,13 @@ def read_pictures(
     for name, content in zip(names, contents):
         try:
             if split:
-                seen = _split(content, model.image_format)
+                seen = split_digits(content, model.image_format)
                 probabilities, count = model.predict(seen).probabilities, len(seen)
             else:
                 prediction = model.predict_pictures([content])
                 seen, probabilities, count = prediction.normalized, prediction.probabilities, int(prediction.digits[0])
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"{name}: {unreadable(error)}") from None
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         problem = ""
@@ -90,10 +78,3 @@ def read_pictures(
         elif count > 1 and not split:
             problem = f"{count} digits found on it, expected one; crop it, or read a number with --split-digits."
         yield PhotoPrediction(model.class_names, seen, probabilities[:0] if problem else probabilities, split, problem)
-
-
-def _split(content: bytes, image_format: ImageFormat) -> npt.NDArray[np.uint8]:
-    try:
-        return split_digits(content, image_format)
-    except tf.errors.InvalidArgumentError as error:
-        raise unreadable(error) from None

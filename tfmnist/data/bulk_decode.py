@@ -157,12 +157,9 @@ def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
     TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.
     """
     height, width = images.shape[1:]
-    header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced
-    plain = [
-        index
-        for index, data in enumerate(files)
-        if data.startswith(PNG) and data[12:29] == header and b"tRNS" not in data
-    ]
+    # 8 bits, grey, not interlaced
+    head = PNG + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
+    plain = [index for index, data in enumerate(files) if data.startswith(head) and b"tRNS" not in data]
     done: set[int] = set()
     for start in range(0, len(plain) - _GROUP + 1, _GROUP):
         group = plain[start : start + _GROUP]

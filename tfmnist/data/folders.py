@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Generator, Iterable
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -164,22 +164,18 @@ def _scan(folder: Path) -> Listing:
                 f"{printable(test / unknown[0])}: a class that {printable(train)} lacks, expected a folder of that "
                 "name in both; add training pictures, or remove the folder."
             )
-        folders = [("train", label, train / name) for label, name in enumerate(class_names)]
-        if test:
-            folders += [
-                ("test", label, test / name) for label, name in enumerate(class_names) if (test / name).is_dir()
-            ]
-        for part, label, class_folder in folders:
-            pictures = _list_pictures(class_folder)
+        parts = (train, test) if test else (train,)
+        for part, (label, name) in product(parts, enumerate(class_names)):
+            pictures = _list_pictures(part / name) if part is train or (part / name).is_dir() else {}
             if pictures:
                 files = _sort_naturally(list(pictures))
-                prefix = class_folder.relative_to(folder).as_posix()
+                prefix = (part / name).relative_to(folder).as_posix()
                 names += [f"{prefix}/{file}" for file in files]
                 states += [pictures[file] for file in files]
-                groups.append((part, label, len(files)))
-            elif part == "train":
+                groups.append(("train" if part is train else "test", label, len(files)))
+            elif part is train:
                 raise InputError(
-                    f"{printable(class_folder)}: no pictures in this class folder, expected at least one .png, .jpg or "
+                    f"{printable(part / name)}: no pictures in this class folder, expected at least one .png, .jpg or "
                     ".jpeg file; add some, or remove the folder."
                 )
     except OSError as error:
@@ -197,7 +193,6 @@ def _scan(folder: Path) -> Listing:
     size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
     about = json.dumps([_VERSION, groups]).encode() + os.fsencode("//".join(names))
     fingerprint = hashlib.sha256(about + numbers.astype("<i8").tobytes()).hexdigest()
-    parts = (train, test) if test else (train,)
     return Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, fingerprint)
 
 

@@ -28,21 +28,13 @@ THIN, THICK = 1.9, 4.2  # MNIST's 2nd and 97th percentile
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What the images that a model was trained on look like.
+    """What the images that a model was trained on look like."""
 
-    Attributes:
-        height: of an image, in pixels.
-        width: of an image, in pixels.
-        centred: the ink is scaled to fit a box and centred by its mass, as in MNIST; otherwise it is only scaled.
-        dark_on_light: dark ink on a light ground, instead of MNIST's light ink on black.
-        box: the fraction of the sides that the ink fits; used only if `centred`.
-    """
-
-    height: int
+    height: int  # of an image, in pixels
     width: int
-    centred: bool
-    dark_on_light: bool
-    box: float = 20 / 28
+    centred: bool  # the ink is scaled to fit a box and centred by its mass, as in MNIST; otherwise it is only scaled
+    dark_on_light: bool  # dark ink on a light ground, instead of MNIST's light ink on black
+    box: float = 20 / 28  # the fraction of the sides that the ink fits; used only if `centred`
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as they stand in files, `dark_on_light` as `light_ground`."""

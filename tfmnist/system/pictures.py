@@ -24,13 +24,7 @@ class UnreadablePicture(Exception):
 
 
 def read_grey(data: bytes) -> Images:
-    """Decodes a picture in grey, what is transparent white.
-
-    Args:
-        data: contents of a PNG or JPEG file.
-
-    Returns:
-        uint8 `[height, width]`, grey by ITU-R BT.601.
+    """Decodes a PNG or JPEG in grey by ITU-R BT.601, what is transparent white: uint8 `[height, width]`.
 
     Raises:
         UnreadablePicture: empty, not a PNG or JPEG, of over 64 megapixels, or damaged.
@@ -41,17 +35,9 @@ def read_grey(data: bytes) -> Images:
 
 
 def read_colour(data: bytes, side: int) -> Images:
-    """Decodes a picture in colour for a figure, what is transparent white.
+    """Decodes a PNG or JPEG in colour for a figure, what is transparent white: uint8 `[height, width, 3]`.
 
-    Args:
-        data: contents of a PNG or JPEG file.
-        side: longest side of the result; larger pictures are shrunk.
-
-    Returns:
-        uint8 `[height, width, 3]`.
-
-    Raises:
-        UnreadablePicture: as `read_grey`.
+    Larger pictures are shrunk so that their longer side is `side`. Raises what `read_grey` raises.
     """
     with warnings.catch_warnings(), _opened(data) as picture:
         warnings.simplefilter("ignore")  # odd EXIF data is harmless
@@ -80,10 +66,8 @@ def _opened(data: bytes) -> Generator[Image.Image]:
         # not Image.open, which warns of large pictures instead of saying how large they are
         with (JpegImageFile if data.startswith(JPEG) else PngImageFile)(io.BytesIO(data)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
-                raise UnreadablePicture(
-                    f"{picture.width}x{picture.height} pixels, at most {MOST_PIXELS // 10**6} megapixels are read: "
-                    "shrink it"
-                )
+                size = f"{picture.width}x{picture.height} pixels"
+                raise UnreadablePicture(f"{size}, at most {MOST_PIXELS // 10**6} megapixels are read: shrink it")
             yield picture
     except (UnreadablePicture, MemoryError):
         raise
