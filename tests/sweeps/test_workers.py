@@ -42,7 +42,7 @@ def watch(loop: Iterator[Any], until: Callable[[], object], seconds: float = 120
 
 
 def test_two_divide_a_study_one_is_killed_and_both_end_with_it(small: Path, tmp_path: Path) -> None:
-    source, stop, before = SeedList(recipe(small, 150), (0, 1, 2), tmp_path), threading.Event(), children()
+    source, stop, before = SeedList(recipe(small, 60), (0, 1, 2), tmp_path), threading.Event(), children()
     with closing(Workers(2)) as workers:
         loop = workers.run(source, stop)
         watch(loop, lambda: sum(epochs > 0 for epochs in epochs_of(tmp_path).values()) >= 2)
@@ -50,7 +50,7 @@ def test_two_divide_a_study_one_is_killed_and_both_end_with_it(small: Path, tmp_
         assert len(pids) == 2
         os.kill(pids.pop(), signal.SIGKILL)
         list(loop)
-        assert source.left() == 0 and source.failures() == [] and set(epochs_of(tmp_path).values()) == {150}
+        assert source.left() == 0 and source.failures() == [] and set(epochs_of(tmp_path).values()) == {60}
         list(workers.run(again := SeedList(recipe(small, 1), (3,), tmp_path), stop))
         assert again.left() == 0 and len(children() - before) == 2  # the same processes
     assert children() == before
