@@ -93,15 +93,6 @@ def test_scaling_shrinks_each_axis_about_the_centre(forced: Any) -> None:
     np.testing.assert_array_equal(forced(image, Augment(scale=0.5), scale_y=-1.0), expected)
 
 
-def test_scaling_grows_about_the_centre(forced: Any) -> None:
-    image = np.zeros([9, 9], np.uint8)
-    image[3:6, 3:6] = 200  # three pixels wide
-    grown = forced(image, Augment(scale=0.9), scale_x=1.0, scale_y=1.0)
-    np.testing.assert_array_equal(grown, grown[::-1, ::-1])
-    assert grown[4, 4] == 200
-    assert grown.sum() / 200 == pytest.approx((3 * 1.9) ** 2, rel=0.05)
-
-
 def test_a_shear_slants_the_rows(forced: Any) -> None:
     image = pictures(5, 5)
     slanted = forced(image, Augment(shear=45), shear=1.0)
@@ -151,8 +142,6 @@ def test_values_are_mixed_never_exceeded() -> None:
     images = np.full([2, 8, 28, 28], 255, np.uint8)
     changed = augment(images, ALL)
     assert (changed[:, :, 8:20, 8:20] == 255).all()  # an overflow would come out near 0
-    gray = augment(np.full([2, 8, 28, 28], 100, np.uint8), ALL)
-    assert gray.max() == 100
 
 
 def test_the_ink_is_kept_about() -> None:
@@ -236,13 +225,7 @@ def test_sampling_without_a_field_is_the_projective_transform() -> None:
     np.testing.assert_allclose(found, expected[..., 0], atol=0.01)
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 6), (2, 28, 28), (1, 1, 9), (2, 1, 1)])
-def test_a_map_that_moves_nothing_leaves_every_image(shape: tuple[int, int, int]) -> None:
-    images = pictures(*shape)
-    np.testing.assert_array_equal(seen_through(images, constant(0, 0, *shape[1:])), images)
-
-
-@pytest.mark.parametrize(("x", "y"), [(1, 0), (-2, 0), (0, 3), (2, -1), (7, 0), (0, -50), (1000, 1000)])
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (-2, 0), (0, 3), (2, -1), (7, 0), (0, -50), (1000, 1000)])
 def test_a_field_of_whole_pixels_shifts_and_brings_in_zeros(x: int, y: int) -> None:
     images = pictures(3, 5, 7)
     expected = np.zeros_like(images)

@@ -13,11 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from picture_folders import chunk, complaint, image, make, read_folder, save
+from PIL import Image
 
 from tfmnist.data import bulk_decode
 from tfmnist.data.bulk_decode import DecodingProgress

@@ -1,17 +1,13 @@
 """Writing a data set as picture files: what is read back is what was written, whole or not at all."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from picture_folders import image, read_folder
+from PIL import Image
 
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.convert import write_folder

@@ -2,17 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from picture_folders import chunk, complaint, image, make, read_folder, save
 
 from tfmnist.data import bulk_decode, folders
@@ -232,25 +227,21 @@ def test_notes_are_of_this_folder(tmp_path: Path, decoded: list[int]) -> None:
 # The cache
 
 
-def test_the_second_time_nothing_is_decoded(tmp_path: Path, decoded: list[int], cache: Path) -> None:
+def test_the_second_time_nothing_is_read(
+    tmp_path: Path, decoded: list[int], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = make(tmp_path / "a")
     events = list(read_folder_events(root))
     assert events == [DecodingProgress(15, 15)] and decoded == [15]
-    first = read_folder(root)
-    assert list(read_folder_events(root)) == [] and decoded == [15]
-    assert_same(first, read_folder(root, cache=tmp_path / "another"))
+    first = read_folder(root, cache=tmp_path / "another")
     assert decoded == [15, 15]
+    monkeypatch.setattr(bulk_decode, "_read_file", None)
+    assert list(read_folder_events(root)) == []
+    assert_same(first, read_folder(root))
     mapped: Any = first.train.images.base
     assert isinstance(mapped.base, np.memmap)
     assert not [path for path in cache.rglob("*") if path.is_file() and path.suffix not in (".npy", ".json", "")]
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
-
-
-def test_the_second_time_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make(tmp_path / "a")
-    first = read_folder(root)
-    monkeypatch.setattr(bulk_decode, "_read_file", None)
-    assert_same(first, read_folder(root))
 
 
 @pytest.mark.parametrize("how", ["copied", "copied with times", "touched", "moved", "renamed files", "symlinked"])
@@ -387,29 +378,3 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, cache: Path, decoded: lis
     assert_same(first, read_folder(root))
     assert decoded == [15]
     assert list(read_folder_events(root)) == [] and list(cache.iterdir()) == [entry]
-
-
-def test_two_processes_fill_the_cache_at_once(tmp_path: Path, cache: Path) -> None:
-    root = make(tmp_path / "a", train=30)
-    code = (
-        "import sys, pathlib, tfmnist.data.sources as sources\n"
-        "sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.readline()\n"
-        "source = sources.load(pathlib.Path(sys.argv[1]), validation=0)\n"
-        "sys.stdout.write(str(int(source.train.images.sum())))\n"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    found = {process.communicate(timeout=60)[0] for process in processes}
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert found == {str(int(read_folder(root).train.images.sum()))}
-    assert len(list(cache.iterdir())) == 1

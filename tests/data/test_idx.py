@@ -70,11 +70,6 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, array: npt.NDArray
     assert (gzip.decompress(content) if gz else content) == header(*array.shape) + array.tobytes()
 
 
-def test_strided_arrays_are_written_in_order(tmp_path: Path) -> None:
-    write_idx(tmp_path / "a", IMAGES.transpose(2, 0, 1)[::-1])
-    np.testing.assert_array_equal(read_idx(tmp_path / "a"), IMAGES.transpose(2, 0, 1)[::-1])
-
-
 def test_compression_is_told_by_content_not_by_name(tmp_path: Path) -> None:
     plain, packed = header(3) + LABELS.tobytes(), gzip.compress(header(3) + LABELS.tobytes())
     for name, content in (("plain.gz", plain), ("packed", packed)):
@@ -82,15 +77,8 @@ def test_compression_is_told_by_content_not_by_name(tmp_path: Path) -> None:
 
 
 def test_plain_file_is_mapped_not_read(tmp_path: Path) -> None:
-    path = written(tmp_path / "big", header(4096, 64, 64) + bytes(4096 * 64 * 64))
-    tracemalloc.start()
-    images = read_images(path)
-    assert int(images[4095].sum()) == 0
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1_000_000
-    assert find_map(images)
-    assert type(images) is np.ndarray
+    images = read_images(written(tmp_path / "a", header(2, 3, 4) + IMAGES.tobytes()))
+    assert find_map(images) and type(images) is np.ndarray
 
 
 def test_compressed_file_is_held_once(tmp_path: Path) -> None:
@@ -113,10 +101,11 @@ def test_equal_arrays_become_equal_files_and_no_leftovers(tmp_path: Path) -> Non
 
 
 def test_a_mapped_array_survives_its_file_being_replaced(tmp_path: Path) -> None:
-    write_idx(tmp_path / "a", IMAGES)
+    strided = IMAGES.transpose(2, 0, 1)[::-1]
+    write_idx(tmp_path / "a", strided)
     before = read_images(tmp_path / "a")
     write_idx(tmp_path / "a", IMAGES[:1] + 100)
-    np.testing.assert_array_equal(before, IMAGES)
+    np.testing.assert_array_equal(before, strided)
     np.testing.assert_array_equal(read_images(tmp_path / "a"), IMAGES[:1] + 100)
 
 

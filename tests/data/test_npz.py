@@ -1,14 +1,10 @@
 """`.npz` files: what they may hold becomes the right arrays, what is refused gets one helpful line."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from samples import Arrays, assert_holds, complaint, make, save_npz
 
 from tfmnist.data.sources import load

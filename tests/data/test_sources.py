@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 import tracemalloc
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -10,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from samples import IDX, assert_holds, complaint, make, named, save_idx, save_npz, save_pictures
 
 from tfmnist.data.idx import write_idx

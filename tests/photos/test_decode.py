@@ -2,20 +2,15 @@
 
 import io
 import struct
-import sys
 import time
 import zlib
-from pathlib import Path
 
+import drawings
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, ImageOps
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import drawings
 from drawings import encode, quarters, seven
+from PIL import Image, ImageOps
 
 from tfmnist.photos.decode import decode, read_orientation
 

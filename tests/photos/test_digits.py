@@ -1,17 +1,12 @@
 """Digits: components of ink are grouped into digits, and what is none is dropped."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from drawings import seven
+from numpy.typing import NDArray
 
 from tfmnist.photos.digits import add_margin, cut_edges, find_digits, group_components, label_components
 

@@ -1,15 +1,9 @@
 """Ink: found on any paper, of any colour, dark or light."""
 
-import sys
-from pathlib import Path
-
+import drawings
 import numpy as np
 import pytest
 import tensorflow as tf
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import drawings
 from drawings import seven
 
 from tfmnist.photos.ink import find_ink, gradient, is_ink_dark, measure_noise, quantiles

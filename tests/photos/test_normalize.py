@@ -1,21 +1,17 @@
 """Normalizing: whatever picture a digit comes in, it becomes what MNIST would have made of it."""
 
-import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import drawings
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawings import encode, quarters, seven
 from numpy.typing import NDArray
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import drawings
-from drawings import encode, quarters, seven
 
 from tfmnist.data.sources import load
 from tfmnist.data.split import Digits
