@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfmnist.artifacts import photo_predictions
@@ -109,12 +110,17 @@ def test_a_split_picture_is_read_digit_by_digit(count: int, number: str, monkeyp
         photo_predictions, "split_digits", lambda content, form: np.zeros([count, form.height, form.width], np.uint8)
     )
     (prediction,) = read([b"x"], split=True)
-    assert (prediction.number, prediction.problem, prediction.split, prediction.seen.shape) == (
-        number,
-        "",
-        True,
-        (count, 4, 5),
-    )
+    assert (prediction.number, prediction.problem, prediction.split) == (number, "", True)
+    assert prediction.seen.shape == (count, 4, 5)
+
+
+def test_a_broken_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise tf.errors.InvalidArgumentError(None, None, "assertion failed: [not a PNG or JPEG picture] [x]")
+
+    monkeypatch.setattr(photo_predictions, "split_digits", fail)
+    with pytest.raises(InputError, match=r"^0.png: a picture cannot be read: not a PNG or JPEG picture\.$"):
+        read([b"x"], split=True)
 
 
 def test_a_blank_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from tfmnist.data import folders
 from tfmnist.data.split import Images, Source
 from tfmnist.errors import InputError
+from tfmnist.system.pictures import PNG
 
 
 def image(seed: int = 0, shape: tuple[int, ...] = (5, 7)) -> Images:
@@ -39,6 +40,12 @@ def make(root: Path, train: int = 3, test: int = 2, classes: tuple[str, ...] = (
 def chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def encode_png(width: int, height: int, rows: bytes = b"", colour: int = 0) -> bytes:
+    """A PNG of 8 bits per channel from rows of pixels, each behind the number of its filter."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    return PNG + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def read_folder(folder: Path, **options: Any) -> Source:

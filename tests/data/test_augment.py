@@ -181,22 +181,6 @@ def test_displacements_have_their_size_everywhere(size: float, smooth: float) ->
     np.testing.assert_allclose(found, size, rtol=0.06)
 
 
-def test_displacements_are_as_often_positive_as_negative_and_differ_by_axis() -> None:
-    found = fields(3000, 6, 9)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.2)
-    assert abs(np.corrcoef(found[:, 0, 3, 4], found[:, 1, 3, 4])[0, 1]) < 0.1
-
-
-def test_a_wider_gaussian_makes_neighbours_more_alike() -> None:
-    rough = [
-        np.abs(np.diff(fields(50, 28, 28, 1.0, width), axis=axis)).mean() for width in (1, 2, 4, 8) for axis in (2, 3)
-    ]
-    along_y, along_x = rough[0::2], rough[1::2]
-    assert along_y == sorted(along_y, reverse=True) and along_x == sorted(along_x, reverse=True)
-    assert along_x[-1] < along_x[0] / 4
-    np.testing.assert_allclose(along_x, along_y, rtol=0.1)
-
-
 def test_smoothing_is_a_gaussian_with_columns_of_length_one() -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, [2, 2, 5, 8])
     expected = noise
@@ -301,9 +285,8 @@ def test_shape_type_and_range_stay(shape: tuple[int, ...], section: Augment) -> 
     assert augment(np.full(shape, 100, np.uint8), section).max() <= 100
 
 
-@pytest.mark.parametrize("section", [ALL, ELASTIC])
-def test_it_runs_inside_a_data_pipeline(section: Augment) -> None:
+def test_it_runs_inside_a_data_pipeline() -> None:
     images = pictures(3, 2, 12, 12)
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
-    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **section.model_dump()))
-    np.testing.assert_array_equal(changed.numpy(), augment(images, section, step=7))
+    (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **BOTH.model_dump()))
+    np.testing.assert_array_equal(changed.numpy(), augment(images, BOTH, step=7))

@@ -1,10 +1,8 @@
 """Decoding many pictures: whatever decodes them, the values are Pillow's, and broken ones are named or left out."""
 
 import io
-import struct
 import subprocess
 import sys
-import zlib
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_folders import chunk, complaint, image, make, read_folder, save
+from picture_folders import complaint, encode_png, image, make, read_folder, save
 from PIL import Image
 
 from tfmnist.data import bulk_decode
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.folders import read_folder as read_folder_events
-from tfmnist.data.split import Images
 from tfmnist.system.pictures import read_grey
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path_factory.mktemp("cache") / "tfmnist"
-    monkeypatch.setenv("TFMNIST_CACHE", str(path))
-    return path
 
 
 @pytest.fixture
@@ -37,13 +27,6 @@ def with_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_decode, "_GROUP", 8)
     bulk_decode._load_decoder.cache_clear()  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(bulk_decode, "_load_decoder", once(bulk_decode._load_decoder.__wrapped__))  # pyright: ignore
-
-
-def grey_png(filtered: Images) -> bytes:
-    """A PNG of uint8 `[height, 1 + width]`, each row the number of its filter before its bytes."""
-    height, stride = filtered.shape
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", stride - 1, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(filtered.tobytes())) + chunk(b"IEND", b"")
 
 
 @pytest.mark.usefixtures("with_tensorflow")
@@ -56,7 +39,7 @@ def grey_png(filtered: Images) -> bytes:
 def test_tensorflow_decodes_to_pillows_values(kinds: list[list[int]], seed: int, width: int) -> None:
     rows = image(seed, (len(kinds), 6, width + 1))
     rows[..., 0] = kinds
-    files = [grey_png(row) for row in rows]
+    files = [encode_png(width, 6, row.tobytes()) for row in rows]
     found = np.zeros([8, 6, width], np.uint8)
     assert bulk_decode._decode_grey_pngs(files, found) == set(range(8))  # pyright: ignore[reportPrivateUsage]
     for data, got in zip(files, found, strict=True):

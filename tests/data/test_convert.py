@@ -16,11 +16,6 @@ from tfmnist.data.split import Digits, Split
 from tfmnist.errors import InputError
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFMNIST_CACHE", str(tmp_path / "cache" / "tfmnist"))
-
-
 def digits(validation: int = 4) -> Digits:
     labels = np.array([2, 0, 1, 1, 0, 2, 0, 1, 2, 0, 1, 2])
     images = np.stack([image(number) for number in range(12)])

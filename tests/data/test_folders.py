@@ -21,12 +21,9 @@ MINUTE = 60 * 10**9
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own; and new files count as old enough for a fingerprint to be trusted."""
-    path = tmp_path_factory.mktemp("cache") / "tfmnist"
-    monkeypatch.setenv("TFMNIST_CACHE", str(path))
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New files count as old enough for a fingerprint to be trusted."""
     monkeypatch.setattr(folders, "_TICK", -MINUTE)
-    return path
 
 
 def assert_same(first: Source, second: Source) -> None:
@@ -366,15 +363,3 @@ def test_a_cache_that_can_only_be_read(tmp_path: Path, decoded: list[int], monke
         monkeypatch.setattr(os, name, refuse)
     assert_same(first, read_folder(root))
     assert decoded == []
-
-
-def test_a_damaged_entry_is_made_again(tmp_path: Path, cache: Path, decoded: list[int]) -> None:
-    root = make(tmp_path / "a")
-    first = read_folder(root, cache=tmp_path / "other")
-    read_folder(root)
-    decoded.clear()
-    (entry,) = cache.iterdir()
-    (entry / "entry.json").write_text("{}")
-    assert_same(first, read_folder(root))
-    assert decoded == [15]
-    assert list(read_folder_events(root)) == [] and list(cache.iterdir()) == [entry]

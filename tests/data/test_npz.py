@@ -38,13 +38,9 @@ def test_npz_floats_are_rounded(tmp_path: Path) -> None:
 def test_npz_channels(tmp_path: Path) -> None:
     arrays = make()
     single = {name: arrays[name][..., None] for name in ("x_train", "x_test")}
-    assert_holds(
-        load(save_npz(tmp_path / "a.npz", arrays, **single), validation=0).train, arrays["x_train"], arrays["y_train"]
-    )
-    grey = {name: np.repeat(array, 3, axis=3) for name, array in single.items()}
-    assert_holds(
-        load(save_npz(tmp_path / "a.npz", arrays, **grey), validation=0).train, arrays["x_train"], arrays["y_train"]
-    )
+    for images in (single, {name: np.repeat(array, 3, axis=3) for name, array in single.items()}):
+        digits = load(save_npz(tmp_path / "a.npz", arrays, **images), validation=0)
+        assert_holds(digits.train, arrays["x_train"], arrays["y_train"])
     colour = np.zeros([60, 1, 4, 3], np.uint8)
     colour[:, 0] = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]]
     for scale, dtype in ((1, np.uint8), (255, np.float32), (1, np.float64)):

@@ -204,10 +204,6 @@ def test_augmented_images_depend_on_neither_block_nor_skip() -> None:
         assert same(whole[skip:], moved(Plan(23, 5, 3), augment, skip))
 
 
-def test_an_empty_augmentation_is_none() -> None:
-    assert same(moved(Plan(23, 5, 3), Augment()), moved(Plan(23, 5, 3), None))
-
-
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 6), st.integers(0, 2**63 - 1), st.data())
 def test_any_plan_has_the_seeds_order_and_resumes(

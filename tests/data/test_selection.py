@@ -101,10 +101,14 @@ def test_nothing_drawn_leaves_all() -> None:
     assert stay.tolist() == [0, 1, 2, 3, 4] and drawn.tolist() == []
 
 
-def test_a_class_of_which_nothing_would_stay_is_an_error() -> None:
+@pytest.mark.parametrize("count", [-1, 4, 6, 5000])
+def test_a_class_of_which_nothing_would_stay_is_an_error(count: int) -> None:
     labels = labels_of(3, 2, 1)
-    with pytest.raises(InputError, match=r"is 4, expected 0 to 3: of 6 training examples, at least one in each of 3"):
-        stratify(labels, np.arange(6), 4, 1)
+    words = (
+        f"is {count}, expected 0 to 3: of 6 training examples, at least one in each of 3 .* to 0, for example, or to 0"
+    )
+    with pytest.raises(InputError, match=words):
+        stratify(labels, np.arange(6), count, 1)
     assert np.bincount(labels[stratify(labels, np.arange(6), 3, 1)[0]]).tolist() == [1, 1, 1]
 
 

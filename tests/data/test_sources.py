@@ -113,15 +113,6 @@ def test_no_validation(tmp_path: Path) -> None:
     assert_holds(digits.train, arrays["x_train"], arrays["y_train"])
 
 
-@pytest.mark.parametrize("validation", [-1, 58, 60, 5000])
-def test_impossible_validation(tmp_path: Path, validation: int) -> None:
-    path = save_npz(tmp_path / "a.npz", make())
-    message = complaint(path, validation=validation)
-    assert f"data.validation is {validation}, expected 0 to 57" in message
-    assert "60 training examples" in message and "3 classes" in message and "to 6, for example, or to 0" in message
-    assert len(load(path, validation=6).validation) == 6
-
-
 # Folders
 
 
@@ -273,12 +264,6 @@ def untested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pictures(tmp_path_factory.mktemp("untested") / "pictures")
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFMNIST_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.mark.usefixtures("cache")
 def test_a_test_set_is_drawn_where_there_is_none(untested: Path) -> None:
     drawn = [load(untested, validation=8, seed=seed) for seed in (0, 1, 2)]
     for digits in drawn:
@@ -295,7 +280,6 @@ def test_a_test_set_is_drawn_where_there_is_none(untested: Path) -> None:
     assert load(untested, validation=0).sha256 == drawn[0].sha256
 
 
-@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(("fraction", "counts"), [(0.5, [20, 3, 10]), (0.05, [2, 0, 1]), (0.99, [39, 6, 19])])
 def test_the_share_of_the_test_set(untested: Path, fraction: float, counts: list[int]) -> None:
     digits = load(untested, validation=0, test_share=fraction)
@@ -303,13 +287,11 @@ def test_the_share_of_the_test_set(untested: Path, fraction: float, counts: list
     assert set(digits.train.labels.tolist()) == {0, 1, 2}
 
 
-@pytest.mark.usefixtures("cache")
 def test_a_share_of_nothing_is_an_error(untested: Path) -> None:
     message = complaint(untested, test_share=0.01)
     assert "no test examples of one, six, two, expected some; change data.only or data.test_share" in message
 
 
-@pytest.mark.usefixtures("cache")
 def test_a_drawn_test_set_of_some_classes(untested: Path) -> None:
     digits = load(untested, validation=3, only=["two", "six"])
     assert digits.class_names == ("two", "six") and np.bincount(digits.test.labels).tolist() == [3, 1]
@@ -322,14 +304,12 @@ def test_a_source_with_a_test_part_keeps_it(mnist: Digits, tmp_path: Path) -> No
     assert load(path, validation=0, test_share=0.9).sha256 == load(path, validation=0).sha256
 
 
-@pytest.mark.usefixtures("cache")
 def test_a_drawn_test_set_is_the_same_whatever_classes_are_kept(untested: Path) -> None:
     whole, some = load(untested, validation=0), load(untested, validation=0, only=["two", "six"])
     assert whole.train.rows is not None and some.test.rows is not None
     assert set(some.test.rows.tolist()).isdisjoint(whole.train.rows.tolist())
 
 
-@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -1,22 +1,12 @@
 """Building what a recipe describes: its data, whole or for a model's classes."""
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
-from samples import (  # pyright: ignore[reportMissingImports]
-    make,
-    named,
-    save_idx,
-    save_npz,
-    save_pictures,
-)
+from samples import make, named, save_idx, save_npz, save_pictures
 
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.sources import load

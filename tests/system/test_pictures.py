@@ -12,17 +12,13 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_folders import chunk, encode_png, image
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tfmnist.system.pictures import UnreadablePicture, check_picture, read_colour, read_grey
 
-Bytes = npt.NDArray[np.uint8]
 KINDS = [("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")]
-
-
-def image(seed: int = 0, shape: tuple[int, ...] = (5, 7)) -> Bytes:
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def encode(array: npt.NDArray[Any], kind: str = "PNG", mode: str = "", **options: Any) -> bytes:
@@ -30,15 +26,6 @@ def encode(array: npt.NDArray[Any], kind: str = "PNG", mode: str = "", **options
     picture = Image.fromarray(array)
     (picture.convert(mode) if mode else picture).save(file, kind, **options)
     return file.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 def complaint(data: bytes) -> str:
@@ -154,14 +141,14 @@ def test_a_large_picture_is_shown_small(kind: str) -> None:
 @pytest.mark.parametrize("size", [(8001, 8000), (20_000, 20_000), (2**31 - 1, 2**31 - 1), (64_000_001, 1)])
 def test_a_huge_picture_is_refused_unread(size: tuple[int, int]) -> None:
     tracemalloc.start()
-    reason = complaint(png_of_size(*size))
+    reason = complaint(encode_png(*size))
     assert reason == f"{size[0]}x{size[1]} pixels, at most 64 megapixels are read: shrink it"
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
 
 def test_as_many_pixels_as_are_read() -> None:
-    assert complaint(png_of_size(8000, 8000)).startswith("damaged: ")
+    assert complaint(encode_png(8000, 8000)).startswith("damaged: ")
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG", b"GIF89a" + bytes(30), b"not a picture", encode(image(), "TIFF")])
@@ -177,8 +164,6 @@ def damaged_pictures() -> dict[str, bytes]:
     filtered[:, 0] = 5
     return {
         "signature": png[:8],
-        "cut png": png[: at + 20],
-        "cut jpeg": jpeg[: len(jpeg) // 2],
         "jpeg head": jpeg[:3],
         "flipped": png[: at + 8] + bytes([png[at + 8] ^ 255]) + png[at + 9 :],
         "filter": png[: at - 4] + chunk(b"IDAT", zlib.compress(filtered.tobytes())) + chunk(b"IEND", b""),
@@ -201,9 +186,7 @@ def test_a_cut_picture_is_refused(kind: str) -> None:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(KINDS),
-    st.dictionaries(st.integers(0, 10**6), st.integers(1, 255), max_size=4),
-    st.integers(0, 60),
+    st.sampled_from(KINDS), st.dictionaries(st.integers(0, 10**6), st.integers(1, 255), max_size=4), st.integers(0, 60)
 )
 def test_any_damage_is_a_picture_or_unreadable(kind: tuple[str, str], changes: dict[int, int], cut: int) -> None:
     data = bytearray(encode(image(), *kind))
