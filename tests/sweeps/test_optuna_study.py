@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from tfmnist.errors import InputError
@@ -62,6 +63,24 @@ def test_machines_have_their_own_trials(tmp_path: Path) -> None:
     assert other.begin() is None
     other.count = count
     assert len(one.trials()) == 1
+
+
+def test_a_trial_has_its_owner_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, sweep = f"sqlite:///{tmp_path}/shared.db", parse('sampler = "grid"')
+    study = Study(sweep, tmp_path, storage)
+    monkeypatch.setattr(optuna.trial.Trial, "set_user_attr", killed)
+    monkeypatch.setattr(optuna.trial.Trial, "__init__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.begin()
+    assert Study(sweep, tmp_path, storage).unfinished() == [0]
+
+
+def test_a_moved_folder_keeps_its_unfinished_trials(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    study = Study(parse('sampler = "grid"'), tmp_path / "one")
+    assert study.begin() == 0
+    (tmp_path / "one").rename(tmp_path / "other")
+    assert Study(study.sweep, tmp_path / "other").unfinished() == [0]
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random"])

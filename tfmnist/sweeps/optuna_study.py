@@ -99,9 +99,10 @@ class Study:
 
     def unfinished(self) -> list[int]:
         """Returns the numbers of the trials that workers of this folder have begun and not ended."""
-        default = "" if self._storage else self._owner  # killed before the owner was recorded
-        running = (frozen for frozen in self._trials() if not frozen.state.is_finished())
-        return [frozen.number for frozen in running if frozen.user_attrs.get("owner", default) == self._owner]
+        running = [frozen for frozen in self._trials() if not frozen.state.is_finished()]
+        if self._storage:  # a journal's trials all belong to its folder, wherever that has been moved
+            running = [frozen for frozen in running if frozen.user_attrs.get("owner") == self._owner]
+        return [frozen.number for frozen in running]
 
     def trials(self) -> list[Trial]:
         """Returns the trials that have begun, those under way with what is known of them."""
@@ -123,11 +124,14 @@ class Study:
         """Begins a trial; returns None if there is none left, or another machine took the last one just now."""
         if self.count() >= self.sweep.trials or (self._until and time.time() > self._until):
             return None
-        asked = self._study.ask()
+        # as `ask` does, but with the owner at once: whoever was killed before adding it would leave a trial to nobody
+        self._study._thread_local.cached_all_trials = None
+        template = optuna.trial.create_trial(state=_States.RUNNING, user_attrs={"owner": self._owner})
+        trial_id = self._study._storage.create_new_trial(self._study._study_id, template)
+        asked = optuna.trial.Trial(self._study, trial_id)
         if asked.number >= self.sweep.trials:
             self._study.tell(asked.number, state=_States.FAIL)
             return None
-        asked.set_user_attr("owner", self._owner)
         self._opened = {asked.number: asked}
         return asked.number
 
