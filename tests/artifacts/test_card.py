@@ -26,11 +26,8 @@ def test_a_card_is_read_back_with_its_signatures(tmp_path: Path) -> None:
     read = ModelCard.read(tmp_path)
     signatures = read.signatures or {}
     assert list(signatures) == ["serving_default", "float_images", "image_bytes"]
-    assert signatures["serving_default"]["inputs"]["images"] == {
-        "dtype": "uint8",
-        "shape": ["n", 6, 5],
-        "range": [0, 255],
-    }
+    images = signatures["serving_default"]["inputs"]["images"]
+    assert images == {"dtype": "uint8", "shape": ["n", 6, 5], "range": [0, 255]}
     assert signatures["image_bytes"]["outputs"]["probabilities"] == {"dtype": "float32", "shape": ["n", 3]}
     assert read == card.model_copy(update={"signatures": signatures})
     keys = ["loss", "parameters", "image_shape", "class_names", "signatures"]

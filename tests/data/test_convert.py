@@ -19,12 +19,10 @@ from tfmnist.errors import InputError
 def digits(validation: int = 4) -> Digits:
     labels = np.array([2, 0, 1, 1, 0, 2, 0, 1, 2, 0, 1, 2])
     images = np.stack([image(number) for number in range(12)])
-    held = np.array([1, 5, 7, 10][:validation], np.int64)
-    train = np.setdiff1d(np.arange(12), held)
     test = Split(np.stack([image(90 + number) for number in range(3)]), np.array([1, 2, 0]))
-    if not validation:
-        return Digits(Split(images, labels), Split(images[:0], labels[:0]), test, ("a", "b", "ç 3"), "x")
-    return Digits(Split(images, labels, train), Split(images, labels, held), test, ("a", "b", "ç 3"), "x")
+    held = np.array([1, 5, 7, 10][:validation], np.int64)
+    train = Split(images, labels, np.setdiff1d(np.arange(12), held) if validation else None)
+    return Digits(train, Split(images, labels, held), test, ("a", "b", "ç 3"), "x")
 
 
 @pytest.mark.parametrize("validation", [0, 4])

@@ -186,12 +186,8 @@ def test_find_prefers_plain_and_knows_the_dot(tmp_path: Path) -> None:
     assert [path.name for path in find_idx_files(tmp_path)] == [f"{name}.gz" for name in NAMES]
     (tmp_path / "train-images.idx3-ubyte").touch()
     (tmp_path / NAMES[3]).touch()
-    assert [path.name for path in find_idx_files(tmp_path)] == [
-        "train-images.idx3-ubyte",
-        f"{NAMES[1]}.gz",
-        f"{NAMES[2]}.gz",
-        NAMES[3],
-    ]
+    names = [path.name for path in find_idx_files(tmp_path)]
+    assert names == ["train-images.idx3-ubyte", f"{NAMES[1]}.gz", f"{NAMES[2]}.gz", NAMES[3]]
 
 
 def test_find_lists_what_is_missing(tmp_path: Path) -> None:

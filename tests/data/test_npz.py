@@ -65,14 +65,8 @@ def test_npz_class_names(tmp_path: Path) -> None:
     four = save_npz(path, arrays, class_names=list("abcd"))
     assert "class_names has 4 names, expected 3" in complaint(four) and "--data.classes 4" in complaint(four)
     assert load(four, validation=0, classes=4).class_names == tuple("abcd")
-    for names in (
-        [0, 1, 2],
-        ["a", "b", "b"],
-        ["a", "b", " "],
-        ["a", "b", "c\nd"],
-        [["a", "b", "c"]],
-        [b"a", b"b", b"c"],
-    ):
+    lists = (["a", "b", "b"], ["a", "b", " "], ["a", "b", "c\nd"])
+    for names in (*lists, [0, 1, 2], [["a", "b", "c"]], [b"a", b"b", b"c"]):
         message = complaint(save_npz(path, arrays, class_names=np.array(names)))
         assert "class_names" in message and "expected strings" in message
 

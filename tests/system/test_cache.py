@@ -94,23 +94,16 @@ def test_a_damaged_entry_counts_as_missing(tmp_path: Path, name: str, damage: st
     assert path.read_bytes() == data and os.listdir(tmp_path) == [KEY]
 
 
-def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
+def test_eight_entries_are_kept_and_other_files_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / ("0" * 64)).mkdir()
-    (tmp_path / ("1" * 64)).touch()
+    (tmp_path / ("f" * 64)).touch()
     cache = ArrayCache(tmp_path)
-    assert cache.find("one") is None and cache.open("0" * 64) is None and cache.open("1" * 64) is None
-    for value in range(10):
-        cache.write(number(value + 2), arrays())
-    assert (tmp_path / "notes.txt").exists()
-
-
-def test_eight_entries_are_kept(tmp_path: Path) -> None:
-    cache = ArrayCache(tmp_path)
-    for value in range(10):
+    assert cache.find("one") is None and cache.open("0" * 64) is None and cache.open("f" * 64) is None
+    for value in range(1, 11):
         cache.write(number(value), arrays(value))
-        assert_same(cache.open(number(0)), arrays())  # used, so it stays
-    assert sorted(os.listdir(tmp_path)) == [number(value) for value in (0, *range(3, 10))]
+        assert_same(cache.open(number(1)), arrays(1))  # used, so it stays
+    assert sorted(os.listdir(tmp_path)) == [*(number(value) for value in (1, *range(4, 11))), "f" * 64, "notes.txt"]
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
