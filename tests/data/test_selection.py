@@ -57,15 +57,13 @@ def test_classes_that_cannot_be_kept_are_named(only: list[str], words: list[str]
 @settings(deadline=None, max_examples=150)
 @given(
     counts=st.lists(st.integers(0, 30), min_size=2, max_size=8),
-    fraction=st.floats(0.01, 0.9),
+    fraction=st.floats(0, 0.9),
     seed=st.integers(0, 2**63 - 1),
 )
 def test_any_split(counts: list[int], fraction: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     labels = labels[np.random.default_rng(0).permutation(len(labels))]
     validation = int(fraction * len(labels))
-    if not validation:
-        return
     try:
         rest, drawn = stratify(labels, np.arange(len(labels)), validation, seed)
     except InputError as error:
@@ -74,7 +72,7 @@ def test_any_split(counts: list[int], fraction: float, seed: int) -> None:
     assert len(drawn) == validation and sorted([*rest, *drawn]) == list(range(len(labels)))
     assert np.all(np.diff(rest) > 0) and np.all(np.diff(drawn) > 0) and rest.dtype == drawn.dtype == np.int64
     got = np.bincount(labels[drawn], minlength=len(counts))
-    exact = np.array(counts) * validation / len(labels)
+    exact = np.array(counts) * validation / max(1, len(labels))
     assert np.all(got >= np.floor(exact))
     if all(math.ceil(part) < count for part, count in zip(exact, counts, strict=True) if count):  # all can round up
         assert np.all(got - exact < 1)
@@ -94,11 +92,6 @@ def test_what_is_drawn_depends_on_the_key() -> None:
     rows = np.arange(80)
     first, again, other = (stratify(labels, rows, 20, key)[1].tolist() for key in (1, 1, 2))
     assert first == again != other
-
-
-def test_nothing_drawn_leaves_all() -> None:
-    stay, drawn = stratify(labels_of(3, 2), np.arange(5), 0, 1)
-    assert stay.tolist() == [0, 1, 2, 3, 4] and drawn.tolist() == []
 
 
 @pytest.mark.parametrize("count", [-1, 4, 6, 5000])

@@ -13,16 +13,14 @@ from picture_folders import encode_png
 from PIL import Image, ImageOps
 
 from tfmnist.photos.decode import decode, read_orientation
+from tfmnist.system.pictures import JPEG
 
 
 def test_kinds_of_png_are_decoded() -> None:
     grey = np.arange(0, 240, 10, dtype=np.uint8).reshape([4, 6])
     colour = np.stack([grey, 255 - grey, grey // 2], axis=-1)
-    for picture in (
-        Image.fromarray(colour),
-        Image.fromarray(colour).convert("RGBA"),
-        Image.fromarray(colour).quantize(64),
-    ):
+    rgb = Image.fromarray(colour)
+    for picture in (rgb, rgb.convert("RGBA"), rgb.quantize(64)):
         np.testing.assert_allclose(decode(tf.constant(encode(picture))).numpy() * 255, colour, atol=4)
     for values in (grey, grey.astype(np.uint16) * 257):
         np.testing.assert_allclose(decode(tf.constant(encode(values))).numpy()[..., 1] * 255, grey, atol=1e-4)
@@ -62,14 +60,7 @@ def test_a_photo_is_turned_upright(endian: str) -> None:
 
 def test_exif_that_is_missing_or_broken_is_ignored() -> None:
     whole = quarters(6)
-    for contents in (
-        quarters(None),
-        quarters(0),
-        quarters(9),
-        b"",
-        jpeg := b"\xff\xd8\xff",
-        jpeg + b"\xe1\xff\xffExif\0\0",
-    ):
+    for contents in (quarters(None), quarters(0), quarters(9), b"", JPEG, JPEG + b"\xe1\xff\xffExif\0\0"):
         assert int(read_orientation(tf.constant(contents))) == 1
     random = np.random.default_rng(1)
     start = whole.index(b"Exif")

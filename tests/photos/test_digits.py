@@ -70,12 +70,8 @@ def test_what_is_around_the_paper_is_cut_off() -> None:
     page = np.pad(1 - seven()[..., np.newaxis] * np.ones(3, np.float32), [(20, 0), (40, 0), (0, 0)])
     cut = cut_edges(tf.constant(page)).numpy()
     assert 114 <= cut.shape[0] <= 120 and 114 <= cut.shape[1] <= 120 and cut[:, :20].min() == 1
-    for whole in (
-        page[20:, 40:],
-        1 - page[20:, 40:],
-        np.zeros_like(page),
-        np.pad(np.ones([50, 50, 3]), [(9, 0), (0, 0), (0, 0)]),
-    ):
+    paper, unwritten = page[20:, 40:], np.pad(np.ones([50, 50, 3]), [(9, 0), (0, 0), (0, 0)])
+    for whole in (paper, 1 - paper, np.zeros_like(page), unwritten):
         assert cut_edges(tf.constant(whole, tf.float32)).shape == whole.shape
 
 

@@ -67,11 +67,6 @@ def test_a_file_may_be_read_by_whom_the_umask_says(tmp_path: Path, umask: None) 
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write_whole(tmp_path / "none" / "file", "")
-
-
 def test_a_file_is_written_in_pieces(tmp_path: Path) -> None:
     with whole_file(tmp_path / "file") as file:
         file.write(b"one ")
@@ -145,7 +140,9 @@ def test_objects_are_not_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_what_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "none" / "file", "")
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "none.npz")
 
