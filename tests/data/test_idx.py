@@ -135,6 +135,7 @@ def test_empty(tmp_path: Path) -> None:
         (read_labels, header(1, 1, 1), ["0x00000803", "expected 0x00000801 (labels)", "is this the images file?"]),
         (read_images, b"\x89PNG\r\n", ["0x89504e47", "expected 0x00000803 (images)"]),
         (read_labels, header(1, 1) + bytes(1), ["0x00000802", "expected 0x00000801 (labels)"]),
+        (lambda path: read_idx(path, 0x802), header(3) + bytes(3), ["expected 0x00000802 (unsigned bytes)"]),
         (read_idx, b"\x89PNG\r\n", ["not an IDX file", "0x89504e47", "expected 0x000008NN"]),
         (read_idx, header(1, magic=0x0D01) + bytes(4), ["element type is 0x0d (float32)", "expected 0x08", "uint8"]),
         (read_idx, header(1, magic=0x0701) + bytes(4), ["element type is 0x07 (unknown)"]),

@@ -162,9 +162,9 @@ def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | N
     magic = int.from_bytes(head, "big")
     element, dimensions = head[2], head[3]
     if expected is not None and magic != expected:
-        other = _KINDS.get(magic)
-        hint = f"is this the {other} file?" if other else f"is this an IDX file of {_KINDS[expected]}?"
-        raise InputError(f"{path}: IDX magic is {magic:#010x}, expected {expected:#010x} ({_KINDS[expected]}); {hint}")
+        kind, other = _KINDS.get(expected, "unsigned bytes"), _KINDS.get(magic)
+        hint = f"is this the {other} file?" if other else f"is this an IDX file of {kind}?"
+        raise InputError(f"{path}: IDX magic is {magic:#010x}, expected {expected:#010x} ({kind}); {hint}")
     if magic >> 16:
         raise InputError(
             f"{path}: not an IDX file: it begins with {magic:#010x}, expected 0x000008NN (unsigned bytes in NN "
