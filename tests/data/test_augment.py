@@ -290,3 +290,28 @@ def test_it_runs_inside_a_data_pipeline() -> None:
     blocks = tf.data.Dataset.from_tensors((images, np.int64(7)))
     (changed,) = blocks.map(lambda block, step: augment_block(block, step, 1, **BOTH.model_dump()))
     np.testing.assert_array_equal(changed.numpy(), augment(images, BOTH, step=7))
+
+
+def test_scaling_grows_about_the_centre(forced: Any) -> None:
+    image = np.zeros([9, 9], np.uint8)
+    image[3:6, 3:6] = 200  # three pixels wide
+    grown = forced(image, Augment(scale=0.9), scale_x=1.0, scale_y=1.0)
+    np.testing.assert_array_equal(grown, grown[::-1, ::-1])
+    assert grown[4, 4] == 200
+    assert grown.sum() / 200 == pytest.approx((3 * 1.9) ** 2, rel=0.05)
+
+
+def test_displacements_are_as_often_positive_as_negative_and_differ_by_axis() -> None:
+    found = fields(3000, 6, 9)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.2)
+    assert abs(np.corrcoef(found[:, 0, 3, 4], found[:, 1, 3, 4])[0, 1]) < 0.1
+
+
+def test_a_wider_gaussian_makes_neighbours_more_alike() -> None:
+    rough = [
+        np.abs(np.diff(fields(50, 28, 28, 1.0, width), axis=axis)).mean() for width in (1, 2, 4, 8) for axis in (2, 3)
+    ]
+    along_y, along_x = rough[0::2], rough[1::2]
+    assert along_y == sorted(along_y, reverse=True) and along_x == sorted(along_x, reverse=True)
+    assert along_x[-1] < along_x[0] / 4
+    np.testing.assert_allclose(along_x, along_y, rtol=0.1)

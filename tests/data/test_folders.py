@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -363,3 +365,41 @@ def test_a_cache_that_can_only_be_read(tmp_path: Path, decoded: list[int], monke
         monkeypatch.setattr(os, name, refuse)
     assert_same(first, read_folder(root))
     assert decoded == []
+
+
+def test_two_processes_fill_the_cache_at_once(tmp_path: Path, cache: Path) -> None:
+    root = make(tmp_path / "a", train=30)
+    code = (
+        "import sys, pathlib, tfmnist.data.sources as sources\n"
+        "sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.readline()\n"
+        "source = sources.load(pathlib.Path(sys.argv[1]), validation=0)\n"
+        "sys.stdout.write(str(int(source.train.images.sum())))\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    found = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert found == {str(int(read_folder(root).train.images.sum()))}
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_damaged_entry_is_made_again(tmp_path: Path, cache: Path, decoded: list[int]) -> None:
+    root = make(tmp_path / "a")
+    first = read_folder(root, cache=tmp_path / "other")
+    read_folder(root)
+    decoded.clear()
+    (entry,) = cache.iterdir()
+    (entry / "entry.json").write_text("{}")
+    assert_same(first, read_folder(root))
+    assert decoded == [15]
+    assert list(read_folder_events(root)) == [] and list(cache.iterdir()) == [entry]

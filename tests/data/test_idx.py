@@ -197,3 +197,17 @@ def test_find_lists_what_is_missing(tmp_path: Path) -> None:
     message = complaint(find_idx_files, tmp_path)
     assert "3 of MNIST's four" in message and NAMES[0] not in message
     assert all(name in message for name in NAMES[1:])
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / "a.gz", IMAGES)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gzip.GzipFile, "write", full)
+    message = complaint(lambda path: write_idx(path, IMAGES[:1]), tmp_path / "a.gz")
+    assert "No space left" in message
+    monkeypatch.undo()
+    assert len(read_images(tmp_path / "a.gz")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gz"]

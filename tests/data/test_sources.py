@@ -318,3 +318,9 @@ def test_a_source_with_a_test_part_keeps_it(mnist: Digits, tmp_path: Path) -> No
 def test_arguments_out_of_range(untested: Path, options: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load(untested, validation=0, **options)
+
+
+def test_a_drawn_test_set_is_the_same_whatever_classes_are_kept(untested: Path) -> None:
+    whole, some = load(untested, validation=0), load(untested, validation=0, only=["two", "six"])
+    assert whole.train.rows is not None and some.test.rows is not None
+    assert set(some.test.rows.tolist()).isdisjoint(whole.train.rows.tolist())

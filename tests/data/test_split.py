@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,13 @@ def test_take_while_another_thread_selects() -> None:
 def test_split_refuses(images: Any, labels: Any, rows: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Split(images, labels, rows)
+
+
+def test_take_gathers_without_copying_the_base(tmp_path: Path) -> None:
+    write_idx(tmp_path / "images", np.zeros([4000, 64, 64], np.uint8))
+    split = Split(read_images(tmp_path / "images"), np.zeros(4000, np.int64), np.arange(0, 4000, 2))
+    tracemalloc.start()
+    split.take(np.arange(16).reshape(4, 4))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 64 * 64 + 100_000

@@ -106,11 +106,11 @@ def test_a_form_is_stored_in_json() -> None:
 
 @pytest.mark.parametrize("form", [MNIST, PAPER])
 def test_mnist_is_left_as_it_is(digits: Digits, form: ImageFormat) -> None:
-    images = digits.test.images[:10]
+    images = digits.test.images[:25]
     expected = 255 - images if form.dark_on_light else images
     for written in (images, 255 - images):
         found, counts = run([encode(image) for image in written], form)
-        assert np.mean((found == expected).all(axis=(1, 2))) >= 0.9
+        assert np.mean((found == expected).all(axis=(1, 2))) >= 0.96
         assert set(counts) == {1}
 
 
