@@ -1,4 +1,4 @@
-"""The errors that a user can meet, each with the exit code of the command line."""
+"""The errors that a user can meet, each with its exit code on the command line."""
 
 import difflib
 from collections.abc import Iterable

@@ -31,7 +31,7 @@ Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
 
 def _describe(error: ValidationError, section: str, known: list[str]) -> str:
-    """Describes the first complaint of a validation in one line: key, value, expectation, remedy."""
+    """Describes the first validation error in one line: key, value, expectation, remedy."""
     first, *others = error.errors(include_url=False, include_context=False)
     key = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part in known)
     if first["type"] == "extra_forbidden":
@@ -54,7 +54,7 @@ class Section(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_one_line(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _raise_input_error(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         for name, field in cls.model_fields.items() if isinstance(data, dict) else ():
             value: Any = data.get(name)  # type: ignore[reportUnknownMemberType]
             if isinstance(value, bool) and field.annotation is not bool:
@@ -83,7 +83,7 @@ class Data(Section):
     validation: int = Field(default=5000, ge=0)
     """Number of training examples held out for validation, drawn per class by the seed; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
-    """Number of classes; 0 takes it from the training labels."""
+    """Number of classes; 0 to take it from the training labels."""
     only: tuple[str, ...] = ()
     """Names of the classes to use, in this order; none for all."""
     per_class: int = Field(default=0, ge=0)
@@ -120,7 +120,7 @@ class Model(Section):
     init_from: str = ""
     """Folder of a finished run whose weights to start from; the last layer starts afresh if the classes differ."""
     init_sha256: str = ""
-    """The weights_sha256 that they must have; filled in by the run."""
+    """Expected weights_sha256 of the run model.init_from; filled in by the new run."""
     freeze: tuple[str, ...] = ()
     """Layers that keep their initial weights, such as 'conv_1' or 'conv_*'."""
 
@@ -144,9 +144,9 @@ class Loss(Section):
     label_smoothing: Fraction = 0.0
     """cross_entropy: fraction of each target to spread evenly over all classes."""
     l1: NotNegative = 0.0
-    """Factor of the penalty: the sum of |w| over all kernels."""
+    """Factor of the L1 penalty, the sum of |w| over all kernels."""
     l2: NotNegative = 0.0
-    """Factor of the penalty: half the sum of w² over all kernels."""
+    """Factor of the L2 penalty, half the sum of w² over all kernels."""
 
     @model_validator(mode="after")
     def _smoothing_fits(self) -> Self:
@@ -180,7 +180,7 @@ class Optimizer(Section):
     weight_decay: NotNegative = 0.01
     """adamw: decoupled weight decay of the kernels per step, times the learning rate."""
     clip_norm: NotNegative = 0.0
-    """Gradients with a larger global norm are scaled down to this one; 0 for no limit."""
+    """Largest global norm of the gradients, to which larger ones are scaled down; 0 for no limit."""
 
 
 class Schedule(Section):
@@ -193,7 +193,7 @@ class Schedule(Section):
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """step, exponential: factor on the learning rate every schedule.every epochs."""
     every: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """step, exponential: epochs after which schedule.factor applies once."""
+    """step, exponential: number of epochs over which schedule.factor applies once."""
     start: Annotated[float, Field(gt=0, le=1)] = 0.1
     """one_cycle: initial learning rate, as a fraction of the peak."""
     peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -216,7 +216,7 @@ class Augment(Section):
     elastic: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Pixels of random but smooth displacement, as the root mean square along each axis."""
     elastic_width: Annotated[float, Field(gt=0, le=1e6)] = 4.0
-    """Smoothness of those displacements: the standard deviation of the Gaussian filter, in pixels."""
+    """Smoothness of the elastic displacement: the standard deviation of the Gaussian filter, in pixels."""
 
 
 class Train(Section):
@@ -227,7 +227,7 @@ class Train(Section):
     batch_size: int = Field(default=100, ge=1)
     """Examples per step; the smaller last batch of an epoch is trained too."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of the validation split, the initial weights, the order, dropout and augmentation."""
+    """Seed of the validation split, the initial weights, the order of examples, dropout and augmentation."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights, updates, logits and loss are always float32."""
     block: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -247,7 +247,7 @@ class Train(Section):
 
 
 class Export(Section):
-    """What a finished run writes beside its numbers."""
+    """What a finished run writes besides its numbers."""
 
     model: bool = True
     """Write the SavedModel, model/1."""

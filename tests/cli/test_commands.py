@@ -125,8 +125,8 @@ def test_a_number_is_read_digit_by_digit(trained: Path, small: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["a.png", "b.png", "--show", "c.png"], "--show c.png: expected one .png file, for one picture; 2 are given"),
-        (["a.png", "--show", "c.jpg"], "--show c.jpg: expected one .png file"),
+        (["a.png", "b.png", "--show", "c.png"], "--show c.png: expected a .png file, for one picture (2 given)"),
+        (["a.png", "--show", "c.jpg"], "--show c.jpg: expected a .png file"),
         (["a.png", "--show", ""], "an argument is empty"),
     ],
 )
@@ -158,7 +158,7 @@ def test_export_finishes_a_run_that_a_sweep_has_only_trained(trained: Path, tmp_
         assert not (run / "result.json").exists()
     code, out, errors = command("export", run, tmp_path / "model")
     assert (code, out) == (0, f"{tmp_path / 'model/1'}\n") and (run / "result.json").exists()
-    assert errors == f"{run}: trained in a sweep; evaluating it on the test set and exporting it\n"
+    assert errors == f"{run}: trained by a sweep; evaluating it on the test set and exporting it\n"
 
 
 def test_report(trained: Path, command: Command) -> None:

@@ -44,7 +44,7 @@ def test_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not confirmed with fresh seeds: too few\n" in out and out.endswith("table    a/sweep.json\n")
     with SweepScreen(SWEEP) as screen:
         screen.show(SweepResult(Path("a"), TRIALS[1:], None, None))
-    assert capsys.readouterr().out.endswith("no trial was trained to its end: there is no best\n")
+    assert capsys.readouterr().out.endswith("no trial was trained to the end, so there is no best one\n")
 
 
 def test_a_terminal_shows_the_table_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_a_terminal_shows_the_table_and_the_time_left(monkeypatch: pytest.Monkey
         screen.show(SweepProgress(TRIALS, 4, 2))
     file = screen.console.file
     assert isinstance(file, io.StringIO)
-    assert "rates: 2 of 4 trials, 1 under way, 2 workers, about 40 s left" in file.getvalue()
+    assert "rates: 2 of 4 trials, 1 running, 2 workers, about 40 s left" in file.getvalue()
     assert "97.12%       3      2.0  learning_rate 0.1, dropout 0.5" in file.getvalue()
 
 

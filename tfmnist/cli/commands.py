@@ -1,6 +1,6 @@
 """One short function per command: it parses, calls the package and prints. `train` and `sweep` have their own modules.
 
-TensorFlow is imported only by what computes, and after the checks that need none.
+TensorFlow is imported only where it is needed, after the checks that can do without it.
 """
 
 import json
@@ -60,7 +60,7 @@ def predict(
 
     Args:
         images: Picture files, each of one digit.
-        show: Draw the picture, what the model saw of it, and the probabilities.
+        show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """
     from tfmnist.artifacts.versions import find_version
@@ -69,7 +69,7 @@ def predict(
     if not images:
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
     if show and (len(images) > 1 or not show.lower().endswith(".png")):
-        raise InputError(f"--show {show}: expected one .png file, for one picture; {len(images)} are given.")
+        raise InputError(f"--show {show}: expected a .png file, for one picture ({len(images)} given).")
     contents = [read_photo(path) for path in images]
     _finish(model)
     version = find_version(model)
@@ -137,12 +137,12 @@ def gradients(
     examples: int = 20,
     samples: int = 50,
 ) -> None:
-    """Compares gradients of the tape, of formulas and of differences.
+    """Compares gradients by tape, by formulas and by finite differences.
 
     The exit code is 1 if any two differ by more than 1e-6, computed in float64.
 
     Args:
-        recipe: A shipped recipe or a .toml file, of an mlp with relu, sigmoid or tanh; at its initial weights.
+        recipe: A shipped recipe or a .toml file: an mlp with relu, sigmoid or tanh, at its initial weights.
         examples: Number of training examples in the batch.
         samples: Number of entries per variable to compare with central differences.
     """
@@ -191,7 +191,7 @@ def _finish(path: str) -> None:
     from tfmnist.runs.folder import is_trained
 
     if is_trained(Path(path)):
-        print(f"{path}: trained in a sweep; evaluating it on the test set and exporting it", file=sys.stderr)
+        print(f"{path}: trained by a sweep; evaluating it on the test set and exporting it", file=sys.stderr)
         with tensorflow_quietly():
             from tfmnist.runs.train import resume
         resume(path)

@@ -20,14 +20,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; an error that a user can meet is one line on standard error."""
+    """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own log; its failures are exceptions
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a class name that the terminal cannot show must not end a run
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-    except BrokenPipeError:  # whoever read the output, such as head, has gone
+    except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe(error: BaseException) -> tuple[int, str]:
-    """Returns the exit code and the line for an error; no line for one that only a fault of the program can cause."""
+    """Returns the exit code and the line for an error; the line is empty for a bug in the program."""
     match error:
         case TfmnistError():
             return error.exit_code, str(error)
@@ -64,7 +64,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, rest = words[0], words[1:]
     if "" in rest:
-        raise InputError(f"tfmnist {name}: an argument is empty; expected a value (is a shell variable not set?)")
+        raise InputError(f"{name}: an argument is empty; expected a value (is a shell variable unset?)")
     if name not in COMMANDS:
         raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} See tfmnist --help.")
     if name == "train":

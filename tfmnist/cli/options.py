@@ -60,7 +60,7 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
 
 
 def _arguments(shown: Recipe) -> dict[str, Any]:
-    """Returns the types of all arguments, the most wanted first; the help shows the values of a recipe as defaults."""
+    """Returns the types of all arguments, the most used first; the help shows the recipe's values as defaults."""
     recipe = f"A shipped recipe ({', '.join(shipped_recipes())}) or a .toml file; {DEFAULT_RECIPE} by default."
     start = "Start from the weights of this finished run, with its recipe unless RECIPE is given. "
     start += "The last layer starts afresh if the classes differ."

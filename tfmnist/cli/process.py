@@ -13,9 +13,9 @@ from types import FrameType
 
 @contextlib.contextmanager
 def tensorflow_quietly() -> Iterator[None]:
-    """Keeps TensorFlow's log off the screen while it is imported, which none of its settings does, and Keras out.
+    """Keeps Keras out, and TensorFlow's log off the screen, during the import; no setting of TensorFlow does.
 
-    TensorFlow imports Keras, and with it a plotting library, only to re-export it: without, it saves most of a second.
+    TensorFlow imports Keras, and with it a plotting library, only to re-export it; skipping it saves most of a second.
     """
     if "tensorflow" not in sys.modules:
         sys.modules.setdefault("keras", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a run and an evaluation look like in a terminal of 80 columns; plain lines if the output is no terminal."""
+"""Shows runs and evaluations in a terminal of 80 columns; plain lines if the output is not a terminal."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _HEAD = _ROW.format("epoch", "loss", "accuracy", "val loss", "val acc", "rate", 
 
 
 class Screen:
-    """Shows the events of a run: a live line for the current epoch, and a printed line for each that is done."""
+    """Shows the events of a run: a live line for the current epoch, and a printed line for each finished one."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -29,15 +29,15 @@ def sweep(
 ) -> None:
     """Searches recipes: trains many and reports the best.
 
-    The same command resumes a sweep that was stopped.
+    Run the same command again to resume a stopped sweep.
 
     Args:
-        sweep: The sweep's file: which keys of a recipe to search, in which ranges, how, and for how long.
+        sweep: The sweep file: which keys of a recipe to search, in which ranges, how, and for how long.
         run_dir: Folder of the sweep and its trials; by default sweeps/<name of the file>.
-        workers: Number of processes that train; 0 for one per processor, -1 to train in this one.
-        threads: TensorFlow's threads per process.
+        workers: Number of worker processes; 0 for one per processor, -1 to train in this process.
+        threads: TensorFlow threads per process.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
-        ray: Address of a Ray cluster whose processors train: HOST:PORT, auto, or local to start one here.
+        ray: Address of a Ray cluster to train on: HOST:PORT, auto, or local to start one on this machine.
     """
     from tfmnist.sweeps.sweep_file import Sweep
 
@@ -50,7 +50,7 @@ def sweep(
     with stoppable() as stop, _workers(workers, threads, ray) as pool, SweepScreen(searched) as screen:
         for event in search_events(searched, folder, pool, storage=storage, stop=stop):
             screen.show(event)
-    with contextlib.suppress(InputError):  # if no trial has begun in time, there is nothing to draw
+    with contextlib.suppress(InputError):  # if no trial has ended yet, there is nothing to draw
         print(f"report   {write_sweep_report(folder)}")
 
 
@@ -73,14 +73,14 @@ def study(
     threads: int = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a recipe with several seeds; mean and sd of test accuracy.
+    """Reports mean and sd of a recipe's test accuracy over several seeds.
 
     Args:
         recipe: A shipped recipe or a .toml file.
-        seeds: Number of seeds: 0, 1, 2 and so on.
+        seeds: Number of seeds, which are 0, 1, 2 and so on.
         run_dir: Folder of the study and its runs; by default studies/<recipe>. The same command resumes it.
-        workers: Number of processes that train; 0 for one per processor, -1 to train in this one.
-        threads: TensorFlow's threads per process.
+        workers: Number of worker processes; 0 for one per processor, -1 to train in this process.
+        threads: TensorFlow threads per process.
     """
     loaded = Recipe.load(recipe)
     if seeds < 1:

@@ -1,4 +1,4 @@
-"""How a sweep looks in a terminal of 80 columns; one line per trial if the output is no terminal. No TensorFlow."""
+"""Shows sweeps in a terminal of 80 columns; one line per trial if the output is not a terminal. No TensorFlow."""
 
 import time
 from types import TracebackType
@@ -20,13 +20,13 @@ from tfmnist.sweeps.trials import (
     values_in_short,
 )
 
-_REASON = 70  # characters shown of why a trial ended early
-_RUNNING = 4  # and of those under way
-_ROWS = 10  # trials shown of the best, while it runs
+_REASON = 70  # characters shown of the reason why a trial ended early
+_RUNNING = 4  # running trials shown
+_ROWS = 10  # best trials shown while the sweep runs
 
 
 class SweepScreen:
-    """Draws a sweep's progress: the best trials, those under way, the time left; and its table at the end."""
+    """Draws a sweep's progress: the best and the running trials and the time left; and the table at the end."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
@@ -71,7 +71,7 @@ class SweepScreen:
     def _show_result(self, result: SweepResult) -> None:
         self.console.print(self._table(ranked(self.sweep.search, result.trials)))
         if result.best is None:
-            self.console.print("no trial was trained to its end: there is no best")
+            self.console.print("no trial was trained to the end, so there is no best one")
             return
         lines = [
             "",
@@ -86,7 +86,7 @@ class SweepScreen:
         self.console.print("\n".join(lines), soft_wrap=True)
 
     def _front(self, trials: list[Trial]) -> list[str]:
-        heading = "front    no trial beats one of these in both accuracy and time:"
+        heading = "front    trials that no other beats in both accuracy and time:"
         rows = (f"{trial.number:>5}  {self._result(trial):>7}  {trial.seconds:>6.1f} s" for trial in trials)
         return [heading, *(f"{row}  {values_in_short(trial.values)}" for row, trial in zip(rows, trials))]
 
@@ -101,7 +101,7 @@ class SweepScreen:
         return table
 
     def _what(self, trial: Trial) -> str:
-        """Returns the values, and the beginning of the reason if it ended early; `sweep.json` has all of it."""
+        """Returns the values, and the beginning of the reason if it ended early; `sweep.json` has the whole reason."""
         reason = trial.reason.removeprefix("diverged: ").partition(", learning rate")[0]
         short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
         return values_in_short(trial.values) + (f" ({short})" if short else "")
@@ -113,9 +113,9 @@ class SweepScreen:
 
     def _line(self, event: SweepProgress) -> str:
         done = sum(trial.state != "running" for trial in event.trials)
-        under_way = f"{len(event.trials) - done} under way, {event.workers} workers"
-        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {under_way}"
-        self._done_before = done if self._done_before is None else self._done_before  # by an earlier start
+        running = f"{len(event.trials) - done} running, {event.workers} workers"
+        line = f"\n{self.sweep.name}: {done} of {event.total} trials, {running}"
+        self._done_before = done if self._done_before is None else self._done_before  # before this start
         if self._done_before < done < event.total:
             left = (event.total - done) * (time.monotonic() - self._began) / (done - self._done_before)
             line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
@@ -127,12 +127,12 @@ def _label(study: str) -> str:
 
 
 def show_seed(row: SeedResult) -> str:
-    """Returns the result of one seed in a line."""
+    """Returns the result of one seed in one line."""
     validation = "-" if row.validation_accuracy is None else f"{row.validation_accuracy:.2%}"
     return f"seed {row.seed}: test {row.test_accuracy:.2%}, validation {validation}, {row.seconds:.1f} s"
 
 
 def show_study(result: StudyResult) -> str:
-    """Returns the result of all seeds in a line."""
+    """Returns the result of all seeds in one line."""
     mean, deviation = result.test_accuracy
     return f"test accuracy {mean:.2%} ± {100 * deviation:.2f} (mean ± sd of {len(result.seeds)} seeds)"

@@ -15,7 +15,7 @@ def train(words: list[str]) -> None:
     given = parse_train(words, inspect.getdoc(train) or "")
     if given.resume:
         if given.run_dir or given.recipe or given.init_from:
-            raise InputError("--resume takes no recipe, --run-dir or --init-from: a run has its own; leave them out.")
+            raise InputError("--resume takes no recipe, --run-dir or --init-from: the run has its own; leave them out.")
         own = Recipe.load_run(given.resume)
         recipe = own.replace(given.changes)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
