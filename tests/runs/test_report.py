@@ -186,7 +186,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_no_mistakes_and_no_validation(tmp_path: Path) -> None:
     text = write_report(make_run(tmp_path / "run", mistakes=False, validation=False)).read_text(encoding="utf-8")
     assert "100.00\xa0%" in text
-    assert "none held out" in text
+    assert "no validation set" in text
 
 
 def test_many_classes_are_folded_away(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_resume_that_could_not_be_exact_is_refused(recipe: Recipe, small: Path
     with pytest.raises(tfmnist.Interrupted):
         list(run_events(quick.replace({"data.source": str(tmp_path / "own.npz")}), tmp_path / "run", stop))
     np.savez(tmp_path / "own.npz", **{**arrays, "x_train": 255 - arrays["x_train"]})
-    with pytest.raises(tfmnist.InputError, match="holds other data"):
+    with pytest.raises(tfmnist.InputError, match="has changed since the run began"):
         tfmnist.resume(tmp_path / "run")
     np.savez(tmp_path / "own.npz", **arrays)
     assert tfmnist.resume(tmp_path / "run").result["epochs"] == 2
@@ -234,7 +234,7 @@ def test_a_transferred_run_is_resumed_without_the_first(first: Run, onward: Reci
     [
         ({"model.init_sha256": "ab" * 32}, r"its weights are .*, recipe key 'model\.init_sha256' says abababababab"),
         ({"model.hidden": [17]}, r"its dense_1/kernel is \[784, 16\], the recipe's \[784, 17\]"),
-        ({"model.batch_norm": False, "model.freeze": []}, r"its dense_1/bias is nothing, the recipe's \[16\]"),
+        ({"model.batch_norm": False, "model.freeze": []}, r"its dense_1/bias is missing, the recipe's \[16\]"),
         ({"model.init_from": "/nothing"}, "/nothing/result.json: missing"),
         ({"model.freeze": ["dense_2"]}, "'dense_2': no layer; did you mean 'dense_1'"),
         ({"model.freeze": ["*"]}, "no layer is left to train"),

@@ -79,7 +79,7 @@ def test_other_weights_than_those_asked_for_are_refused(tmp_path: Path) -> None:
         start_from(model, NAMES, tmp_path / "run", "cd" * 32)
     message = str(caught.value)
     assert f"{tmp_path / 'run'}: its weights are {DIGEST[:12]}..., recipe key 'model.init_sha256' says cdcd" in message
-    assert "empty model.init_sha256" in message and message.isprintable()
+    assert "clear model.init_sha256" in message and message.isprintable()
     assert model.sha256() == before
 
 
@@ -88,8 +88,8 @@ def test_other_weights_than_those_asked_for_are_refused(tmp_path: Path) -> None:
     [
         ({"hidden": [8, 5]}, "its dense_2/kernel is [8, 4], the recipe's [8, 5]"),
         ({"hidden": [9, 4]}, "its dense_1/kernel is [30, 8], the recipe's [30, 9]"),
-        ({"hidden": [8, 4, 4]}, "its dense_3/kernel is nothing, the recipe's [4, 4]"),
-        ({"batch_norm": False}, "its dense_1/bias is nothing, the recipe's [8]"),
+        ({"hidden": [8, 4, 4]}, "its dense_3/kernel is missing, the recipe's [4, 4]"),
+        ({"batch_norm": False}, "its dense_1/bias is missing, the recipe's [8]"),
         ({"classes": 4}, "its logits/kernel is [4, 3], the recipe's [4, 4]"),  # under the same names
     ],
 )
@@ -99,7 +99,7 @@ def test_another_network_is_refused(tmp_path: Path, options: dict[str, Any], wor
         start_from(mlp(**options), NAMES, tmp_path / "run")
     message = str(caught.value)
     assert words in message and message.isprintable()
-    assert "give the recipe that run's [model] section, or leave RECIPE out" in message
+    assert "copy that run's [model] section to the recipe, or leave RECIPE out" in message
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
@@ -138,5 +138,5 @@ def test_a_network_with_fewer_layers_is_refused(tmp_path: Path) -> None:
     write_npz(tmp_path / "weights.npz", {name: v.numpy() for name, v in deep.named_variables().items()})
     write_result(tmp_path, ["x", "y", "z"])
     for names in (["x", "y", "z"], ["a", "b", "c"]):
-        with pytest.raises(InputError, match=r"its dense_2/kernel is \[8, 8\], the recipe's nothing"):
+        with pytest.raises(InputError, match=r"its dense_2/kernel is \[8, 8\], the recipe's is missing"):
             start_from(flat, names, tmp_path)

@@ -180,7 +180,9 @@ def test_samplers_keep_away_from_where_trainings_diverge(tmp_path: Path, objecti
 
 
 def test_a_wrong_storage_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--storage nowhere: .*; expected a database's URL, or leave it out\."):
+    with pytest.raises(
+        InputError, match=r"--storage nowhere: .*; expected the URL of a database; correct it, or leave it out\."
+    ):
         Study(parse(""), tmp_path, "nowhere")
 
 

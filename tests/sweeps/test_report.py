@@ -28,7 +28,7 @@ SPACE: dict[str, Any] = {
     "train.batch_size": {"low": 16, "high": 1024, "log": True},
 }
 EVERY = ["test_accuracy", "history", "parallel_coordinates", "slices", "learning_curves"]
-REMEDY = "is this the folder of a sweep? Let 'tfmnist sweep' continue it."
+REMEDY = "is this a sweep's folder? Resume the sweep with 'tfmnist sweep'."
 
 
 def trial(number: int, values: dict[str, Any], state: Any = "done", reached: float = 0.98) -> Trial:
@@ -160,7 +160,7 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
     assert any(row[1] == "failed" and row[-1] == "SIGKILL <b>" for row in rows) and "<b>" not in page.text
     assert any(row[8] == "-" for row in rows), "a key that a trial does not search"
     # Some learned nothing; the page says that the axis leaves them out.
-    assert "are worse, and marked in the grey strip" in page.text
+    assert "marked in the grey strip" in page.text
     assert {path.name for path in folder.iterdir()} == {"sweep.json", "best.toml", "report.html", "figures"}
 
 
@@ -188,7 +188,7 @@ def test_the_smallest_loss_is_best(tmp_path: Path) -> None:
     confirmed = (study("best", 0.98), study("unswept", 0.97))
     search: dict[str, Any] = {"objective": "loss", "seeds": (0, 1), "minutes": 5, "total": 20}
     page = Page(write_sweep_report(make(tmp_path, trials, confirmed=confirmed, **search)))
-    assert "12 of 20 trials until its 5 minutes were over" in page.text and "with a single seed" in page.text
+    assert "12 of 20 trials in its 5 minutes" in page.text and "with a single seed" in page.text
     least = min(row.result for row in trials if row.result)
     assert f"<h1>{least:.4f}</h1>" in page.text and "best validation loss" in page.text
     assert "Only the first seed of each trial is shown." in page.text
@@ -240,7 +240,7 @@ def test_no_trial_has_ended(tmp_path: Path) -> None:
     folder = make(tmp_path, [], total=40)
     with pytest.raises(InputError) as caught:
         write_sweep_report(folder)
-    assert str(caught.value) == f"{folder}/sweep.json: no trial has ended yet; let 'tfmnist sweep' continue."
+    assert str(caught.value) == f"{folder}/sweep.json: no trial has ended yet; wait, or resume it with 'tfmnist sweep'."
     assert not (folder / "report.html").exists()
 
 
@@ -300,9 +300,9 @@ def fails(folder: Path) -> str:
             [0.981, 0.983, 0.982],
             [0.975, 0.976, 0.974],
             "The best recipe is better than the baseline by 0.70 points, 8.6 standard errors of the difference. "
-            "Luck of the seeds is an unlikely explanation.",
+            "The luck of the seeds is an unlikely explanation.",
         ),
-        ([0.97, 0.98], [0.98, 0.99], "by -1.00 points, 1.4 standard errors of the difference. Luck"),
+        ([0.97, 0.98], [0.98, 0.99], "by -1.00 points, 1.4 standard errors of the difference. The luck"),
         ([0.97, 0.971], [0.98, 0.981], "worse than the baseline by 1.00 points, 14.1 standard errors"),
         ([0.99], [0.98], "by +1.00 points with a single seed, which may be luck"),
         ([0.98, 0.98], [0.98, 0.98], "differs from the baseline by +0.00 points, with no spread"),

@@ -73,8 +73,11 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         ('[space]\n"model.dropout" = []', "expected a list of values, or low and high"),
         ('[space]\n"model.dropout" = {low = 0.1, high = 0.5, logs = true}', "did you mean 'log'"),
         ('[space]\n"train.epochs" = {low = 1, high = 2.5}', "'train.epochs' reaches 2.5: expected whole numbers"),
-        ('[space]\n"train.seed" = [1, 2]', "give search.seeds"),
-        ('[space]\n"model.dropout" = {low = 0.1, high = 0.5, when = {"a.b" = 1}}', "no recipe key"),
+        ('[space]\n"train.seed" = [1, 2]', "set search.seeds"),
+        (
+            '[space]\n"model.dropout" = {low = 0.1, high = 0.5, when = {"a.b" = 1}}',
+            "'a.b' does not exist",
+        ),
         (
             '[space]\n"model.dropout" = {low = 0.1, high = 0.5, when = {"model.bias" = true}}\n"model.bias" = [true]',
             "comes after it",
@@ -90,14 +93,14 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + '[fixed]\n"data.validation" = 0', "trials are compared by validation"),
         ('[space]\n"data.validation" = [1000, 0]', "'data.validation' is 0: trials are compared by validation"),
         ('[space]\n"train.block" = {low = 1.5, high = 9}', "'train.block' reaches 1.5: expected whole numbers"),
-        (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are ended between epochs"),
+        (SPACE + '[search]\npruner = "median"\n[fixed]\n"train.epochs" = 1', "trials are pruned between epochs"),
         ('recipe = "mpl"\n' + SPACE, "recipe 'mpl' is neither shipped nor a .toml file; did you mean 'mlp'?"),
         ("[space", "not valid TOML"),
         (SPACE + '[search]\nkeep = "some"', "keep is 'some': expected 'all', or for example 'best 5'"),
-        (SPACE + '[search]\nsampler = "cmaes"\nobjective = "accuracy and time"', "cmaes searches one result"),
+        (SPACE + '[search]\nsampler = "cmaes"\nobjective = "accuracy and time"', "cmaes searches for one result"),
         (
             '[space]\n"loss.kind" = ["quadratic"]\n"loss.label_smoothing" = [0.1]\n[search]\nsampler = "grid"',
-            "point .* of the grid: .*belongs to cross_entropy.* Use when",
+            "point .* of the grid: .*belongs to cross_entropy.* Add when",
         ),
     ],
 )

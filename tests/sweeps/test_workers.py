@@ -75,7 +75,7 @@ def test_processes_that_end_before_they_train_are_not_started_for_ever(
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with (
         closing(Workers(1)) as workers,
-        pytest.raises(TfmnistError, match="workers end before they train: exit code 1"),
+        pytest.raises(TfmnistError, match="workers end before training: exit code 1"),
     ):
         list(workers.run(SeedList(Recipe(), (0,), tmp_path), threading.Event()))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CELLS = 30  # classes up to which every confusion is printed as a number
+MOST_CELLS = 30  # most classes for which every count is printed
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":

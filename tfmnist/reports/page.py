@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
-    """Yields a function from a file's name to its path; an error inside is reported in one line about the last file."""
+    """Yields a function from a file's name to its path; an error in the block becomes one line about the last file."""
     last = folder
 
     def file(name: str) -> Path:

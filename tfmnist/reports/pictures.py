@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-MOST_PICTURES = 40  # pictures in the figure of mistakes
-MOST_UNITS = 64  # images in the figure of the first weights
-MOST_BARS = 12  # classes up to which every probability has a bar; of more classes, the ten most likely have
+MOST_PICTURES = 40  # in the figure of mistakes
+MOST_UNITS = 64  # in the figure of the first weights
+MOST_BARS = 12  # most classes for which every probability has a bar; of more, only the ten most likely have one
 
 _Pair = tuple[float, float]
 
@@ -87,7 +87,7 @@ def first_weights(weights: Floats, title: str) -> "Figure":
     if not weights.size:
         return _notice("No weights.")
     limit = float(np.quantile(np.abs(weights), 0.995)) or 1.0
-    # the blue end is the darker one, so that a print in grey still tells the signs apart
+    # the blue end is the darker one, so that a print in grey still shows the signs
     colors = LinearSegmentedColormap.from_list("weights", ["#00263d", BLUE, "#ffffff", "#f0a060", "#b34700"])
     columns = min(8 if len(weights) <= 32 else 12, len(weights))
     size, step = _cell(weights, columns)
@@ -257,7 +257,7 @@ def _mosaic(
     canvas = np.full([(rows - 1) * down + height, (columns - 1) * across + width, 3], 255, np.uint8)
     for index, image in enumerate(images):
         y, x = index // columns * down, index % columns * across
-        # a mean where it shrinks, the nearest pixel where it grows
+        # the mean when shrinking, the nearest pixel when enlarging
         drawn = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
         if framed:
             drawn[[0, -1]] = drawn[:, [0, -1]] = 0xB0
@@ -268,7 +268,7 @@ def _mosaic(
 
 
 def _pictures(images: Bytes, titles: list[str] | None, columns: int, heading: str = "") -> "Figure":
-    """Draws grey images with a title above each; all titles have as many lines as the first."""
+    """Draws grey images with a title above each; all titles must have as many lines as the first."""
     lines = [line for title in titles or [] for line in title.split("\n")]
     pitch = (WIDTH - 2 * _MARGIN + _GAP) / max(columns, 5)
     font = min(max(72 * (pitch - _GAP) / (0.6 * max(map(len, lines), default=1)), 7), 10)  # points

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, axes, number formats, and how a figure is written."""
+"""What all figures share: colours, sizes, axes, number formats, and saving."""
 
 # Matplotlib's stubs leave most keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
@@ -47,7 +47,7 @@ def make_axes(height: float, title: str, x: str = "", y: str = "", width: float 
 
 
 def dress(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """Gives axes a light grid behind the data, no box and readable text, all taken literally."""
+    """Gives axes a light grid behind the data, no box, and readable text without mathematical notation."""
     axes.set_title(title, parse_math=False, **TITLE)
     axes.set_xlabel(x, fontsize=10, color=QUIET, parse_math=False)
     axes.set_ylabel(y, fontsize=10, color=QUIET, parse_math=False)

@@ -21,7 +21,7 @@ from tfmnist.training.loop import Trainer
 
 
 def load_section(section: Data, seed: int) -> Digits:
-    """Loads what a recipe's `data` section describes."""
+    """Loads the data set that a recipe's `data` section describes."""
     return load(seed=seed, **section.model_dump())
 
 
@@ -34,11 +34,11 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
     """Loads a data set whose labels are indices into a model's `class_names`; its other classes are left out.
 
     Raises:
-        InputError: as `load`, and where it has none of these classes.
+        InputError: as in `load`, or the data set has none of these classes.
     """
     try:
         digits = load_section(section, seed)
-    except InputError:  # some class without examples, perhaps: its number is known here
+    except InputError:  # perhaps a class has no examples: the number of classes is known here
         count = max(len(class_names), *(int(name) + 1 for name in class_names if name.isdecimal()), 2)
         section = section.model_copy(update={"classes": min(count, MOST_CLASSES)})
         digits = load_section(section, seed)
@@ -48,12 +48,12 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
     if not shared:
         raise InputError(
             f"{section.source}: its classes are {', '.join(digits.class_names[:10])}, expected some of the model's, "
-            f"{', '.join(class_names[:10])}; rename them, or give other data."
+            f"{', '.join(class_names[:10])}; rename them, or choose other data."
         )
     digits = load_section(section.model_copy(update={"only": tuple(shared)}), seed)
-    number = np.array([list(class_names).index(name) for name in shared])
-    train, held, test = (Split(s.images, number[s.labels]) for s in (digits.train, digits.validation, digits.test))
-    return Digits(train, held, test, tuple(class_names), digits.source, digits.notes)
+    labels = np.array([list(class_names).index(name) for name in shared])  # the model's
+    splits = (Split(s.images, labels[s.labels]) for s in (digits.train, digits.validation, digits.test))
+    return Digits(*splits, tuple(class_names), digits.source, digits.notes)
 
 
 def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
@@ -86,8 +86,8 @@ def make_optimizer(
 
 def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoch: int, epochs: int) -> Schedule:
     """Returns the schedule of a recipe's `schedule` section; its epochs become steps."""
-    rising = round(section.warmup * steps_per_epoch)
-    total = steps_per_epoch * epochs - rising
+    warmup_steps = round(section.warmup * steps_per_epoch)
+    total = steps_per_epoch * epochs - warmup_steps
     if total < 1 and section.kind != "constant":
         raise InputError(
             f"recipe key 'schedule.warmup' is {section.warmup} epochs of {epochs}: expected fewer than 'train.epochs'."
@@ -100,7 +100,7 @@ def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoc
         "cosine": lambda: cosine(learning_rate, total, section.end),
         "one_cycle": lambda: one_cycle(learning_rate, total, section.start, section.peak, section.end),
     }
-    return warmup(schedules[section.kind](), rising)
+    return warmup(schedules[section.kind](), warmup_steps)
 
 
 def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> list[Comparison]:
@@ -109,7 +109,7 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
     Args:
         recipe: its model is an mlp with relu, sigmoid or tanh, without batch normalisation and dropout.
         examples: number of training examples in the batch.
-        samples: how many entries of each variable to compare with central differences.
+        samples: number of entries per variable to compare with central differences.
 
     Raises:
         InputError: the formulas do not cover the model.
@@ -123,7 +123,7 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
 
 
 def build_trainer(recipe: Recipe, digits: Digits, model: Network | None = None) -> Trainer:
-    """Returns the trainer that a recipe describes, on its data; `model` replaces the network that it would make."""
+    """Returns the trainer for a recipe and its data; `model` replaces the network that the recipe describes."""
     if model is None:
         model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
     steps = -(-len(digits.train) // recipe.train.batch_size)

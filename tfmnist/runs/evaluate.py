@@ -1,4 +1,4 @@
-"""Evaluates a run or an exported model, on the data that it was trained on or on other data."""
+"""Evaluates a run or an exported model, on the data it was trained on or on other data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,10 @@ class EvaluationPlan:
     data: Data
     split: SplitName
     seed: int
-    sha256: str  # that the data must have; empty if any will do
+    sha256: str  # that the data must have; empty for any
 
     def evaluate(self) -> Metrics:
-        """Loads the data and the model, and evaluates it.
+        """Loads the data and the model, and evaluates the model.
 
         Raises:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.

@@ -53,7 +53,7 @@ Event = DecodingProgress | Started | Profile | Progress | Epoch | Trained | Run
 
 
 class Clock:
-    """Seconds by phase, for `result.json`."""
+    """Measures the seconds of each phase, for `result.json`."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()

@@ -35,7 +35,7 @@ def export(
         run_or_model: a run's folder, or a network that was trained with `tfmnist.fit`.
         destination: the model's folder; gets a sub-folder `1`, or the next number.
         class_names: for a network, one name per class; by default the numbers from 0.
-        loss: for a network, the kind it was trained with; decides how logits become probabilities.
+        loss: for a network, the kind of loss it was trained with; decides how logits become probabilities.
 
     Returns:
         The version's folder.
@@ -100,7 +100,7 @@ def _default_form(model: Network) -> ImageFormat:
 
 
 def form_of(split: Split) -> ImageFormat:
-    indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # of all classes
+    indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # spread evenly
     return find_format(split.take(indices)[0])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tfmnist.errors import BusyError, InputError, check_name
 from tfmnist.recipe import Recipe
 
-# temporary names of what is written under the lock
+# temporary names of files that are written under the lock
 _HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
 
 
@@ -36,7 +36,7 @@ def make_folder(name: str, run_dir: str | Path | None) -> Path:
         try:
             link.symlink_to(path.name)
             link.replace(path.parent / "latest")
-        except OSError:  # a folder has that name, or the disk has no links: it is only a convenience
+        except OSError:  # a folder has that name, or the disk has no links; `latest` is only a convenience
             link.unlink(missing_ok=True)
         return path
     except OSError as error:
@@ -91,7 +91,7 @@ def _delete_half_written(path: Path) -> None:
 
 
 def is_trained(path: Path) -> bool:
-    """Whether this is a trained run that has not been evaluated on the test set, as a sweep leaves its trials."""
+    """Whether a run is trained but not yet evaluated on the test set, as a sweep leaves its trials."""
     import numpy as np  # slow to import, and not needed to lock a folder
 
     checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))

@@ -39,7 +39,7 @@ def write_report(run: Path, drawn: Drawn | None = None) -> Path:
     """Writes the page of a finished run, `report.html`, and returns its path.
 
     Args:
-        run: a run folder with `result.json`, `recipe.toml` and, unless `drawn` is given, what `draw_figures` needs.
+        run: a run folder with `result.json`, `recipe.toml` and, without `drawn`, the files that `draw_figures` needs.
         drawn: the figures, if `draw_figures` has drawn them already.
 
     Raises:

@@ -18,7 +18,7 @@ from tfmnist.system.files import read_npz, write_npz, write_whole
 
 RESULT, HISTORY, WEIGHTS = "result.json", "metrics.jsonl", "weights.npz"
 EVALUATION, INSPECTION = "evaluation.npz", "inspection.npz"
-_MISTAKES = 32  # kept with their images
+_MISTAKES = 32  # whose images are saved
 
 
 class DataSummary(BaseModel):
@@ -35,11 +35,11 @@ class DataSummary(BaseModel):
     class_names: tuple[str, ...]
     image_shape: tuple[int, int]
     form: dict[str, Any] | None = None
-    """How the images are drawn; runs of early versions have none."""
+    """The `ImageFormat` of the images; runs of early versions have none."""
 
 
 class Result(BaseModel):
-    """`result.json`, which exists once a run is finished; keys that are not known here stay as they are."""
+    """`result.json`, which exists once a run is finished; unknown keys are preserved."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -73,7 +73,7 @@ class Result(BaseModel):
 
     @classmethod
     def find(cls, run: Path) -> Self | None:
-        """Reads the result of a run; None where it is not finished, or the file is damaged."""
+        """Reads the result of a run; None if it is not finished or the file is damaged."""
         try:
             return cls.read(run)
         except InputError:
@@ -94,7 +94,7 @@ def how_to_finish(run: Path) -> str:
 
 
 def read_weights(run: Path) -> dict[str, NDArray[Any]]:
-    """Reads the final weights of a run by name. Raises an `InputError`: it is not finished, or they are damaged."""
+    """Reads the final weights of a run by name. Raises an `InputError` if it is not finished or they are damaged."""
     with checked(run, how_to_finish(run)) as file:
         return read_npz(file(WEIGHTS))
 
@@ -121,13 +121,13 @@ def write_history(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def load_history(run: Path) -> list[dict[str, Any]]:
-    """Returns the rows of `metrics.jsonl`, one per epoch. Raises OSError or ValueError: it is missing or damaged."""
+    """Returns the rows of `metrics.jsonl`, one per epoch. Raises OSError or ValueError if it is missing or damaged."""
     lines = (run / HISTORY).read_text(encoding="utf-8").splitlines()
     return [EpochRow.model_validate_json(line).model_dump() for line in lines]
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
-    """Like `load_history`, but returns no rows where the file is missing or damaged."""
+    """Like `load_history`, but returns no rows if the file is missing or damaged."""
     try:
         return load_history(run)
     except (OSError, ValueError):
@@ -147,7 +147,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, split: Split, probabilities: NDArray[np.float32], loss: float, class_names: Iterable[str]) -> Self:
-        """Returns the evaluation of a split, given its probabilities, float32 `[n, C]`."""
+        """Returns the evaluation of a split from its probabilities, float32 `[n, C]`."""
         confidence = probabilities.max(axis=1)
         wrong = np.flatnonzero(probabilities.argmax(axis=1) != split.labels)
         mistakes = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
@@ -156,7 +156,7 @@ class Evaluation:
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """Reads the file. Raises OSError, ValueError or KeyError: it is missing or damaged."""
+        """Reads the file. Raises OSError, ValueError or KeyError if it is missing or damaged."""
         arrays = read_npz(run / EVALUATION)
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
@@ -178,9 +178,9 @@ class Inspection:
 
     @classmethod
     def read(cls, run: Path) -> Self | None:
-        """Reads the file; None where there is none, as in runs of early versions.
+        """Reads the file; None if there is none, as in runs of early versions.
 
-        Raises OSError, ValueError or KeyError: it is damaged.
+        Raises OSError, ValueError or KeyError if it is damaged.
         """
         if not (run / INSPECTION).exists():
             return None

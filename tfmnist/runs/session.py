@@ -37,7 +37,7 @@ from tfmnist.training.threads import choose_threads, threads_set
 
 @dataclass(frozen=True)
 class RunSession:
-    """A run whose folder is made and locked."""
+    """A run whose folder has been made and locked."""
 
     path: Path
     recipe: Recipe
@@ -60,9 +60,9 @@ class RunSession:
         clock.lap("compile")
         form = form_of(self.digits.train)
         with ThreadPoolExecutor(1) as background:
-            # beside compiling and training: neither waits for the other, and each leaves a core idle now and then
-            exported = recipe.export.model and evaluate_test
-            signatures = background.submit(trace, trainer.model, recipe.loss.kind, form) if exported else None
+            # in parallel with compiling and training, which leave a core idle now and then
+            exports = recipe.export.model and evaluate_test
+            signatures = background.submit(trace, trainer.model, recipe.loss.kind, form) if exports else None
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
@@ -92,11 +92,11 @@ class RunSession:
                 yield self._trained()
 
     def write_history(self) -> None:
-        """Writes `metrics.jsonl`, one line for each epoch so far."""
+        """Writes `metrics.jsonl`, one line per epoch so far."""
         write_history(self.path, self.trainer.state.history)
 
     def _save(self) -> None:
-        """Writes the history, then a checkpoint, so that a kill between them leaves none ahead of its history."""
+        """Writes the history, then a checkpoint, so that a kill between them leaves none without its history."""
         self.write_history()
         save_checkpoint(self.path / "checkpoints", self.trainer, self.recipe.to_toml())
 
@@ -111,7 +111,7 @@ class RunSession:
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
         model, loss = trainer.model, recipe.loss.kind
         validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
-        metrics, probabilities = outputs(model, digits.test, loss)  # the one time that the test set is read
+        metrics, probabilities = outputs(model, digits.test, loss)  # the only time that the test set is read
         if not math.isfinite(metrics.loss):
             raise DivergedError(f"diverged: the test loss is {metrics.loss}; lower optimizer.learning_rate.")
         self.clock.lap("evaluate")
@@ -159,7 +159,7 @@ class RunSession:
 
 
 def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[str]:
-    """Returns a line for each choice that was made automatically, with the reason."""
+    """Returns one line per automatic choice, with the reason."""
     why = "as requested"
     if trainer.settings.compile == "auto":
         why = "auto: convolutions on a CPU" if trainer.model.has_convolutions else "auto: dense layers"
@@ -167,7 +167,7 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps per block ({block})"]
     chosen, threads = choose_threads(recipe, digits.image_shape, digits.classes), threads_set()
     if chosen != threads:
-        why = f"as the process has them; {chosen} {'suits' if chosen == 1 else 'suit'} this run"
+        why = f"set for the process; {chosen} would suit this run"
     elif recipe.train.threads != "auto":
         why = "as requested"
     else:

@@ -37,7 +37,7 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) 
 
 
 def resume(run_dir: str | Path, epochs: int | None = None) -> Run:
-    """Resumes a run exactly where it stopped, to the same weights as without the stop.
+    """Resumes a run exactly where it stopped; it ends with the same weights as an uninterrupted run.
 
     Args:
         run_dir: the run's folder.
@@ -63,9 +63,9 @@ def run_events(
     Args:
         recipe: as for `run`.
         run_dir: as for `run`.
-        stop: when it is set, the run saves its state after the current block and raises `Interrupted`.
-        owns_process: whether the process exists for this run only, which may then set TensorFlow's number of threads.
-        profiled: whether to measure first where a step's time goes, and yield a `Profile`.
+        stop: once set, the run saves its state after the current block and raises `Interrupted`.
+        owns_process: whether the process exists only for this run, which may then set TensorFlow's number of threads.
+        profiled: whether to measure first where the time of a step goes, and yield a `Profile`.
         evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
     """
     check_new_folder(run_dir)
@@ -99,7 +99,7 @@ def resume_events(
         if recipe.schedule.kind in ("cosine", "one_cycle"):
             raise InputError(
                 f"{path}: its {recipe.schedule.kind} schedule depends on train.epochs, which is {recipe.train.epochs}: "
-                "resume it without another number, or start a new run."
+                "resume it without changing that, or start a new run."
             )
         recipe = recipe.replace({"train.epochs": epochs})
     digits = yield from load_events(recipe.data, recipe.train.seed)
@@ -110,15 +110,13 @@ def resume_events(
         state = trainer.state
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
-            raise InputError(f"{path}: has begun {begun} epochs, train.epochs {epochs} is fewer; ask for more.")
+            raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
         if state.data_sha256 not in ("", digits.train.sha256):
-            raise InputError(
-                f"{path}: {recipe.data.source} holds other data than when the run began; put the old data back."
-            )
+            raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
         state.data_sha256 = digits.train.sha256
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
-        session.write_history()  # as of this checkpoint
+        session.write_history()  # up to this checkpoint
         yield from session.run(stop, profiled, evaluate_test)
 
 
@@ -150,10 +148,10 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Returns the recipe with folders that mean the same wherever the run is resumed, evaluated or repeated."""
+    """Returns the recipe with absolute paths, which hold wherever the run is resumed, evaluated or repeated."""
     changes: dict[str, Any] = {}
     if recipe.data.source != "mnist":
         changes["data.source"] = str(Path(recipe.data.source).expanduser().absolute())
-    if recipe.model.init_from:  # runs/latest will soon be another run
+    if recipe.model.init_from:  # runs/latest will soon point to another run
         changes["model.init_from"] = str(Path(recipe.model.init_from).expanduser().resolve())
     return recipe.replace(changes) if changes else recipe

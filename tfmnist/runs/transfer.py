@@ -17,23 +17,23 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
 
     Args:
         model: the network; its layers must have the names and shapes of the run's.
-        class_names: names of the classes that it shall distinguish.
+        class_names: names of the classes that it distinguishes.
         run_dir: the run's folder.
-        sha256: what the run's `weights_sha256` must be; empty for any.
+        sha256: the run's expected `weights_sha256`; empty for any.
 
     Returns:
         The run's `weights_sha256`.
 
     Raises:
-        InputError: the folder holds no finished run, other weights than `sha256` says, or those of another network.
+        InputError: the folder holds no finished run, weights other than `sha256`, or those of another network.
     """
     path = Path(run_dir)
     result, weights = Result.read(path), read_weights(path)
     digest = result.weights_sha256
     if sha256 not in ("", digest):
         raise InputError(
-            f"{path}: its weights are {digest[:12]}..., recipe key 'model.init_sha256' says {sha256[:12]}...; give the "
-            "run that is meant by model.init_from, or empty model.init_sha256."
+            f"{path}: its weights are {digest[:12]}..., recipe key 'model.init_sha256' says {sha256[:12]}...; name "
+            "the right run in model.init_from, or clear model.init_sha256."
         )
     head, own = model.layers[-1].name, model.named_variables()
     for name, variable in own.items():
@@ -41,15 +41,15 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
             continue
         array = weights.get(name, np.empty(0))
         if list(array.shape) != variable.shape.as_list():
-            found = "nothing" if name not in weights else str(list(array.shape))
+            actual = str(list(array.shape)) if name in weights else "missing"
             raise InputError(
-                f"{path}: its {name} is {found}, the recipe's {variable.shape.as_list()}; give the recipe that run's "
-                "[model] section, or leave RECIPE out to start from its recipe."
+                f"{path}: its {name} is {actual}, the recipe's {variable.shape.as_list()}; copy that run's [model] "
+                "section to the recipe, or leave RECIPE out to use the run's."
             )
         variable.assign(array)
     if unknown := [name for name in weights if name not in own and not name.startswith(f"{head}/")]:
         raise InputError(
-            f"{path}: its {unknown[0]} is {list(weights[unknown[0]].shape)}, the recipe's nothing; give the recipe "
-            "that run's [model] section, or leave RECIPE out to start from its recipe."
+            f"{path}: its {unknown[0]} is {list(weights[unknown[0]].shape)}, the recipe's is missing; copy that "
+            "run's [model] section to the recipe, or leave RECIPE out to use the run's."
         )
     return digest

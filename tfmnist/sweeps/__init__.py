@@ -1,1 +1,1 @@
-"""Sweeps: many trainings that answer one question. The search is Optuna's; the trials are runs of our own."""
+"""Sweeps: many trainings that answer one question. Optuna searches; the trials are ordinary runs."""

@@ -1,7 +1,7 @@
-"""Which process trains which trial: one small file per trial, locked by the process that has it.
+"""Which process trains which trial: one small file per trial, locked by the process that trains it.
 
-The kernel drops a lock with its process, however that ends, so that a trial whose process was killed can be claimed
-again at once. The content of a file records how often its trial has lost a process since the command was started.
+The kernel drops a lock when its process ends in any way, so a trial whose process was killed can be claimed again at
+once. The content of a file records how many processes its trial has lost since the command was started.
 """
 
 import fcntl
@@ -22,10 +22,10 @@ class Claim:
     losses: int
     """How many processes the trial has lost since the command was started."""
     reason: str
-    """How the last one ended."""
+    """How the last of them ended."""
 
     def release(self) -> None:
-        """Lets others claim the trial; to be called within `Claims.exclusive`, as `Claims.take` is."""
+        """Lets others claim the trial; call it within `Claims.exclusive`, like `Claims.take`."""
         self.path.unlink()
         self.close()
 
@@ -38,7 +38,7 @@ class Claims:
     """The claims of one worker of a sweep or study.
 
     Args:
-        folder: of the sweep or study; the files are in its folder `.claims`.
+        folder: of the sweep or study; the files are in its subfolder `.claims`.
         worker: name of the worker, `START-NUMBER`, where all workers of one command have the same START.
     """
 
@@ -48,13 +48,13 @@ class Claims:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keeps all other workers waiting: one at a time looks for a trial, or records how one ended."""
+        """Lets one worker at a time look for a trial, or record how one ended."""
         with (self._folder / "lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def take(self, number: int) -> Claim | None:
-        """Claims a trial; returns None where another process has it, or lost it and `lose` has not been called yet."""
+        """Claims a trial; returns None if another process has it, or has ended and `lose` has not been called yet."""
         path = self._folder / f"{number:04}"
         file = path.open("a+", encoding="utf-8")
         try:
@@ -73,7 +73,7 @@ class Claims:
         return claim
 
     def lose(self, worker: str, reason: str) -> bool:
-        """Frees the trial of a worker whose process has ended, if it had one, and returns whether it had."""
+        """Frees the trial of a worker whose process has ended; returns whether it had one."""
         for path in self._folder.glob("[0-9]*"):
             with path.open("a+", encoding="utf-8") as file:
                 last = _read(file)
@@ -87,7 +87,7 @@ def _read(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         return json.loads(file.read())
-    except ValueError:  # empty, or of a process that was killed while it wrote
+    except ValueError:  # empty, or its process was killed while writing
         return {}
 
 

@@ -1,7 +1,7 @@
 """Figures of a sweep: its trials by number, by value, by epoch and by time, and the best recipe beside the baseline.
 
-The axis of the results ends three times as far from the best trial as the median trial is, so that the good trials can
-be distinguished even if some learned nothing. Results beyond that are marked in a grey strip at the worse end.
+The axis of the results extends from the best trial to three times the median trial's distance from it, so that good
+trials can be distinguished even if some learned nothing. Worse results are marked in a grey strip at that end.
 """
 
 # Matplotlib's stubs leave most keyword arguments untyped.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CHARACTER = 0.08  # inches that a character of 10 points takes, on average
-_REACH = 3.0  # how many times farther than the median trial an axis of results ends, seen from the best
+_REACH = 3.0  # length of an axis of results, in distances of the median trial from the best
 _ASIDE = -0.1  # where parallel coordinates draw trials that have no value on an axis
 
 
@@ -44,10 +44,10 @@ class Trials:
     """The n trials of a sweep as arrays, in the order of their numbers."""
 
     numbers: Ints  # [n]
-    states: tuple[str, ...]  # n of done, pruned, diverged, failed
-    values: Floats  # [n], results; of pruned trials the last of their curves; NaN where there is none
+    states: tuple[str, ...]  # [n]: done, pruned, diverged or failed
+    values: Floats  # [n], results; of pruned trials, the last of the curve; NaN if there is none
     seconds: Floats  # [n]
-    curves: tuple[Floats, ...]  # n of [epochs, 2]: epoch and validation result
+    curves: tuple[Floats, ...]  # [n] arrays [epochs, 2]: epoch and validation result
     loss: bool = False  # results are losses, else accuracies in %
     best: int | None = None  # in [0, n)
 
@@ -59,8 +59,8 @@ class Trials:
     @cached_property
     def heights(self) -> Floats:
         """Where each trial is marked on the axis of the results, [n]."""
-        without = self.are("diverged") | self.are("failed")
-        return np.where(without, self.scale.outside, self.scale.clip(self.values))
+        no_result = self.are("diverged") | self.are("failed")
+        return np.where(no_result, self.scale.outside, self.scale.clip(self.values))
 
     @cached_property
     def scale(self) -> "Scale":
@@ -127,7 +127,7 @@ class Key:
         return list(self.choices) or [short_number(tick) for tick in self.ticks()]
 
     def dress(self, axes: "Axes") -> None:
-        """Makes the x axis that of the range, and a little wider."""
+        """Sets the x axis to the range, slightly widened."""
         (low, high), scale = self.ends, "log" if self.log else "linear"
         margin = 0.05 * (math.log(high / low) if self.log else high - low)
         axes.set_xscale(scale)
@@ -147,13 +147,13 @@ class Scale:
 
     @classmethod
     def of(cls, values: Floats, loss: bool) -> "Scale":
-        """Returns the scale of results, floats [m], of which some may be NaN; of losses, less is better."""
+        """Returns the scale of results, floats [m], of which some may be NaN; for losses, less is better."""
         sign = -1.0 if loss else 1.0
         better = sign * values[np.isfinite(values)]
         if not better.size:
             better = np.array([-1.0, 0.0] if loss else [0.0, 100.0])
         best, median, worst = float(better.max()), float(np.median(better)), float(better.min())
-        far = median < best and best - worst > 1.5 * _REACH * (best - median)  # no strip for what is hardly beyond
+        far = median < best and best - worst > 1.5 * _REACH * (best - median)  # no strip for results barely beyond
         edge = best - _REACH * (best - median) if far else worst
         if edge == best:
             edge = best - (0.05 * abs(best) or 0.01 if loss else 0.5)
@@ -184,7 +184,7 @@ class Scale:
         return _round_numbers(low - margin * self.loss, high + margin * (not self.loss), 6)
 
     def dress(self, axes: "Axes", strip: bool) -> None:
-        """Makes the y axis this scale, the best on top or, for losses, below; with a grey strip beyond the edge."""
+        """Sets the y axis to this scale, best on top (losses: at the bottom), with a grey strip beyond the edge."""
         from matplotlib.ticker import FixedLocator
 
         span = self.best - self.edge
@@ -199,7 +199,7 @@ def seed_dots(accuracies: Mapping[str, Sequence[float]]) -> "Figure":
     """Draws the test accuracy of recipes over several seeds: one dot per seed, mean and standard deviation below.
 
     Args:
-        accuracies: for each name of a recipe those of its seeds, in [0, 1].
+        accuracies: by name of the recipe, one per seed, in [0, 1].
     """
     figure, axes = make_axes(1.1 + 0.62 * len(accuracies), "Test accuracy over fresh seeds", "test accuracy, %")
     names: list[str] = []
@@ -253,7 +253,7 @@ def parallel_coordinates(trials: Trials, keys: Sequence[Key]) -> "Figure":
     rank = np.empty(len(order))
     rank[order] = (np.arange(len(order)) + 0.5) / len(order)
     ends = np.where(trials.are("diverged") | trials.scale.beyond(trials.values), _ASIDE, reached)
-    across = np.stack([*(_beside(key, rank) for key in keys), ends], axis=1)  # [n, rows]
+    across = np.stack([*(_line_positions(key, rank) for key in keys), ends], axis=1)  # [n, rows]
     across[:, :-1][np.isnan(across[:, :-1])] = _ASIDE
     lines = np.stack([across, np.broadcast_to(np.arange(float(rows)), across.shape)], axis=2)  # [n, rows, 2]
     alpha = 0.85 if len(lines) <= 100 else 0.5
@@ -277,7 +277,7 @@ def parallel_coordinates(trials: Trials, keys: Sequence[Key]) -> "Figure":
     left = _ASIDE if strip or any(np.isnan(key.values).any() for key in keys) else 0.0
     axes.hlines(range(rows), left - 0.03 if left else 0, 1, color=style.QUIET, linewidth=1, zorder=1)
     for row, key in enumerate(keys):
-        indices, labels = zip(*_fit(key.labels(), 4.7))
+        indices, labels = zip(*_fit_labels(key.labels(), 4.7))
         _label_axis(axes, row, key.fractions(np.array(key.ticks()))[[*indices]].tolist(), labels)
         if np.isnan(key.values).any():
             _label_axis(axes, row, [_ASIDE], ["none"])
@@ -301,7 +301,7 @@ def slices(trials: Trials, keys: Sequence[Key], notes: Mapping[str, str] | None 
     """Draws the results by the values of each key; a bar is the median of the finished trials with one choice.
 
     Args:
-        notes: a line below the axes of a key, by the key's name.
+        notes: by name of a key, a line below its axes.
     """
     columns = min(len(keys), 2)
     rows = math.ceil(len(keys) / columns)
@@ -329,7 +329,7 @@ def slices(trials: Trials, keys: Sequence[Key], notes: Mapping[str, str] | None 
 
 
 def trial_curves(trials: Trials) -> "Figure":
-    """Draws the validation result of every trial by epoch; those that were ended early end in a mark."""
+    """Draws the validation result of every trial by epoch; those that ended early end in a mark."""
     from matplotlib.collections import LineCollection
 
     figure, axes = make_axes(3.9, "Learning curves of the trials", "epoch", trials.metric)
@@ -439,7 +439,7 @@ def _legend(figure: "Figure") -> None:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=next(fitting, 1), **style.LEGEND)
 
 
-def _beside(key: Key, rank: Floats) -> Floats:
+def _line_positions(key: Key, rank: Floats) -> Floats:
     """Returns fractions of the range; lines through one choice lie side by side, the better ones to the right."""
     return key.fractions(key.values) + (0.5 * min(0.2, 1 / len(key.choices)) * (rank - 0.5) if key.choices else 0.0)
 
@@ -451,28 +451,28 @@ def _draw_medians(axes: "Axes", trials: Trials, key: Key) -> None:
             axes.hlines(median, choice - 0.36, choice + 0.36, color=style.INK, linewidth=1.6, zorder=3, label="median")
 
 
-def _broken(name: str, room: int) -> str:
+def _break_name(name: str, room: int) -> str:
     """Returns a name in lines of at most `room` characters if it can be broken: after spaces and underscores."""
     return fill(name.replace("_", "_ "), max(room, 1), break_long_words=False).replace("_ ", "_")
 
 
-def _level(names: Sequence[str], width: float) -> list[str] | None:
+def _break_to_fit(names: Sequence[str], width: float) -> list[str] | None:
     """Returns names that fit side by side in a width in inches, in up to three lines, or None."""
     room = int(width / max(len(names), 1) / _CHARACTER) - 1
-    broken = [_broken(name, room) for name in names]
+    broken = [_break_name(name, room) for name in names]
     fits = all(max(map(len, name.split("\n"))) <= room and name.count("\n") < 3 for name in broken)
     return broken if fits else None
 
 
-def _fit(names: Sequence[str], width: float) -> list[tuple[int, str]]:
+def _fit_labels(names: Sequence[str], width: float) -> list[tuple[int, str]]:
     """Returns the names that fit side by side, with their indices: broken, or else cut and thinned out."""
-    if broken := _level(names, width):
+    if broken := _break_to_fit(names, width):
         return list(enumerate(broken))
     every = math.ceil(len(names) * 7 * _CHARACTER / width)
     room = max(6, int(width / math.ceil(len(names) / every) / _CHARACTER) - 1)
     fitted: list[tuple[int, str]] = []
     for index in range(0, len(names), every):
-        lines = [shorten(line, room) for line in _broken(names[index], room).split("\n")]
+        lines = [shorten(line, room) for line in _break_name(names[index], room).split("\n")]
         fitted.append((index, "\n".join(lines if len(lines) <= 3 else [*lines[:2], "…"])))
     return fitted
 
@@ -481,7 +481,7 @@ def _name_choices(axes: "Axes", names: Sequence[str], width: float) -> None:
     """Names choices below axes of a width in inches: in up to three lines, else slanted, thinned out if too many."""
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.5, len(names) - 0.5)
-    if broken := _level(names, width):
+    if broken := _break_to_fit(names, width):
         axes.set_xticks(range(len(names)), broken, parse_math=False)
         return
     ticks = list(range(0, len(names), math.ceil(len(names) * 0.19 / width)))

@@ -1,9 +1,9 @@
 """The trials of a sweep, as Optuna keeps them: the only module that imports Optuna.
 
-They are in a journal in the sweep's folder, or in a database that several commands share. Every process has a `Study`
-of its own over the same storage. What a sampler draws depends on the sweep's seed and the trial's number, in whatever
-order the trials begin, and for TPE and CMA-ES also on the trials that have ended until then. So a trial whose process
-was killed before its values were drawn gets the same values later.
+They are in a journal in the sweep's folder, or in a database that several commands share. Every process opens its own
+`Study` on that storage. What a sampler draws depends on the sweep's seed and the trial's number, in whatever order
+trials begin, and for TPE and CMA-ES also on the trials that have ended by then. So a trial whose process was killed
+before its values were drawn gets the same values later.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ with warnings.catch_warnings():
             "sweeps need Optuna, which is not installed; install it with: pip install 'tfmnist[sweep]'"
         ) from None
 
-_FOREVER = 1e9  # seconds of training of a trial that diverged
+_FOREVER = 1e9  # seconds of training recorded for a trial that diverged
 _States = optuna.trial.TrialState
 
 
 class Study:
-    """The trials of one sweep, as they are in its storage.
+    """The trials of one sweep, as its storage has them.
 
     Args:
         sweep: what to search.
-        folder: the sweep's own.
+        folder: the sweep's folder.
         storage: URL of a database; by default the journal in the folder.
         owner: whose trials to resume; by default those of this folder.
         until: time, in seconds since the epoch, after which no trial begins; 0 for no limit.
@@ -80,32 +80,32 @@ class Study:
                     raise
                 reason = str(error).splitlines()[0]
                 raise InputError(
-                    f"--storage {storage}: {reason}; expected a database's URL, or leave it out."
+                    f"--storage {storage}: {reason}; expected the URL of a database; correct it, or leave it out."
                 ) from None
 
     def job(self) -> dict[str, Any]:
-        """Returns what opens the same study elsewhere, ready for JSON."""
+        """Returns what another process needs to open the same study, as JSON types."""
         options = {"storage": self._storage, "owner": self._owner, "until": self._until}
         return {"sweep": self.sweep.model_dump(mode="json"), "folder": str(self.folder), "options": options}
 
     def left(self) -> int:
-        """Returns how many trials are to be trained yet by the workers of this folder."""
+        """Returns how many trials the workers of this folder still have to train."""
         late = self._until and time.time() > self._until
         return len(self.unfinished()) + (0 if late else self.sweep.trials - self.count())
 
     def count(self) -> int:
-        """Returns how many trials have begun, of all commands that share the storage."""
+        """Returns how many trials have begun, in all commands that share the storage."""
         return len(self._trials())
 
     def unfinished(self) -> list[int]:
-        """Returns the numbers of the trials that workers of this folder have begun and not ended."""
+        """Returns the numbers of the trials that workers of this folder have begun but not ended."""
         running = [frozen for frozen in self._trials() if not frozen.state.is_finished()]
         if self._storage:  # a journal's trials all belong to its folder, wherever that has been moved
             running = [frozen for frozen in running if frozen.user_attrs.get("owner") == self._owner]
         return [frozen.number for frozen in running]
 
     def trials(self) -> list[Trial]:
-        """Returns the trials that have begun, those under way with what is known of them."""
+        """Returns the trials that have begun; running ones with their values and epochs so far."""
         coded = {key: {encode(value): value for value in within.choice} for key, within in self.sweep.space.items()}
         trials: list[Trial] = []
         for frozen in self._trials():
@@ -121,39 +121,39 @@ class Study:
         return trials
 
     def begin(self) -> int | None:
-        """Begins a trial; returns None if there is none left, or another machine took the last one just now."""
+        """Begins a trial; returns None if none is left, or another machine has just taken the last one."""
         if self.count() >= self.sweep.trials or (self._until and time.time() > self._until):
             return None
-        # as `ask` does, but with the owner at once: whoever was killed before adding it would leave a trial to nobody
+        # like `ask`, but with the owner from the start: a kill before it is added would leave a trial that nobody owns
         self._study._thread_local.cached_all_trials = None
         template = optuna.trial.create_trial(state=_States.RUNNING, user_attrs={"owner": self._owner})
         trial_id = self._study._storage.create_new_trial(self._study._study_id, template)
-        asked = optuna.trial.Trial(self._study, trial_id)
-        if asked.number >= self.sweep.trials:
-            self._study.tell(asked.number, state=_States.FAIL)
+        optuna_trial = optuna.trial.Trial(self._study, trial_id)
+        if optuna_trial.number >= self.sweep.trials:
+            self._study.tell(optuna_trial.number, state=_States.FAIL)
             return None
-        self._opened = {asked.number: asked}
-        return asked.number
+        self._opened = {optuna_trial.number: optuna_trial}
+        return optuna_trial.number
 
     def open(self, number: int) -> Trial:
-        """Returns a trial with its values, which are drawn unless they have been drawn before."""
+        """Returns a trial with its values, which are drawn if they have not been drawn before."""
         frozen = self._trials()[number]
-        if "row" in frozen.user_attrs:  # killed while it was finished
+        if "row" in frozen.user_attrs:  # killed while its result was recorded
             return _read_row(frozen)
-        asked = self._opened.get(number) or optuna.trial.Trial(self._study, frozen._trial_id)
-        self._opened = {number: asked}
+        optuna_trial = self._opened.get(number) or optuna.trial.Trial(self._study, frozen._trial_id)
+        self._opened = {number: optuna_trial}
         values: dict[str, Any] = {}
         for key, within in self.sweep.space.items():
             if not self.sweep.is_searched(key, values):
                 continue
             if within.choice:
                 coded: dict[Any, Any] = {encode(value): value for value in within.choice}
-                values[key] = coded[asked.suggest_categorical(key, list(coded))]
+                values[key] = coded[optuna_trial.suggest_categorical(key, list(coded))]
             elif self.sweep.is_whole(key):
                 low, high = (round(end) for end in within.ends)
-                values[key] = asked.suggest_int(key, low, high, log=within.log)
+                values[key] = optuna_trial.suggest_int(key, low, high, log=within.log)
             else:
-                values[key] = asked.suggest_float(key, *within.ends, log=within.log)
+                values[key] = optuna_trial.suggest_float(key, *within.ends, log=within.log)
         return Trial(number, values)
 
     def runs(self, trial: Trial) -> list[tuple[Path, Recipe]]:
@@ -166,18 +166,18 @@ class Study:
         """Reports epochs of a trial to the pruner, and returns its verdict."""
         if self.sweep.search.pruner == "none":
             return False
-        asked = self._opened[trial.number]
+        optuna_trial = self._opened[trial.number]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about epochs that were reported before
+            warnings.simplefilter("ignore")  # about epochs reported before
             for row in rows:
-                asked.report(row[self.metric], row["epoch"])
-        return asked.should_prune()
+                optuna_trial.report(row[self.metric], row["epoch"])
+        return optuna_trial.should_prune()
 
     def finish(self, trial: Trial) -> None:
-        """Records how a trial ended. One that diverged gets the worst value, so that the sampler keeps away from it."""
+        """Records how a trial ended. One that diverged gets the worst value, so that the sampler avoids it."""
         row = {name: value for name, value in trial.to_dict().items() if name != "number"}
-        if asked := self._opened.pop(trial.number, None):
-            asked.set_user_attr("row", json.dumps(row))
+        if optuna_trial := self._opened.pop(trial.number, None):
+            optuna_trial.set_user_attr("row", json.dumps(row))
         state = {"done": _States.COMPLETE, "diverged": _States.COMPLETE, "pruned": _States.PRUNED}
         values: list[Any] | None = None
         if trial.state == "done":
@@ -198,7 +198,7 @@ def _read_row(frozen: Any) -> Trial:
 
 
 class _SamplerByNumber(optuna.samplers.BaseSampler):
-    """Draws for each trial from a sampler of its own, seeded by the trial's number; a grid has its points in order."""
+    """Gives each trial its own sampler, seeded by the trial's number; a grid takes its points in order."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
@@ -216,7 +216,7 @@ class _SamplerByNumber(optuna.samplers.BaseSampler):
                     self._sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
                 case "cmaes":
                     self._sampler = optuna.samplers.CmaEsSampler(seed=seed)
-        for key in (key for key in self._sweep.space if key in trial.params):  # killed while it was drawn: draw again
+        for key in (key for key in self._sweep.space if key in trial.params):  # killed while drawing: draw again
             self._sampler.sample_independent(study, trial, key, trial.distributions[key])
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class _SamplerByNumber(optuna.samplers.BaseSampler):
 
 
 class _JournalLock:
-    """The journal's lock, which goes with its process; the library's own waits 30 s for a holder that was killed."""
+    """The journal's lock, dropped when its process ends; Optuna's own waits 30 s for a holder that was killed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -245,7 +245,7 @@ class _JournalLock:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         end = self._file.seek(0, os.SEEK_END)
         self._file.seek(max(0, end - 1))
-        if self._file.read(1) not in (b"", b"\n"):  # half a line of a writer that was killed
+        if self._file.read(1) not in (b"", b"\n"):  # half a line, whose writer was killed
             self._file.truncate(self._path.read_bytes().rfind(b"\n") + 1)
         return True
 

@@ -24,7 +24,7 @@ from tfmnist.sweeps.trials import TABLE, SweepTable, Trial, ranked, short_names,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENOUGH = 10  # trials from which the effect of a key is estimated
+ENOUGH = 10  # fewest trials from which the effect of a key is estimated
 _ENDED = ("done", "pruned", "diverged", "failed")
 _RECIPES = {"best": "best recipe", "unswept": "baseline"}  # keys of `confirmed`
 
@@ -38,7 +38,7 @@ def write_sweep_report(folder: Path) -> Path:
     Raises:
         InputError: `sweep.json` is missing or damaged, or no trial has ended yet.
     """
-    with checked(folder, "is this the folder of a sweep? Let 'tfmnist sweep' continue it.") as file:
+    with checked(folder, "is this a sweep's folder? Resume the sweep with 'tfmnist sweep'.") as file:
         table = SweepTable.read(file(TABLE).parent)
         table.trials = sorted((row for row in table.trials if row.state in _ENDED), key=lambda row: row.number)
         numbers = [row.number for row in table.trials]
@@ -48,7 +48,7 @@ def write_sweep_report(folder: Path) -> Path:
         if trials.best is not None and (path := file("best.toml")).exists():
             recipe = path.read_text(encoding="utf-8").strip()
     if not table.trials:
-        raise InputError(f"{folder / TABLE}: no trial has ended yet; let 'tfmnist sweep' continue.")
+        raise InputError(f"{folder / TABLE}: no trial has ended yet; wait, or resume it with 'tfmnist sweep'.")
     accuracies = {
         label: [row.test_accuracy for row in table.confirmed[name].seeds]
         for name, label in _RECIPES.items()
@@ -103,16 +103,16 @@ def compare(best: Sequence[float], baseline: Sequence[float]) -> str:
     if abs(points) <= 2 * error or not points:
         return (
             f"No improvement is proven: the best recipe differs from the baseline by {points:+.2f} points, {errors}. "
-            "Luck of the seeds could explain as much."
+            "The luck of the seeds could explain that much."
         )
-    better, end = "better", "Luck of the seeds is an unlikely explanation."
+    better, end = "better", "The luck of the seeds is an unlikely explanation."
     if points < 0:
         better, end = "worse", "The search did harm: use the baseline."
     return f"The best recipe is {better} than the baseline by {abs(points):.2f} points, {errors}. {end}"
 
 
 def explained(trials: Trials, key: Key) -> float | None:
-    """Returns which fraction of the variance of the trials' ranks the values of one key explain, in [0, 1].
+    """Returns the fraction, in [0, 1], of the variance of the trials' ranks that a key explains.
 
     Eta squared, (H - k + 1) / (n - k), from the statistic H of Kruskal and Wallis for n trials in k groups (Tomczak and
     Tomczak, "The need to report effect size estimates revisited", 2014). Each choice is a group; a range is cut into
@@ -173,7 +173,7 @@ def _as_key(table: SweepTable, name: str, within: Range) -> Key:
 
 
 def _draw(trials: Trials, keys: list[Key], front: list[int]) -> "dict[str, Figure]":
-    """Draws what there is to be drawn."""
+    """Draws the figures for which there are data."""
     effects = {key.name: explained(trials, key) for key in keys}
     notes = {
         name: f"explains {100 * effect:.0f} % of the ranking" for name, effect in effects.items() if effect is not None
@@ -212,7 +212,7 @@ def _range(key: Key) -> str:
 
 
 def _text(value: Any) -> str:
-    """Returns a value in short, as a recipe has it."""
+    """Returns a value in short, as in a recipe."""
     if isinstance(value, float):
         return short_number(value) if math.isfinite(value) else str(value)
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,9 +1,8 @@
-"""A sweep, from the command that starts it: starts the workers, follows their trials, confirms the best recipe.
+"""Runs a sweep: starts the workers, follows their trials, writes the table, confirms the best recipe.
 
-The command decides nothing about trials; it reads the shared study and writes the table. Everything is on disk at any
-time, the trials in their storage, the trainings in their run folders, so that the same command resumes a sweep that was
-stopped or killed, to the same table. A database may be shared by several commands, each with a folder of its own: a
-trial belongs to the folder in which it began.
+It decides nothing about trials; it only reads the shared study. Everything is always on disk, the trials in their
+storage and the trainings in their run folders, so the same command resumes a stopped or killed sweep to the same table.
+Several commands may share a database, each with its own folder: a trial belongs to the folder in which it began.
 """
 
 import shutil
@@ -36,7 +35,7 @@ from tfmnist.system.files import write_whole
 if TYPE_CHECKING:
     from tfmnist.sweeps.optuna_study import Study
 
-_TABLE_AGE = 5.0  # seconds that the table on disk may be behind
+_TABLE_AGE = 5.0  # seconds that the table on disk may lag behind
 
 
 def search_events(
@@ -46,16 +45,16 @@ def search_events(
 
     Args:
         sweep: what to search.
-        folder: the sweep's own, made if it does not exist; its trials are `trials/0000` and so on, run folders each
-            (`trials/0000-seed-1` where a trial has several seeds).
-        workers: who trains; they are not closed.
+        folder: the sweep's folder, made if it does not exist; it gets one run folder per trial, `trials/0000` and so on
+            (`trials/0000-seed-1` if a trial has several seeds).
+        workers: train the trials; they are not closed.
         storage: URL of a database that several commands share; by default a journal in the folder.
-        stop: when it is set, the trials under way are saved and `Interrupted` is raised.
+        stop: once set, the running trials are saved and `Interrupted` is raised.
 
     Raises:
         InputError: Optuna is not installed, the folder holds another sweep, or every trial failed.
     """
-    from tfmnist.sweeps.optuna_study import Study  # needs an extra
+    from tfmnist.sweeps.optuna_study import Study  # needs the extra [sweep]
 
     make_folder_at(folder)
     stop = stop or Flag()
@@ -76,7 +75,7 @@ def search_events(
         confirmed: list[StudyResult] = []
         unconfirmed = ""
         if elsewhere := len(trials) - len(ended):
-            unconfirmed = f"trials under way elsewhere: {elsewhere}; run the same command again after them"
+            unconfirmed = f"trials running elsewhere: {elsewhere}; run the same command again when they have ended"
         elif result.best and sweep.search.confirm:
             try:
                 for event in _confirm(sweep, folder, result.best, workers, stop):
@@ -103,13 +102,13 @@ def sweep(
     Args:
         sweep: a sweep, or the path of its file.
         run_dir: its folder; by default `sweeps/<name of the file>`.
-        workers: number of processes that train; 0 for one per processor, -1 to train in this one.
-        threads: TensorFlow's threads in each.
+        workers: number of worker processes; 0 for one per processor, -1 to train in this process.
+        threads: TensorFlow threads per process.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
-        ray: address of a Ray cluster whose processors train: `HOST:PORT`, `auto`, or `local` to start one here.
+        ray: address of a Ray cluster to train on: `HOST:PORT`, `auto`, or `local` to start one on this machine.
 
     Raises:
-        InputError: the file is wrong, the folder holds another sweep, every trial is refused, or there is no such
+        InputError: the file is wrong, the folder holds another sweep, every trial failed, or there is no such
             cluster.
     """
     searched = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
@@ -123,7 +122,7 @@ def sweep(
 
 
 def _search(sweep: Sweep, folder: Path, study: "Study", workers: Workers, stop: Flag) -> Iterator[SweepProgress]:
-    """Trains the trials; yields the progress whenever a trial has begun, done an epoch, or ended."""
+    """Trains the trials; yields the progress whenever a trial begins, finishes an epoch, or ends."""
     trials = study.trials()
     seen = {trial.number for trial in trials if trial.state != "running"}
     delete_unkept(sweep, folder, trials)
@@ -154,7 +153,7 @@ def _confirm(
     fresh = range(first, first + sweep.search.confirm)
     for name, recipe in (("best", best_recipe(sweep, best)), ("unswept", sweep.recipe)):
         path = folder / "confirmed" / name
-        if not is_study_of(recipe, path):  # another trial is best since then
+        if not is_study_of(recipe, path):  # another trial has become the best
             shutil.rmtree(path, ignore_errors=True)
         yield from study_events(recipe, fresh, path, workers, stop=stop)
 

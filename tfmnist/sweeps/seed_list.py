@@ -11,11 +11,11 @@ from tfmnist.system.files import write_whole
 
 
 class SeedList:
-    """The trials of a study, numbered by their seeds, as its run folders have them.
+    """The trials of a study, numbered by their seeds, as recorded in its run folders.
 
     Args:
         recipe: what to train.
-        seeds: each has a run folder `seed-0`, and so on.
+        seeds: each has a run folder, `seed-0` and so on.
         folder: of the study.
     """
 
@@ -26,15 +26,15 @@ class SeedList:
         self.recipe, self.seeds, self.folder = recipe, tuple(seeds), folder
 
     def left(self) -> int:
-        """Returns how many seeds are to be trained yet."""
+        """Returns how many seeds are still to be trained."""
         return len(self.unfinished())
 
     def unfinished(self) -> list[int]:
-        """Returns the seeds that are neither finished nor failed; all count as begun."""
+        """Returns the seeds that are neither finished nor failed."""
         return [seed for seed in self.seeds if not self._failed(seed).exists() and not self.result(seed)]
 
     def begin(self) -> int | None:
-        """Returns None: there are no others."""
+        """Returns None: all trials count as begun."""
         return None
 
     def open(self, number: int) -> Trial:
@@ -55,7 +55,7 @@ class SeedList:
             write_whole(self._failed(trial.number), trial.reason or "no result was written")
 
     def job(self) -> dict[str, Any]:
-        """Returns what makes the same list elsewhere, ready for JSON."""
+        """Returns what another process needs to make the same list, as JSON types."""
         return {"recipe": self.recipe.model_dump(mode="json"), "seeds": self.seeds, "folder": str(self.folder)}
 
     def result(self, seed: int) -> SeedResult | None:
@@ -73,7 +73,7 @@ class SeedList:
         return [f"{run}: {path.read_text(encoding='utf-8')}" for run, path in failed if path.exists()]
 
     def retry_failed(self) -> None:
-        """Forgets the failures, so that those seeds are trained again."""
+        """Deletes the records of failures, so that those seeds are trained again."""
         for seed in self.seeds:
             self._failed(seed).unlink(missing_ok=True)
 

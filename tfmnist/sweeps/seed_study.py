@@ -1,4 +1,4 @@
-"""One recipe over several seeds: mean and spread of what it reaches. Needs no Optuna."""
+"""One recipe over several seeds: mean and spread of its test accuracy. Needs no Optuna."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ from tfmnist.system.files import write_whole
 def study_events(
     recipe: Recipe, seeds: Sequence[int], folder: Path, workers: Workers, *, stop: Flag | None = None
 ) -> Iterator[SeedResult | StudyResult]:
-    """Trains a recipe with each seed, or resumes that; yields the result of each seed, at the end all of them.
+    """Trains a recipe with each seed, or resumes that; yields the result of each, and at the end all of them.
 
     Args:
         recipe: what to train.
         seeds: each has a run folder, `seed-0` and so on.
         folder: of the study.
-        workers: who trains; they are not closed.
-        stop: when it is set, the trainings under way are saved and `Interrupted` is raised.
+        workers: train the seeds; they are not closed.
+        stop: once set, the running trainings are saved and `Interrupted` is raised.
 
     Raises:
         InputError: the folder holds another recipe, or a training fails.

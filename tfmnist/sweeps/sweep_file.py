@@ -14,7 +14,7 @@
     sampler = "tpe"
     trials = 40
 
-Everything is checked before the first trial: every key, and every end of every range, against the recipe's own checks.
+Everything is checked before the first trial: every key and both ends of every range, by the recipe's own checks.
 Nothing here imports TensorFlow or Optuna.
 """
 
@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tfmnist.errors import InputError, did_you_mean
 from tfmnist.recipe import Recipe
 
-Value = Any  # what a recipe's key may hold
+Value = Any  # of a recipe key
 
 
 class _Table(BaseModel):
@@ -56,7 +56,7 @@ class Range(_Table):
     points: int = Field(default=0, ge=0)
     """Number of values in a grid, 2 or more, both ends included."""
     when: dict[str, Value] = {}
-    """Values of other keys for which this one is searched; otherwise it is as in the recipe."""
+    """Values that other keys must have for this one to be searched; otherwise it is as in the recipe."""
 
     @model_validator(mode="before")
     @classmethod
@@ -64,7 +64,7 @@ class Range(_Table):
         return {"choice": data} if isinstance(data, list) else data
 
     @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
+    def _is_list_or_range(self) -> Self:
         if bool(self.choice) == (self.low is not None or self.high is not None):
             raise ValueError("expected a list of values, or low and high")
         if self.choice:
@@ -106,15 +106,15 @@ class Search(_Table):
     trials: int = Field(default=0, ge=0)
     """Number of trials; 0: a grid's number of points, else 30."""
     minutes: float = Field(default=0, ge=0)
-    """No trial begins after so many minutes; 0 for no limit."""
+    """No trial begins after this many minutes; 0 for no limit."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    """Seeds that each trial is trained with; its result is their mean."""
+    """Seeds with which each trial is trained; its result is the mean over them."""
     seed: int = Field(default=0, ge=0)
     """Decides what the sampler draws."""
     confirm: int = Field(default=5, ge=0)
     """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested."""
     keep: str = "all"
-    """Whose run folders stay: all, or 'best 5', those of the five best trials so far."""
+    """Which run folders to keep: 'all', or for example 'best 5', those of the five best trials so far."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -123,22 +123,22 @@ class Search(_Table):
         if self.times and self.pruner != "none":
             raise ValueError("a pruner compares one result, not accuracy and time; set pruner to none")
         if self.times and self.sampler == "cmaes":
-            raise ValueError("cmaes searches one result, not accuracy and time; take tpe")
+            raise ValueError("cmaes searches for one result, not accuracy and time; use tpe")
         return self
 
     @property
     def times(self) -> bool:
-        """Whether the time of training is an objective too."""
+        """Whether training time is an objective too."""
         return self.objective == "accuracy and time"
 
     @property
     def metric(self) -> str:
-        """The validation result that is compared, as a line of `metrics.jsonl` names it."""
+        """The validation result that is compared, by its name in `metrics.jsonl`."""
         return "validation_loss" if self.objective == "loss" else "validation_accuracy"
 
     @property
     def best_kept(self) -> int:
-        """Number of trials whose run folders stay, where not all do."""
+        """Number of best trials whose run folders are kept, if not all are."""
         return int(self.keep.partition(" ")[2])
 
 
@@ -153,7 +153,7 @@ class Sweep(_Table):
     """A sweep file, checked."""
 
     name: str
-    """The file's, without its ending."""
+    """The name of the file, without its extension."""
     recipe: Recipe
     """The base recipe, with the fixed keys set."""
     space: dict[str, Range]
@@ -168,7 +168,7 @@ class Sweep(_Table):
         """Reads a sweep file.
 
         Raises:
-            InputError: no such file, no valid TOML, a key that no recipe has, or a range that the recipe refuses.
+            InputError: no such file, no valid TOML, a key that no recipe has, or a range that it does not allow.
         """
         path = Path(path)
         try:
@@ -199,7 +199,7 @@ class Sweep(_Table):
 
     @cached_property
     def trials(self) -> int:
-        """Number of trials in all."""
+        """Total number of trials."""
         if self.search.sampler != "grid":
             return self.search.trials or 30
         points = len(self.grid())
@@ -212,11 +212,11 @@ class Sweep(_Table):
         return _takes_int(table.model_fields[name].annotation)
 
     def is_searched(self, key: str, values: Mapping[str, Value]) -> bool:
-        """Whether a key is searched, given the values of those before it."""
+        """Whether a key is searched, given the values of the keys before it."""
         base = self.recipe.model_dump(mode="json")
         sections = {name: name.partition(".") for name in self.space[key].when}
-        held = {name: base[section][rest] for name, (section, _, rest) in sections.items()} | dict(values)
-        return all(held[name] == wanted for name, wanted in self.space[key].when.items())
+        current = {name: base[section][rest] for name, (section, _, rest) in sections.items()} | dict(values)
+        return all(current[name] == wanted for name, wanted in self.space[key].when.items())
 
     def grid(self) -> list[dict[str, Value]]:
         """Returns all points of the grid, each once, the last key changing fastest."""
@@ -241,19 +241,19 @@ class Sweep(_Table):
         before: list[str] = []
         if not self.recipe.data.validation:
             raise InputError(
-                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], to 5000 for "
-                "example."
+                "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], for example "
+                "to 5000."
             )
         for key, values in self.space.items():
             if key not in known:
                 raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}")
             if key == "train.seed":
-                raise InputError("space: 'train.seed' is not searched; give search.seeds, the seeds of each trial.")
+                raise InputError("space: 'train.seed' cannot be searched; set search.seeds, the seeds of each trial.")
             for other in values.when:
                 if other not in known:
-                    raise InputError(f"space: {key!r} has when {other!r}: no recipe key{did_you_mean(other, known)}")
+                    raise InputError(f"space: when of {key!r}: {other!r} does not exist{did_you_mean(other, known)}")
                 if other in self.space and other not in before:
-                    raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; put that before.")
+                    raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; move that before it.")
             before.append(key)
             self._check_values(key, values)
         if self.search.sampler == "grid":
@@ -261,17 +261,17 @@ class Sweep(_Table):
                 try:
                     self.recipe.replace(point)
                 except InputError as error:
-                    raise InputError(f"space: point {point} of the grid: {error} Use when, or another range.") from None
+                    raise InputError(f"space: point {point} of the grid: {error} Add when, or change ranges.") from None
         if self.search.pruner != "none" and self.recipe.train.epochs < 2:
             raise InputError(
                 f"search.pruner is {self.search.pruner!r} but 'train.epochs' is {self.recipe.train.epochs}: trials are "
-                "ended between epochs; train more, or set it to none."
+                "pruned between epochs; train for more epochs, or set the pruner to none."
             )
         return self
 
     def _check_values(self, key: str, values: Range) -> None:
         if self.search.sampler == "grid" and not values.choice and values.points < 2:
-            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points = 5 or so.")
+            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with, e.g., points = 5.")
         for value in values.choice or values.ends:
             if self.is_whole(key) and isinstance(value, float):
                 if value != round(value):
@@ -279,7 +279,7 @@ class Sweep(_Table):
                 value = round(value)
             try:
                 if not self.recipe.replace({**values.when, key: value}).data.validation:
-                    raise InputError(f"{key!r} is {value}: trials are compared by validation; begin at 1000 or so.")
+                    raise InputError(f"{key!r} is {value}: trials are compared by validation; start at, e.g., 1000.")
             except InputError as error:
                 raise InputError(f"space: {error}") from None
 
@@ -296,7 +296,7 @@ def encode(value: Value) -> str | int | float | bool:
 
 
 def _sentence(error: ValidationError) -> str:
-    """Puts the first complaint into one line."""
+    """Describes the first validation error in one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

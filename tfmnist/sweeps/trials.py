@@ -27,14 +27,14 @@ class Trial:
     result: float | None = None
     """Mean over the seeds of the validation result."""
     results: list[float] = field(default_factory=list)
-    """Of each seed."""
+    """The validation result of each seed."""
     seconds: float = 0.0
-    """Of training, all seeds."""
+    """Training time, over all seeds."""
     epochs: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     """One row per epoch of the first seed: `epoch`, `validation_accuracy`, `validation_loss`, `seconds`."""
     reason: str = ""
-    """Why it was pruned, diverged, failed, or was tried again."""
+    """Why it was pruned, diverged, failed or was tried again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a row of the table."""
@@ -43,7 +43,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """The state of a sweep, after something has happened."""
+    """The state of a sweep after a change."""
 
     trials: list[Trial]
     total: int
@@ -101,17 +101,17 @@ class SweepResult:
     trials: list[Trial]
     best: Trial | None
     recipe: Recipe | None
-    """The best trial's, with the first seed; also in `best.toml`."""
+    """The recipe of the best trial, with the first seed; also in `best.toml`."""
     confirmed: tuple[StudyResult, StudyResult] | None = None
     """The best recipe and the base recipe, trained with fresh seeds and evaluated on the test set."""
     unconfirmed: str = ""
-    """Why that failed, if it did."""
+    """Why they were not trained to the end, if so."""
     front: list[Trial] = field(default_factory=list)
-    """Where time counts too: the trials that none beats in both accuracy and time, the fastest first."""
+    """If time is an objective: the trials that no other beats in both accuracy and time, the fastest first."""
 
 
 class SweepTable(BaseModel):
-    """The content of `sweep.json`, which is read and written here alone."""
+    """The content of `sweep.json`, which only this class reads and writes."""
 
     sweep: str
     recipe: str
@@ -122,12 +122,12 @@ class SweepTable(BaseModel):
     front: list[int]
     unconfirmed: str = ""
     confirmed: dict[str, StudyTable]
-    """`best`, and `unswept`, the base recipe; empty where they were not trained."""
+    """`best`, and `unswept`, the base recipe; empty if they were not trained."""
     trials: list[Trial]
 
     @classmethod
     def read(cls, folder: Path) -> "SweepTable":
-        """Reads the table of a sweep's folder; raises an OSError, or a ValueError where it is damaged."""
+        """Reads the table of a sweep's folder; raises an OSError, or a ValueError if it is damaged."""
         return cls.model_validate_json((folder / TABLE).read_text(encoding="utf-8"))
 
     def write(self, folder: Path) -> None:
@@ -141,13 +141,13 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ranked(search: Search, trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the trials, the best first, the earlier of equals; those without a result come last."""
+    """Returns the trials, best first, equals by number; those without a result come last."""
     sign = 1 if search.objective == "loss" else -1
     return sorted(trials, key=lambda trial: (trial.result is None, sign * (trial.result or 0.0), trial.number))
 
 
 def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the Pareto front of accuracy and time, the fastest first; nothing where time is no objective."""
+    """Returns the Pareto front of accuracy and time, the fastest first; empty if time is no objective."""
     done = [trial for trial in trials if search.times and trial.result is not None]
     best: list[Trial] = []
     for trial in sorted(done, key=lambda trial: (trial.seconds, -(trial.result or 0.0), trial.number)):
@@ -157,7 +157,7 @@ def front(search: Search, trials: Iterable[Trial]) -> list[Trial]:
 
 
 def kept_trials(search: Search, trials: Iterable[Trial]) -> set[int]:
-    """Returns the numbers of the ended trials whose run folders stay."""
+    """Returns the numbers of the ended trials whose run folders are kept."""
     trials = list(trials)
     if search.keep == "all":
         return {trial.number for trial in trials}
@@ -188,7 +188,7 @@ def best_recipe(sweep: Sweep, best: Trial) -> Recipe:
 def write_table(
     sweep: Sweep, folder: Path, trials: Iterable[Trial], confirmed: Sequence[StudyResult] = (), unconfirmed: str = ""
 ) -> SweepResult:
-    """Writes `sweep.json`, and `best.toml` where there is a best trial; returns what they say."""
+    """Writes `sweep.json`, and `best.toml` if there is a best trial; returns their content."""
     rows = sorted(trials, key=lambda trial: trial.number)
     best = next((trial for trial in ranked(sweep.search, rows) if trial.result is not None), None)
     recipe = best_recipe(sweep, best) if best else None

@@ -1,13 +1,13 @@
 """The one loop that every worker of a sweep or a study runs: claim a trial, train it, prune it, record its result.
 
-It is the same in this process and in worker processes, here or on the machines of a Ray cluster. Those are run by
-`python -m tfmnist.sweeps.worker NAME THREADS`, with one job per line of standard input; when the input ends, the trial
-under way is saved and the process ends. What the loop keeps, wherever it is killed:
+It is the same in this process and in worker processes, here or on the machines of a Ray cluster. A worker process is
+`python -m tfmnist.sweeps.worker NAME THREADS`, with one job per line of standard input; when the input ends, it saves
+its trial and ends. What the loop guarantees, wherever it is killed:
 
-- A trial is trained by one process at a time: its claim is a lock that goes with the process.
+- A trial is trained by one process at a time: its claim is a lock that ends with the process.
 - A finished trial is never trained again: its result is recorded before its claim is released.
-- A trial under way is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
-- A trial that loses its process twice is marked failed, and the others go on.
+- An unfinished trial is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
+- A trial that loses its process twice is marked failed, and the others continue.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import Trial
 
 _MOST_LOSSES = 2  # processes that a trial may lose before it fails
-_IDLE = 0.2  # seconds between two looks for a trial while others train the last ones
-_PATIENCE = 20.0  # seconds in which a training must be saved after standard input ended
+_IDLE = 0.2  # seconds between searches for a trial while others train the last ones
+_PATIENCE = 20.0  # seconds in which to save the trial after standard input has ended
 
 _CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
 
@@ -47,7 +47,7 @@ class TrialSource(Protocol):
 
     folder: Path
     metric: str
-    """The key of a run's result that is the trial's."""
+    """The key of a run's result that becomes the trial's result."""
     evaluate_test: bool
     """Whether runs are finished: evaluated on the test set, exported, reported."""
 
@@ -68,7 +68,7 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
     from tfmnist.training.loop import Epoch
 
     if folder.exists() and not (folder / "recipe.toml").exists():
-        shutil.rmtree(folder)  # killed before it had begun
+        shutil.rmtree(folder)  # killed before it began
     events: Any
     if folder.exists():
         events = resume_events(folder, stop=stop, evaluate_test=evaluate_test)
@@ -89,12 +89,12 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
 
 
 def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Iterator[None]:
-    """Trains trials until none is left or it is told to stop; yields after each epoch and each trial.
+    """Trains trials until none is left or `stop` is set; yields after each epoch and each trial.
 
     Args:
         source: where the trials come from and the results go.
         claims: of this worker.
-        stop: when it is set, the trial under way is saved and released, to be resumed by the next start.
+        stop: once set, the current trial is saved and released; the next start resumes it.
         train: trains one run.
     """
     while not stop.is_set():
@@ -114,7 +114,7 @@ def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Trai
                         source.finish(trial)
                     claim.release()
             yield
-        elif source.left():  # others train the last ones, one of which may lose its process yet
+        elif source.left():  # others train the last ones, and may still lose their process
             stop.wait(_IDLE)
             yield
         else:
@@ -124,7 +124,7 @@ def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Trai
 def _train_claimed(
     source: TrialSource, trial: Trial, claim: Claim, stop: threading.Event, train: Train
 ) -> Iterator[None]:
-    """Trains a trial unless it is over already."""
+    """Trains a trial unless it has ended already."""
     if claim.losses:
         trial.reason = f"tried again: {claim.reason}"
     if claim.losses >= _MOST_LOSSES:
@@ -136,7 +136,7 @@ def _train_claimed(
 
 
 def _train_trial(source: TrialSource, trial: Trial, stop: threading.Event, train: Train) -> Iterator[None]:
-    """Trains a trial with each of its seeds and enters the result; it is still `running` where it was stopped."""
+    """Trains a trial with each of its seeds and sets its result; it stays `running` if stopped."""
     try:
         for index, (folder, recipe) in enumerate(source.runs(trial)):
             try:
@@ -185,15 +185,15 @@ def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
 def open_source(job: dict[str, Any]) -> TrialSource:
     """Returns the source of trials that a job describes."""
     if "sweep" in job:
-        from tfmnist.sweeps.optuna_study import Study  # needs an extra
+        from tfmnist.sweeps.optuna_study import Study  # needs the extra [sweep]
 
         return Study(Sweep.model_validate(job["sweep"]), Path(job["folder"]), **job["options"])
     return SeedList(Recipe.model_validate(job["recipe"]), job["seeds"], Path(job["folder"]))
 
 
 def main() -> None:
-    """Works on the jobs on standard input, one after the other, until that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command tells its workers
+    """Works through the jobs on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command stops its workers
     worker, threads = sys.argv[1:]
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stop = threading.Event()
@@ -204,7 +204,7 @@ def main() -> None:
                 jobs.put(line)
         stop.set()
         jobs.put(b"")
-        timer = threading.Timer(_PATIENCE, os._exit, [1])  # a long compilation is not waited for
+        timer = threading.Timer(_PATIENCE, os._exit, [1])  # do not wait for a long compilation
         timer.daemon = True
         timer.start()
 

@@ -1,9 +1,8 @@
-"""Starts workers, here or on a Ray cluster, watches them, restarts what died, and stops them.
+"""Starts workers, here or on a Ray cluster, watches them, replaces those that die, and stops them.
 
-Only jobs go to a worker and nothing comes back: its work is on disk. Each worker loads TensorFlow once. A worker is
-stopped by the end of its standard input, which also comes if the process that started it is killed: it saves its trial
-and ends. The machines of a Ray cluster need this package, and the current folder at the same path, for example on a
-network file system.
+Only jobs go to a worker and nothing comes back: its work is on disk. Each worker loads TensorFlow once. It is stopped
+by the end of its standard input, which also comes if its parent is killed: it saves its trial and ends. The machines of
+a Ray cluster need this package, and the current folder at the same path, for example on a network file system.
 """
 
 import contextlib
@@ -25,10 +24,10 @@ from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.worker import TrialSource, work
 from tfmnist.system.machine import processors
 
-_POLL = 0.25  # seconds between two looks at the workers and their trials
+_POLL = 0.25  # seconds between checks of the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
-_RAY_TIMEOUT = 5.0  # seconds in which a cluster answers
-_MOST_FAILURES = 3  # workers in a row that may end before they have a trial
+_RAY_TIMEOUT = 5.0  # seconds in which a cluster must answer
+_MOST_FAILURES = 3  # workers in a row that end without a trial before the command gives up
 
 
 class Workers:
@@ -36,9 +35,9 @@ class Workers:
 
     Args:
         count: number of worker processes; 0 for one per processor, -1 to train in this process.
-        threads: of TensorFlow in each.
+        threads: TensorFlow threads per process.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto` for the one that runs on this machine, or `local`
-            for one that starts and ends with this object.
+            for one that lives as long as this object.
 
     Raises:
         InputError: impossible numbers, Ray is not installed, or there is no such cluster.
@@ -64,7 +63,7 @@ class Workers:
 
         Args:
             source: the trials, as this process sees them.
-            stop: when it is set, all workers save their trials and end.
+            stop: once set, all workers save their trials and end.
         """
         claims = Claims(source.folder, f"{self._start}-0")
         if self._here:
@@ -73,7 +72,7 @@ class Workers:
             yield from self._watch(source, claims, stop)
 
     def close(self, seconds: float = _PATIENCE) -> None:
-        """Ends all workers, their trials saved unless that takes longer than so many seconds."""
+        """Stops all workers; those that take longer than `seconds` to save their trials are killed."""
         until = time.monotonic() + seconds
         try:
             for worker in self._alive.values():
@@ -105,7 +104,7 @@ class Workers:
                     failures = 0 if claims.lose(name, reason) else failures + 1
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
-                        raise TfmnistError(f"{source.folder}: workers end before they train: {reason}; see {log}.")
+                        raise TfmnistError(f"{source.folder}: workers end before training: {reason}; see {log}.")
             while len(self._alive) < min(self.count, source.left()):
                 self._number += 1
                 name = f"{self._start}-{self._number}"
@@ -122,7 +121,7 @@ class Workers:
 def _is_over(source: TrialSource, claims: Claims) -> bool:
     if source.left():
         return False
-    with claims.exclusive():  # no worker is just beginning a trial
+    with claims.exclusive():  # so that no worker is about to begin a trial
         return not source.left()
 
 
@@ -137,13 +136,13 @@ class _Process:
                 stdout=output,
                 stderr=output,
                 cwd=folder,
-                start_new_session=True,  # Ctrl-C is for the command, which tells its workers
+                start_new_session=True,  # Ctrl-C is for the command, which stops its workers
             )
         assert self._process.stdin
         self._input = self._process.stdin
 
     def send(self, job: str) -> None:
-        with contextlib.suppress(OSError):  # it has ended, which `ended` says
+        with contextlib.suppress(OSError):  # it has ended, as `ended` reports
             self._input.write(job.encode() + b"\n")
             self._input.flush()
 
@@ -160,7 +159,7 @@ class _Process:
             self._input.close()
 
     def wait(self, seconds: float) -> None:
-        """Waits until the process has ended, and kills it after so many seconds."""
+        """Waits for the process to end, and kills it after `seconds`."""
         self.stop()
         try:
             self._process.wait(seconds)
@@ -181,7 +180,7 @@ class _RayProcess:
         self._actor.send.remote(job)
 
     def ended(self) -> str:
-        if not self._ray.wait([self._answer], timeout=0)[0]:  # the cluster has no room for it yet
+        if not self._ray.wait([self._answer], timeout=0)[0]:  # still running, or waiting for room in the cluster
             return ""
         try:
             reason = self._ray.get(self._answer)
@@ -202,7 +201,7 @@ class _RayProcess:
 
 
 def _connect(address: str) -> tuple[Any, bool]:
-    """Returns Ray, connected, and whether this call has connected it."""
+    """Connects Ray; returns it, and whether this call has connected it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
     try:
         import ray
