@@ -1,9 +1,9 @@
-"""Answers of the five sweeps: a table and a figure for each that has run, made for its question.
+"""Answers of the five sweeps: a table and a figure for the question of each that has finished.
 
     tfmnist sweep experiments/sweeps/width.toml --workers 1 --threads 2     # and so on, for each
     python experiments/answers.py [sweeps]
 
-Reads sweeps/<name>/sweep.json, and the metrics in the run folders beside it if every seed's curve is needed. Writes
+Reads sweeps/<name>/sweep.json, and metrics from its run folders if the curve of every seed is needed. Writes
 results/sweep_<name>.md and .json and images/sweep_<name>.png. Needs no TensorFlow.
 """
 
@@ -82,11 +82,11 @@ class Finished:
         return self.table.trials
 
     def values(self, key: str) -> list[Any]:
-        """Returns the values that a key took, each once, in order."""
+        """Returns the distinct values of a key, in order."""
         return sorted({json.dumps(trial.values[key]): trial.values[key] for trial in self.trials}.values())
 
     def results(self, **wanted: Any) -> list[float]:
-        """Returns the accuracy of each seed at some values, keys by their last parts; none if it diverged."""
+        """Returns the accuracy of each seed at some values of keys, without their sections; none if it diverged."""
         for trial in self.trials:
             own = {key.partition(".")[2]: value for key, value in trial.values.items()}
             if all(own[name] == value for name, value in wanted.items()):
@@ -94,7 +94,7 @@ class Finished:
         return []
 
     def curves(self, trial: Trial) -> list[list[dict[str, Any]]]:
-        """Returns a trial's epochs, one list per seed; of the first alone if the run folders are gone."""
+        """Returns a trial's epochs, one list per seed; only the first seed's if the run folders are gone."""
         seeds = self.table.search.seeds
         names = [f"{trial.number:04}-seed-{seed}" for seed in seeds] if len(seeds) > 1 else []
         curves = [read_history(self.folder / "trials" / name) for name in names]
@@ -152,9 +152,9 @@ def write(name: str, sweep: Finished, out: Path) -> str:
 
 
 def answer_width(sweep: Finished) -> Answer:
-    """At each of some times, the accuracy of each width: between two epochs, on a line over the logarithm of time.
+    """The accuracy of each width at each of `TIMES`, interpolated between epochs over the logarithm of time.
 
-    Times are epochs times the fastest epoch of that width: whatever else runs can only add to one.
+    Times are epochs times the fastest epoch of that width, since other work can only slow an epoch down.
     """
     rows: list[tuple[str, ...]] = []
     figures: list[dict[str, Any]] = []
@@ -209,7 +209,7 @@ def draw_width(figures: list[dict[str, Any]]) -> "Figure":
 
 
 def answer_optimizer(sweep: Finished) -> Answer:
-    """The best rate of each optimizer, and the rates beside it that are nearly as good."""
+    """The best rate of each optimizer, and the neighbouring rates that are nearly as good."""
     rates = sweep.values("optimizer.learning_rate")
     rows: list[tuple[str, ...]] = []
     figures: dict[str, Any] = {}
@@ -258,7 +258,7 @@ def draw_optimizer(figures: Mapping[str, Any], rates: Sequence[float]) -> "Figur
 
 
 def answer_batch(sweep: Finished) -> Answer:
-    """The best rate of each batch, between the points of the grid, and the power of the batch that it goes with."""
+    """The best rate of each batch, fitted between grid points, and the power of the batch with which it grows."""
     rates, batches = sweep.values("optimizer.learning_rate"), sweep.values("train.batch_size")
     rows: list[tuple[str, ...]] = []
     figures: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def answer_batch(sweep: Finished) -> Answer:
             rows.append((kind, str(batch), *cells, f"{min(peaks[batch]):.2g} to {max(peaks[batch]):.2g}"))
         figures[kind] = {"peaks": peaks, "power": powers, "results": grid}
         notes.append(
-            f"{kind}: the best rate goes with the batch to the power of {plus_minus(powers)} "
+            f"{kind}: the best rate grows with the batch to the power of {plus_minus(powers)} "
             "(linear would be 1, square root 0.5)."
         )
     head = ("optimizer", "batch", "best rate of the grid", "accuracy there", "best rate, fitted", "of each seed")
@@ -329,7 +329,7 @@ def draw_batch(figures: Mapping[str, Any], rates: Sequence[float], batches: Sequ
 
 
 def answer_data(sweep: Finished) -> Answer:
-    """Accuracy against the number of examples, with and without shifts, and whether training has come to its end."""
+    """Accuracy against the number of examples, with and without shifts, and whether training has converged."""
     shifts = sweep.values("augment.shift")
     sizes = sorted(sweep.values("data.per_class"), key=lambda count: count or math.inf)
     rows: list[tuple[str, ...]] = []
@@ -388,7 +388,7 @@ def draw_data(figures: list[dict[str, Any]], shifts: Sequence[float]) -> "Figure
 
 
 def answer_augmentation(sweep: Finished) -> Answer:
-    """Each combination beside none, over the same seeds, and how some get there."""
+    """Each combination compared with none, over the same seeds, and some learning curves."""
     kinds = ("rotate", "shift", "elastic")
     rows: list[tuple[str, ...]] = []
     figures: list[dict[str, Any]] = []
@@ -441,7 +441,7 @@ def named(row: Mapping[str, Any]) -> str:
 
 
 def at_time(time: float, times: Any, accuracies: Any) -> list[float]:
-    """Returns the accuracy of each seed at a time; nothing before the first epoch's end, or after the last's."""
+    """Returns the accuracy of each seed at a time; nothing before the end of the first or after the last epoch."""
     if not times[0] <= time <= times[-1]:
         return []
     return [float(np.interp(math.log(time), np.log(times), row)) for row in accuracies]
@@ -464,7 +464,7 @@ def peak(rates: Sequence[float], results: Sequence[Sequence[float]]) -> float:
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Returns the power of x that y goes with, from a line through their logarithms.
+    """Returns the power of x to which y is proportional, from a line through their logarithms.
 
     Example:
         >>> round(slope([1, 10, 100], [3, 30, 300]), 6)
@@ -477,7 +477,7 @@ def draw_line(axes: "Axes", results: Mapping[Any, Sequence[float]], look: tuple[
     """Draws error over x, with bars of one standard deviation over the seeds; x without results is left out."""
     results = {x: values for x, values in results.items() if values}
     errors = [1 - fmean(values) for values in results.values()]
-    # shorter than the error, since a logarithm has no 0
+    # shorter than the error, since a logarithmic axis has no 0
     bars = [min(spread(values)[1], 0.9 * error) for values, error in zip(results.values(), errors)]
     axes.errorbar(list(results), errors, bars, label=label, **with_bars(look))
 
@@ -497,11 +497,11 @@ def name_plainly(axes: "Axes") -> None:
 
 
 def accuracy_axis(axes: "Axes", worst: float = 0.0, room: float = 1.0) -> None:
-    """Draws error on a logarithmic axis, upside down, and names it by accuracy: 98 to 99 is as far as 80 to 90.
+    """Draws error on a logarithmic axis, upside down, labelled with accuracy: 98 to 99 is as far as 80 to 90.
 
     Args:
-        worst: the largest error shown, where it is not that of the data.
-        room: factor on it, to leave room for text.
+        worst: the largest error shown; by default the largest of the data.
+        room: factor on the latter, to leave room for text.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -511,7 +511,7 @@ def accuracy_axis(axes: "Axes", worst: float = 0.0, room: float = 1.0) -> None:
     ticks = [10, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 97.5, 98, 98.2, 98.4, 98.6, 98.8, 99, 99.2, 99.4, 99.6, 99.8]
     inside = [tick for tick in ticks if low <= 1 - tick / 100 <= (worst or high)]
     far: list[float] = []
-    for tick in reversed(inside):  # none too near to another
+    for tick in reversed(inside):  # no two too close together
         if not far or math.log((100 - tick) / (100 - far[-1])) > 0.055 * math.log((worst or high) / low):
             far.append(tick)
     axes.yaxis.set(major_locator=FixedLocator([1 - tick / 100 for tick in far]), minor_locator=NullLocator())
@@ -540,7 +540,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def compact(values: Mapping[str, Any]) -> str:
-    """Returns JSON with a line for each key, and for each entry of what it holds."""
+    """Returns JSON with one line per key, or per entry of a key."""
 
     def block(value: Any) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -557,7 +557,7 @@ QUESTIONS: dict[str, tuple[str, str, Callable[[Finished], Answer]]] = {
     "optimizer": ("Which optimizer, at which learning rate?", "--workers 2", answer_optimizer),
     "batch": ("How does the best learning rate move with the batch?", "--workers 2", answer_batch),
     "data": ("How much data is enough?", "--workers 2", answer_data),
-    "augmentation": ("What does augmentation buy?", "--workers 2", answer_augmentation),
+    "augmentation": ("What does augmentation gain?", "--workers 2", answer_augmentation),
 }
 
 

@@ -21,11 +21,11 @@ import drawings  # noqa: E402  # pyright: ignore[reportMissingImports]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="folder of a run or of an exported model")
-    parser.add_argument("--seeds", type=int, default=1, help="number of pictures per digit and way")
+    parser.add_argument("--seeds", type=int, default=1, help="number of pictures per digit and style")
     arguments = parser.parse_args()
     model = tfmnist.load_exported(arguments.model)
     ways = {**drawings.WAYS, "photo": drawings.photo}
-    lines, right, total = ["| way | correct | counted as one digit |", "|---|---|---|"], 0, 0
+    lines, right, total = ["| style | read correctly | counted as one digit |", "|---|---|---|"], 0, 0
     for way, draw in ways.items():
         drawn = [drawing for seed in range(arguments.seeds) for drawing in drawings.draw_all(seed, {way: draw})]
         predictions = model.predict_pictures([drawing.contents for drawing in drawn])

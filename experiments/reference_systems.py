@@ -1,9 +1,9 @@
-"""The published systems that the shipped recipes stand on, run over a few seeds: one table, as Markdown and JSON.
+"""The published systems behind the shipped recipes, over a few seeds: one table, as Markdown and JSON.
 
     python experiments/reference_systems.py [--seeds 3]
 
-MNIST is written out as 70,000 PNG files first, for the recipe that reads pictures from folders; they go to a temporary
-folder, or stay where --pictures says.
+First writes MNIST as 70,000 PNG files, for the recipe that reads pictures from folders: into a temporary folder, or the
+one that --pictures names.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import tfmnist
 from tfmnist.data.convert import write_folder
 
 RESULTS = Path(__file__).parent / "results"
-PUBLISHED = {  # test accuracy of the original, re-run; mlp, which as printed does not learn, shall reach this
+PUBLISHED = {  # test accuracy of the original, re-run; for mlp, which does not learn as printed, a goal
     "sigmoid-mlp": 0.948,
     "mlp": 0.980,
     "online-mlp": 0.928,
@@ -33,26 +33,26 @@ DIVERGES = "mlp-as-printed"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this less one")
-    parser.add_argument("--pictures", type=Path, help="folder for the PNG files, used as it is where it is there")
-    asked = parser.parse_args()
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    parser.add_argument("--pictures", type=Path, help="folder for the PNG files; reused if it exists")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = asked.pictures or Path(scratch) / "mnist_images"
+        pictures = options.pictures or Path(scratch) / "mnist_images"
         if not pictures.exists():
-            for reading in write_folder(tfmnist.load("mnist", validation=0), pictures):
-                show(f"writing pictures {reading.done:,}/{reading.total:,}")
-        rows = [train(name, range(asked.seeds), pictures, Path(scratch)) for name in PUBLISHED]
+            for progress in write_folder(tfmnist.load("mnist", validation=0), pictures):
+                show(f"writing pictures {progress.done:,}/{progress.total:,}")
+        rows = [train(name, range(options.seeds), pictures, Path(scratch)) for name in PUBLISHED]
         message = diverge(Path(scratch))
     show("")
     table = "\n".join(format_rows(rows))
     print(f"{table}\n\n`tfmnist train {DIVERGES}` ends with exit code 1:\n\n    {message}")
     versions = {"tensorflow": version("tensorflow"), "python": platform.python_version(), "machine": machine()}
     RESULTS.mkdir(exist_ok=True)
-    found = {"rows": rows, DIVERGES: {"exit_code": 1, "message": message}, "versions": versions}
-    (RESULTS / "reference_systems.json").write_text(json.dumps(found, indent=2) + "\n")
+    results = {"rows": rows, DIVERGES: {"exit_code": 1, "message": message}, "versions": versions}
+    (RESULTS / "reference_systems.json").write_text(json.dumps(results, indent=2) + "\n")
     (RESULTS / "reference_systems.md").write_text(f"{table}\n\n{', '.join(map(str, versions.values()))}\n")
     if short := [row["recipe"] for row in rows if row["mean"] < row["published"]]:
-        sys.exit(f"below what was published: {', '.join(short)}")
+        sys.exit(f"below the goal: {', '.join(short)}")
 
 
 def train(name: str, seeds: range, pictures: Path, scratch: Path) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def diverge(scratch: Path) -> str:
 
 def format_rows(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yields the lines of a Markdown table."""
-    yield "| recipe | epochs | test accuracy, mean ± sd | seeds | to reach | seconds an epoch (median) |"
+    yield "| recipe | epochs | test accuracy, mean ± sd | seeds | goal | seconds per epoch (median) |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
         accuracy = f"{row['mean']:.2%} ± {100 * row['sd']:.2f}"
@@ -99,19 +99,19 @@ def format_rows(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def machine() -> str:
-    """Returns a word on the machine: processor architecture and number of processors."""
+    """Returns the architecture and number of processors."""
     return f"{platform.machine()}, {os.cpu_count()} processors"
 
 
 def version(name: str) -> str:
-    """Returns an installed package and its version."""
+    """Returns the name and version of an installed package."""
     from importlib.metadata import version as find
 
     return f"{name} {find(name)}"
 
 
 def show(text: str) -> None:
-    """Says on a terminal what is under way."""
+    """Shows the current activity on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 

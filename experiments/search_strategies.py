@@ -1,9 +1,9 @@
-"""Random search against TPE with a pruner that has half the time: who finds the better recipe? Five repeats.
+"""Random search compared with TPE and a pruner in half the time: which finds the better recipe? Five repeats.
 
     python experiments/search_strategies.py [--pruner median] [--trials 40]
 
 Writes `results/search_strategies.md` and `.json`. The winners are trained again with three seeds, which alone read the
-test set: a search's own best result is partly luck, and the more so the more trials it has.
+test set: the best result of a search is partly luck, the more so the more trials it has.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def table(rows: list[dict[str, Any]], pruner: str) -> str:
     names = {"random": "random", "tpe": f"TPE, {pruner} pruner"}
     columns = ("seconds", "trials", "pruned", "best", "again")
     lines = [
-        "| repeat | search | seconds | trials | of them pruned | best validation | winner, test, 3 fresh seeds |",
+        "| repeat | search | seconds | trials | pruned | best validation | winner, test, 3 fresh seeds |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -4,7 +4,7 @@
 
 Each seed trains the recipe on 0 to 4, and then in three ways on a few pictures of 5 to 9: from scratch, from those
 weights, and from those weights with all but the last layer frozen. Each way uses the best of a few learning rates on
-validation; the table shows the test accuracy of that one alone.
+validation; the table shows the test accuracy at that rate only.
 """
 
 import argparse

@@ -176,7 +176,7 @@ def markdown(results: Results) -> str:
     lines = ["# Benchmarks", "", machine_line(results), ""]
     goals = [cells for name, result in results["workloads"].items() for cells in goal_rows(name, result)]
     if goals:
-        lines += [*markdown_table(("workload", "tfmnist against", "goal", "measured", "reached"), goals), ""]
+        lines += [*markdown_table(("workload", "tfmnist compared with", "goal", "measured", "reached"), goals), ""]
     for name, result in results["workloads"].items():
         lines += [f"## {name}", "", f"{result['work']}. Measured {result['date']}."]
         if (result["machine"], result["versions"]) != (results["machine"], results["versions"]):
@@ -202,7 +202,7 @@ def text(results: Results, names: Sequence[str]) -> str:
             lines += textwrap.wrap(f"{key} failed: {values['error']}", 80) if values["error"] else []
     goals = [cells for name in names for cells in goal_rows(name, results["workloads"][name])]
     if goals:
-        lines += ["", *plain_table(("workload", "tfmnist against", "goal", "measured", "reached"), goals)]
+        lines += ["", *plain_table(("workload", "tfmnist compared with", "goal", "measured", "reached"), goals)]
     return "\n".join(lines)
 
 
@@ -220,7 +220,7 @@ def machine_line(result: Mapping[str, Any]) -> str:
 def contender_table(result: Mapping[str, Any], wide: bool) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns head and rows, one per contender: seconds, multiple of tfmnist's time, accuracy, memory."""
     head = ("contender", *(("precision", "set-up s") if wide else ()), "first s", "median s")
-    head += (*(("fastest", "slowest") if wide else ()), "µs a step", "ratio", "test", "MB")
+    head += (*(("fastest", "slowest") if wide else ()), "µs per step", "ratio", "test", "MB")
     rows: list[tuple[str, ...]] = []
     for name, values in result["contenders"].items():
         if values["error"]:
@@ -301,7 +301,7 @@ def is_number(column: int, rows: Sequence[Sequence[str]]) -> bool:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draws the times of all contenders relative to tfmnist's, a line each, and writes the figure as PNG."""
+    """Draws the times of all contenders relative to tfmnist's, one line each, and writes the figure as PNG."""
     from tfmnist.reports.style import BLUE, EDGE, INK, LIGHT, QUIET, VERMILION, make_figure, save
 
     lines: list[tuple[str, float | None]] = []  # a workload's name has no figure

@@ -3,7 +3,7 @@
     python experiments/benchmarks/turns.py WORKLOAD CONTENDER
 
 starts a worker by hand: it reads one request per line (`turn`, `accuracy`, `end`) and answers each with a line of JSON.
-`race` starts a worker for every contender of a workload and lets them alternate, so that a drift of the machine's speed
+`race` starts a worker for every contender of a workload and lets them alternate, so that a drift in the machine's speed
 affects all alike.
 """
 
@@ -46,7 +46,7 @@ class Contender:
     """A competitor in a workload, built in its own process."""
 
     turn: Callable[[], dict[str, float] | None]
-    """One unit of the work; may return figures of its own."""
+    """One unit of the work; may return additional figures."""
     accuracy: Callable[[], float] | None = None
     """Test accuracy after all turns, if something was trained."""
     precision: str = "float32"

@@ -1,4 +1,4 @@
-"""Random affine changes of images alone, and what augmentation adds to a training step of the `cnn` recipe.
+"""Random affine changes of images by themselves, and what augmentation adds to a training step of the `cnn` recipe.
 
 The changes are those of `[augment]` with rotate 10, scale 0.1, shear 10 and shift 2, each drawn anew for every image,
 resampled bilinearly, uint8 in and out. The contenders `cnn ...` train instead: their figure is `step_us`.

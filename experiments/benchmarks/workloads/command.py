@@ -1,6 +1,6 @@
 """The whole command, from the shell to an exported model: `tfmnist train`, and a minimal script in Keras.
 
-Both take MNIST from disk, train 784-512-10 for five epochs of 55,000 images with a look at 5,000 others after each,
+Both take MNIST from disk, train 784-512-10 for five epochs of 55,000 images with validation on 5,000 others after each,
 evaluate the test set, and save the weights and a SavedModel. tfmnist also draws its report.
 """
 

@@ -1,7 +1,7 @@
 """The `imagefolder-mlp` recipe: pictures in folders, `train/<class>/*.png`, from a cold start to trained epochs.
 
 The first turn reads and decodes every picture and trains an epoch; later turns train one more. Every contender writes
-its own copy of the folder just before, so that the system has the files in memory for all, but decoded for none.
+its own copy of the folder just before, so that the files are in the system's cache for all, and decoded for none.
 """
 
 # pyright: reportMissingImports=false

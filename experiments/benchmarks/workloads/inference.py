@@ -1,7 +1,7 @@
-"""Answers from a trained `mlp`: one image at a time, and 256 at once.
+"""Predictions of a trained `mlp`: one image at a time, and 256 at once.
 
-Every contender takes uint8 images and gives probabilities, both NumPy arrays; scaling to [0, 1] is a part of its model.
-All have the same weights, and each is held against the formulas in float64 before it may take a turn.
+Every contender takes uint8 images and returns probabilities, both NumPy arrays; scaling to [0, 1] is part of its model.
+All have the same weights, and each is compared with the formulas in float64 before its first turn.
 """
 
 # pyright: reportMissingImports=false

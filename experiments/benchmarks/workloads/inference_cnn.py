@@ -1,4 +1,4 @@
-"""Answers from a trained `cnn`: one image at a time, and 256 at once; as `inference`, with fewer batches."""
+"""Predictions of a trained `cnn`: one image at a time, and 256 at once; like `inference`, with fewer batches."""
 
 from workloads.inference import GOALS, contenders
 

@@ -1,4 +1,4 @@
-"""The `mlp` recipe: dense layers, small enough that everything besides the products counts."""
+"""The `mlp` recipe: dense layers, small enough that everything besides the matrix products counts."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies

@@ -1,4 +1,4 @@
-"""The `online-mlp` recipe: one example per step, so that products are of matrices and vectors.
+"""The `online-mlp` recipe: one example per step, so that matrices are multiplied by vectors.
 
 The rivals are those of `sigmoid_mlp`, except NumPy, which is faster on vectors than on batches of one.
 """

@@ -1,4 +1,4 @@
-"""The `sigmoid-mlp` recipe: small batches in a small network, where calls are most of the cost of a step."""
+"""The `sigmoid-mlp` recipe: small batches in a small network, where calls take most of the time of a step."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies
@@ -25,11 +25,11 @@ class Task:
     count: int = TRAIN
     bias: bool = True
     uniform: float = 0.0
-    """Initial weights are uniform in [-uniform, uniform), or with 0 from N(0, 1)."""
+    """Initial weights are uniform in [-uniform, uniform), or from N(0, 1) if this is 0."""
 
     @property
     def steps(self) -> int:
-        """Steps a turn."""
+        """Steps per turn."""
         return self.count // self.batch
 
     def weights(self) -> list[np.ndarray]:
