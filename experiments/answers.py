@@ -242,8 +242,8 @@ def draw_optimizer(figures: Mapping[str, Any], rates: Sequence[float]) -> "Figur
     above.set_xscale("log")
     for index, ((kind, row), look) in enumerate(zip(figures.items(), LOOKS)):
         draw_line(above, {rate: row["results"][f"{rate:g}"] for rate in rates}, look, kind)
-        beside = 1.09 ** (index - (len(figures) - 1) / 2)
-        diverged = [rate * beside for rate in rates if not row["results"][f"{rate:g}"]]
+        factor = 1.09 ** (index - (len(figures) - 1) / 2)
+        diverged = [rate * factor for rate in rates if not row["results"][f"{rate:g}"]]
         above.plot(diverged, [1.15] * len(diverged), "x", color=look[0], markersize=7, mew=2)
         below.plot([row["good"][0], row["good"][-1]], [index, index], color=look[0], linewidth=7, alpha=0.35)
         below.plot(row["good"], [index] * len(row["good"]), "|", color=look[0], markersize=9, mew=1.5)
@@ -396,7 +396,7 @@ def answer_augmentation(sweep: Finished) -> Answer:
     settings = [({kind: row.values.get(f"augment.{kind}", 0.0) for kind in kinds}, row) for row in sweep.trials]
     for values, trial in sorted(settings, key=lambda pair: [*pair[0].values()]):
         none = none or trial.results  # the first
-        gain = [100 * (mine - before) for mine, before in zip(trial.results, none)]
+        gain = [100 * (value - base) for value, base in zip(trial.results, none)]
         curves = sweep.curves(trial)
         fastest = min(row["seconds"] for curve in curves for row in curve)
         curve = np.array([[row["validation_accuracy"] for row in curve] for curve in curves]).mean(0)
@@ -417,8 +417,8 @@ def draw_augmentation(figures: list[dict[str, Any]]) -> "Figure":
     pairs = sorted({(row["rotate"], row["elastic"]) for row in figures})
     for index, ((rotate, elastic), look) in enumerate(zip(pairs, LOOKS)):
         rows = [row for row in figures if (row["rotate"], row["elastic"]) == (rotate, elastic)]
-        beside = named({"rotate": rotate, "elastic": elastic, "shift": 0})
-        label = f"with {beside}" if rotate or elastic else "shift alone"
+        others = named({"rotate": rotate, "elastic": elastic, "shift": 0})
+        label = f"with {others}" if rotate or elastic else "shift alone"
         gains, bars = zip(*(spread(row["gain"]) for row in rows))
         left.errorbar([row["shift"] + 0.05 * (index - 1) for row in rows], gains, bars, label=label, **with_bars(look))
     left.set_xticks(sorted({row["shift"] for row in figures}))

@@ -1,4 +1,4 @@
-"""The house plan: imports point down only, TensorFlow stays out where it is promised to, and Keras everywhere.
+"""The house plan: imports only point down, TensorFlow is imported only where it may be, and Keras nowhere.
 
 Run as a script, it prints how any checkout is built: `python tests/test_layering.py [CHECKOUT...]`.
 """

@@ -257,7 +257,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(key: str, val
 
 
 def test_a_wrong_width_is_named() -> None:
-    assert "'model.hidden' is 0: expected greater than or equal to 1" in complaint_about({"model.hidden": [512, 0]})
+    assert "'model.hidden' is 0: expected a value greater than" in complaint_about({"model.hidden": [512, 0]})
 
 
 def test_true_is_no_number() -> None:

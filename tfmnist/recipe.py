@@ -43,6 +43,7 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     for other in others:  # of a union: the same key, the same input
         if other["loc"][:1] == first["loc"][:1] and all(isinstance(part, str) for part in other["loc"]):
             expected += " or " + other["msg"].removeprefix("Input should be ")
+    expected = re.sub("Input should be (greater|less)", r"expected a value \1", expected)
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
     return f"recipe key {where!r} is {first['input']!r}: {expected}."
 

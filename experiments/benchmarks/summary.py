@@ -74,7 +74,7 @@ def figures_of(values: Mapping[str, Any], measure: str, turns: str) -> list[floa
 def median_ratio(rival: Mapping[str, Any], own: Mapping[str, Any], measure: str, turns: str) -> float | None:
     """Returns the median of the ratios of rival to own, over pairs of the same turn."""
     pairs = zip(figures_of(rival, measure, turns), figures_of(own, measure, turns))
-    ratios = [theirs / mine for theirs, mine in pairs if mine]
+    ratios = [rival_figure / own_figure for rival_figure, own_figure in pairs if own_figure]
     return statistics.median(ratios) if ratios else None
 
 
@@ -315,17 +315,17 @@ def draw(results: Results, path: Path) -> None:
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.axvline(1, color=INK, linewidth=0.8)
-    for place, (name, ratio) in enumerate(lines):
+    for row, (name, ratio) in enumerate(lines):
         if ratio is None:
-            axes.text(0, place, name, transform=axes.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
+            axes.text(0, row, name, transform=axes.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
             continue
         ours = name.startswith(OWN)
-        axes.plot([1, ratio], [place, place], color=EDGE, linewidth=1.2, zorder=1)
-        axes.plot(ratio, place, "s" if ours else "o", color=BLUE if ours else VERMILION, markersize=5)
+        axes.plot([1, ratio], [row, row], color=EDGE, linewidth=1.2, zorder=1)
+        axes.plot(ratio, row, "s" if ours else "o", color=BLUE if ours else VERMILION, markersize=5)
         left = ratio < 1
         axes.annotate(
             f"{name}  {number(ratio)}",
-            (ratio, place),
+            (ratio, row),
             xytext=(-6 if left else 6, 0),
             textcoords="offset points",
             ha="right" if left else "left",

@@ -62,7 +62,7 @@ class Goal:
     rival: str
     """A contender's name, or several joined by " | " for the best of them."""
     ratio: float
-    """The rival's figure divided by ours must be at least this."""
+    """The rival's figure divided by tfmnist's must be at least this."""
     measure: str = "seconds"
     """A figure of the turn; less is better."""
     turns: str = "later"

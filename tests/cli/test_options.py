@@ -158,7 +158,7 @@ def test_bad_options_get_the_librarys_box(words: list[str], expected: str, capsy
     ("words", "expected"),
     [
         (["--model.hidden", "512,x"], "'model.hidden' is '512,x': expected a valid integer"),
-        (["--model.hidden", "-3"], "'model.hidden' is '-3': expected greater than or equal to 1"),
+        (["--model.hidden", "-3"], "'model.hidden' is '-3': expected a value greater than or equal to 1"),
     ],
 )
 def test_items_of_lists_are_validated_by_the_recipe(words: list[str], expected: str) -> None:

@@ -64,8 +64,11 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('[space]\n"optimizer.learning_rat" = [1.0]', "'optimizer.learning_rat' does not exist; did you mean"),
-        ('[space]\n"optimizer.learning_rate" = [1.0, -1.0]', "'optimizer.learning_rate' is -1.0: expected greater"),
-        ('[space]\n"model.dropout" = {low = 0, high = 1}', "'model.dropout' is 1.0: expected less than 1"),
+        (
+            '[space]\n"optimizer.learning_rate" = [1.0, -1.0]',
+            "'optimizer.learning_rate' is -1.0: expected a value greater",
+        ),
+        ('[space]\n"model.dropout" = {low = 0, high = 1}', "'model.dropout' is 1.0: expected a value less than 1"),
         ('[space]\n"model.dropout" = {low = 0.5, high = 0.5}', "low 0.5 must be below high 0.5"),
         ('[space]\n"model.dropout" = {low = 0, high = 0.5, log = true}', "with log it must be above 0"),
         ('[space]\n"model.dropout" = {low = 0.1}', "expected both low and high"),
@@ -82,7 +85,7 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
             '[space]\n"model.dropout" = {low = 0.1, high = 0.5, when = {"model.bias" = true}}\n"model.bias" = [true]',
             "comes after it",
         ),
-        ('[space]\n"model.dropout" = {low = 0.1, high = 0.5}\n[search]\nsampler = "grid"', "points = 5"),
+        ('[space]\n"model.dropout" = {low = 0.1, high = 0.5}\n[search]\nsampler = "grid"', "points, e.g. 5"),
         ('[search]\nsampler = "tpe"', "there is no \\[space\\]"),
         ("[space]", "'space' is {}"),
         (SPACE + '[search]\nsampler = "best"', "'search.sampler' is 'best': expected 'grid'"),

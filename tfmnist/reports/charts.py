@@ -61,7 +61,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
 def confusion(matrix: Ints, class_names: Sequence[str]) -> "Figure":
     """Draws a confusion matrix whose colours show the mistakes only, so that the diagonal does not drown them.
 
-    Up to 30 classes, every count but 0 is printed; above, names are thinned out and only the colours show the counts.
+    Up to 30 classes, every count but 0 is printed; of more, names are thinned out and only colours show the counts.
 
     Args:
         matrix: integers [C, C] of counts; rows are the true, columns the predicted classes, of C names.

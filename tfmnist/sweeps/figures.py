@@ -316,7 +316,7 @@ def slices(trials: Trials, keys: Sequence[Key], notes: Mapping[str, str] | None 
         x = key.values
         if key.choices:
             _draw_medians(axes, trials, key)
-            x = x + 0.5 * ((trials.numbers * 0.6180339887) % 1.0 - 0.5)  # beside each other, always in the same way
+            x = x + 0.5 * ((trials.numbers * 0.6180339887) % 1.0 - 0.5)  # side by side, always in the same way
             _name_choices(axes, key.choices, width)
         else:
             key.dress(axes)
@@ -363,7 +363,7 @@ def trial_curves(trials: Trials) -> "Figure":
 
 
 def pareto_front(trials: Trials, front: Sequence[int]) -> "Figure":
-    """Draws the finished trials by seconds of training and result, and the line of those that none beats in both.
+    """Draws the finished trials by seconds of training and result, and a line through the Pareto front.
 
     Args:
         front: indices of the trials on the front, the fastest first.

@@ -136,7 +136,7 @@ def explained(trials: Trials, key: Key) -> float | None:
 
 
 def _as_arrays(table: SweepTable, numbers: list[int]) -> Trials:
-    """Returns the trials as they are drawn. Raises a ValueError, KeyError or TypeError if the table is damaged."""
+    """Returns the trials, to be drawn. Raises a ValueError, KeyError or TypeError if the table is damaged."""
     metric, loss = table.search.metric, table.search.objective == "loss"
     unit = np.array([1.0, 1.0 if loss else 100.0])  # of epochs and of results
     curves = tuple(
@@ -159,7 +159,7 @@ def _as_arrays(table: SweepTable, numbers: list[int]) -> Trials:
 
 
 def _as_key(table: SweepTable, name: str, within: Range) -> Key:
-    """Returns a searched key as it is drawn. Raises as `_as_arrays` does."""
+    """Returns a searched key, to be drawn. Raises like `_as_arrays`."""
     values = [row.values.get(name) for row in table.trials]
     condition = " and ".join(f"{other} is {_text(value)}" for other, value in within.when.items())
     note = f"where {condition}" if condition else ""

@@ -271,7 +271,7 @@ class Sweep(_Table):
 
     def _check_values(self, key: str, values: Range) -> None:
         if self.search.sampler == "grid" and not values.choice and values.points < 2:
-            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with, e.g., points = 5.")
+            raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points, e.g. 5.")
         for value in values.choice or values.ends:
             if self.is_whole(key) and isinstance(value, float):
                 if value != round(value):

@@ -88,8 +88,8 @@ def contender(kind: str, answer: Answer, note: str, close: Callable[[], None] | 
     images = tfmnist.load("mnist", validation=0).test.images
     few = images[:CHECKED]
     expected = formulas(kind, make_weights(kind), few)
-    for found in (answer(few), np.concatenate([answer(few[i : i + 1]) for i in range(CHECKED)])):
-        error = float(np.abs(found - expected).max())
+    for probabilities in (answer(few), np.concatenate([answer(few[i : i + 1]) for i in range(CHECKED)])):
+        error = float(np.abs(probabilities - expected).max())
         if not error <= AGREEMENT:
             raise SystemExit(f"probabilities differ by {error:.1e} from the formulas; expected {AGREEMENT} at most")
 

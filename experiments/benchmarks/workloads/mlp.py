@@ -189,7 +189,7 @@ def numpy() -> Contender:
     x = np.empty((BATCH, 784), np.float32)
     hidden, dhidden = np.empty((2, BATCH, HIDDEN), np.float32)
     logits = np.empty((BATCH, CLASSES), np.float32)
-    places, steps = np.arange(BATCH), 0
+    examples, steps = np.arange(BATCH), 0
 
     def adam() -> None:
         nonlocal m, v, steps
@@ -218,12 +218,12 @@ def numpy() -> Contender:
         np.add(logits, b2, out=logits)
         correct = int((logits.argmax(1) == y).sum())
         np.subtract(logits, logits.max(1, keepdims=True), out=logits)
-        chosen = logits[places, y]
+        chosen = logits[examples, y]
         np.exp(logits, out=logits)
         sums = logits.sum(1, keepdims=True)
         loss = float((np.log(sums[:, 0]) - chosen).sum())
         np.divide(logits, sums * BATCH, out=logits)  # from here on the gradient of the mean loss
-        logits[places, y] -= np.float32(1 / BATCH)
+        logits[examples, y] -= np.float32(1 / BATCH)
         np.matmul(hidden.T, logits, out=dw2)
         np.sum(logits, axis=0, out=db2)
         np.matmul(logits, w2.T, out=dhidden)
