@@ -12,7 +12,7 @@ train: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -n auto
 
-# the types beside the tests of what changed since the last commit
+# checks the types in parallel with the tests of what changed since the last commit
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

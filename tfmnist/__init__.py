@@ -1,7 +1,7 @@
 """Handwritten-digit recognition with low-level TensorFlow: raw variables, GradientTape, nothing hidden.
 
-Importing this package does not import TensorFlow; using a name that computes does. The public names stand in
-`__init__.pyi`, once for type checkers and for this module, which imports each when it is first used.
+Importing this package does not import TensorFlow; using a name that needs it does. The public names are listed in
+`__init__.pyi`, for type checkers and for this module, which imports each when it is first used.
 """
 
 import ast

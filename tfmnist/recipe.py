@@ -306,7 +306,7 @@ class Recipe(Section):
             values = tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
         except OSError as error:
             raise InputError(
-                f"{text}: cannot read the recipe: {error.strerror}; give a shipped name or a .toml file."
+                f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{text}: not valid TOML: {error}.") from None

@@ -87,7 +87,7 @@ def test_two_machines_share_a_search_by_a_storage(training: FakeTraining, tmp_pa
     assert all(len(names) > 3 for names in divided) and not divided[0] & divided[1]
     assert [trial.number for trial in ends[-1].trials] == list(range(11)) and ends[-1].confirmed
     if left := 11 - len(ends[0].trials):
-        assert ends[0].unconfirmed.startswith(f"trials running elsewhere: {left};") and not ends[0].confirmed
+        assert ends[0].unconfirmed.startswith(f"trials still run elsewhere ({left});") and not ends[0].confirmed
     assert rows(ends[-1].trials) == rows(result_of(text, tmp_path / "alone").trials)
 
 

@@ -75,7 +75,7 @@ def search_events(
         confirmed: list[StudyResult] = []
         unconfirmed = ""
         if elsewhere := len(trials) - len(ended):
-            unconfirmed = f"trials running elsewhere: {elsewhere}; run the same command again when they have ended"
+            unconfirmed = f"trials still run elsewhere ({elsewhere}); run the same command again when they have ended"
         elif result.best and sweep.search.confirm:
             try:
                 for event in _confirm(sweep, folder, result.best, workers, stop):
