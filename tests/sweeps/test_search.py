@@ -1,5 +1,6 @@
 """A sweep as its command sees it, with trainings that take no time: resumed, shared, stopped, confirmed."""
 
+import errno
 import json
 import sys
 from collections import Counter
@@ -151,6 +152,15 @@ def test_if_every_trial_fails_the_first_reason_is_said(training: FakeTraining, t
     training.error = lambda folder, recipe: InputError(f"no data for {folder.name}")
     with pytest.raises(InputError, match="every trial failed; the first: no data for 0000"):
         result_of(GRID, tmp_path)
+
+
+def test_a_full_disk_stops_the_sweep_and_fails_no_trial(training: FakeTraining, tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    training.error = lambda folder, recipe: full if folder.name == "0003" else None
+    with pytest.raises(Interrupted, match="the disk is full; make room, and run the same command to resume"):
+        result_of(GRID, tmp_path)
+    training.error = lambda folder, recipe: None
+    assert {trial.state for trial in result_of(GRID, tmp_path).trials} == {"done"}
 
 
 def test_if_every_trial_diverges_there_is_no_best(training: FakeTraining, tmp_path: Path) -> None:

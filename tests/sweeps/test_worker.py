@@ -1,5 +1,8 @@
 """The loop of every worker: with trainings that are made up, and `train` with a real one."""
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +15,9 @@ from tfmnist.errors import DivergedError, InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs.result import write_history
 from tfmnist.sweeps.claims import Claims
+from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.trials import Trial
-from tfmnist.sweeps.worker import open_source, train, work
+from tfmnist.sweeps.worker import DISK_FULL, how_ended, open_source, train, work
 from tfmnist.system.files import read_npz
 from tfmnist.training.checkpoint import list_checkpoints
 
@@ -137,6 +141,26 @@ def test_a_training_that_fails_is_recorded(tmp_path: Path, error: Exception, sta
     work_all(trials, training)
     assert [trial.state for trial in trials.ended.values()] == ["done", state, "done"]
     assert trials.ended[1].reason == str(error) and trials.ended[1].result is None
+
+
+FULL = """
+import errno
+from tfmnist.sweeps import worker
+def take(*arguments):
+    raise OSError(errno.ENOSPC, "full")
+worker.Claims.take = take
+worker.main()
+"""
+
+
+def test_a_process_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    job = SeedList(Recipe.load("mlp"), [0], tmp_path).job()
+    with subprocess.Popen([sys.executable, "-c", FULL, "start-1", "1"], stdin=subprocess.PIPE) as process:
+        assert process.stdin
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        assert how_ended(process.wait(60)) == DISK_FULL
+    assert how_ended(1) == "exit code 1" and how_ended(-9) == "the worker process ended by SIGKILL"
 
 
 def test_what_is_worse_is_pruned_also_if_it_was_killed_before_that_was_recorded(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.folder import locked
 from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.trials import SeedResult, StudyResult
+from tfmnist.sweeps.worker import full_disk_interrupts
 from tfmnist.sweeps.workers import Workers
 from tfmnist.system.files import write_whole
 
@@ -33,7 +34,7 @@ def study_events(
         raise InputError(f"{folder}: holds another recipe, or this one before it was changed; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     stop = stop or Flag()
-    with locked(folder):
+    with full_disk_interrupts(folder), locked(folder):
         write_whole(folder / "recipe.toml", recipe.to_toml())
         source = SeedList(recipe, seeds, folder)
         source.retry_failed()

@@ -8,9 +8,11 @@ its trial and ends. What the loop guarantees, wherever it is killed:
 - A finished trial is never trained again: its result is recorded before its claim is released.
 - An unfinished trial is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
 - A trial that loses its process twice is marked failed, and the others continue.
+- A full disk fails no trial: the command stops, and resumes when there is room.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -35,6 +37,10 @@ from tfmnist.sweeps.trials import Trial
 _MOST_LOSSES = 2  # processes that a trial may lose before it fails
 _IDLE = 0.2  # seconds between searches for a trial while others train the last ones
 _PATIENCE = 20.0  # seconds in which to save the trial after standard input has ended
+
+DISK_FULL = "the disk is full"
+"""How a worker process ended that found no room."""
+_NO_ROOM = 73  # its exit code
 
 _CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
 
@@ -153,6 +159,8 @@ def _train_trial(source: TrialSource, trial: Trial, stop: threading.Event, train
     except DivergedError as error:
         trial.state, trial.reason = "diverged", str(error)
     except (InputError, OSError) as error:
+        if is_disk_full(error):
+            raise
         trial.state, trial.reason = "failed", str(error)
 
 
@@ -180,6 +188,29 @@ def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
     trial.seconds += sum(row["seconds"] for row in history)
     if first:
         trial.curve = [{key: row[key] for key in _CURVE} for row in history]
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether there was no room to write."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def full_disk_interrupts(folder: Path) -> Iterator[None]:
+    """Turns the error of a full disk into an `Interrupted`."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise Interrupted(f"{folder}: {DISK_FULL}; make room, and run the same command to resume.") from None
+
+
+def how_ended(code: int) -> str:
+    """Returns how a worker process ended that has an exit code."""
+    if code == _NO_ROOM:
+        return DISK_FULL
+    return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def open_source(job: dict[str, Any]) -> TrialSource:
@@ -215,9 +246,14 @@ def main() -> None:
 
     set_threads(int(threads))
     while (job := jobs.get()) and not stop.is_set():
-        source = open_source(json.loads(job))
-        for _ in work(source, Claims(source.folder, worker), stop):
-            pass
+        try:
+            source = open_source(json.loads(job))
+            for _ in work(source, Claims(source.folder, worker), stop):
+                pass
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            sys.exit(_NO_ROOM)
 
 
 if __name__ == "__main__":

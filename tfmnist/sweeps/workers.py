@@ -6,10 +6,10 @@ a Ray cluster need this package, and the current folder at the same path, for ex
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from typing import Any
 
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
-from tfmnist.sweeps.worker import TrialSource, work
+from tfmnist.sweeps.worker import DISK_FULL, TrialSource, how_ended, work
 from tfmnist.system.machine import processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
@@ -101,6 +101,8 @@ class Workers:
             for name, worker in list(self._alive.items()):
                 if reason := worker.ended():
                     self._alive.pop(name).wait(0)
+                    if reason == DISK_FULL:
+                        raise OSError(errno.ENOSPC, reason)
                     failures = 0 if claims.lose(name, reason) else failures + 1
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
@@ -149,9 +151,7 @@ class _Process:
     def ended(self) -> str:
         """Returns how the process ended, or "" while it runs."""
         code = self._process.poll()
-        if code is None:
-            return ""
-        return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return "" if code is None else how_ended(code)
 
     def stop(self) -> None:
         """Lets the process save its trial and end, without waiting for it."""
