@@ -255,7 +255,7 @@ def fails(run: Path, name: str) -> str:
     with pytest.raises(InputError) as caught:
         write_report(run)
     message = str(caught.value)
-    assert message.startswith(f"{run / name}: damaged: ")
+    assert message.startswith(f"{run / name}: damaged: ") and message.count("damaged: ") == 1
     assert message.endswith(f"Finish the run with 'tfmnist train --resume {run}'.")
     assert "\n" not in message
     return message

@@ -38,7 +38,7 @@ def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
         first = error.errors(include_url=False, include_context=False)[0]
         reason = "damaged: " + " ".join(map(str, (*first["loc"], first["msg"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "damaged: " + " ".join(str(error).split())
+        reason = "damaged: " + " ".join(str(error).removeprefix("damaged: ").split())
     raise InputError(f"{last}: {reason}; {remedy}")
 
 
