@@ -96,9 +96,9 @@ def test_pictures_are_read_one_by_one() -> None:
 
 def test_a_picture_with_none_or_several_digits_is_a_problem_of_its_own() -> None:
     blank, one, many = read([b"0", b"1", b"3"])
-    assert blank.problem == "no ink found on it; expected a picture of a digit, dark on light or light on dark."
+    assert blank.problem == "no ink found in it; expected a picture of a digit, dark on light or light on dark."
     assert one.problem == ""
-    assert many.problem == "3 digits found on it, expected one; crop it, or read a number with --split-digits."
+    assert many.problem == "3 digits found in it, expected one; crop it, or read a number with --split-digits."
     for problem in (blank, many):
         assert len(problem.probabilities) == 0 and problem.number == "" and problem.seen.shape == (1, 4, 5)
 
@@ -125,4 +125,4 @@ def test_a_broken_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_blank_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo_predictions, "split_digits", lambda content, form: np.zeros([0, 4, 5], np.uint8))
     (prediction,) = read([b"x"], split=True)
-    assert prediction.problem.startswith("no ink found on it") and prediction.number == ""
+    assert prediction.problem.startswith("no ink found in it") and prediction.number == ""

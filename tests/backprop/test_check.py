@@ -199,11 +199,11 @@ def diverged() -> MLP:
     [
         (
             CNN((4, 5), ["conv 2 3x3"], 3),
-            r"model is a CNN of grey, .*: the formulas cover an MLP with one",
+            r"the model is a CNN of grey, .*: the formulas cover an MLP with one",
         ),
         (MLP((4, 5), [8], 3, activation="gelu"), r"MLP of flatten, dense_1, gelu_1, logits: the formulas cover"),
         (MLP((4, 5), [8], 3, batch_norm=True), r"batch_norm_1, relu_1, logits: .* no batch normalisation"),
-        (MLP((4, 5), [8], 3, dropout=0.5), r"dropout_1, logits: .* no dropout; check one of those"),
+        (MLP((4, 5), [8], 3, dropout=0.5), r"dropout_1, logits: .* no dropout; choose such a model"),
         (with_mixed_activations(), r"dense_1, relu_1, dense_2, tanh_2, logits: the formulas cover"),
         (without_an_activation(), r"flatten, dense_1, logits: the formulas cover"),
         (diverged(), r"variable dense_1/kernel is not finite everywhere"),

@@ -104,8 +104,8 @@ def test_pictures_that_cannot_be_read_do_not_hide_those_that_can(
     assert code == 2
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(good), str(good)]
     first, second = errors.splitlines()
-    assert first.startswith(f"tfmnist: {blank}: no ink found on it")
-    assert second.startswith(f"tfmnist: {two}: 2 digits found on it") and "--split-digits" in second
+    assert first.startswith(f"tfmnist: {blank}: no ink found in it")
+    assert second.startswith(f"tfmnist: {two}: 2 digits found in it") and "--split-digits" in second
 
 
 def test_a_number_is_read_digit_by_digit(trained: Path, small: Path, tmp_path: Path, command: Command) -> None:

@@ -92,6 +92,6 @@ def test_write_refuses(tmp_path: Path) -> None:
     data = digits()
     for name in ("", ".", "..", ".a", "T-shirt/top", "a\0", " ", "a\\b"):
         named = Digits(data.train, data.validation, data.test, ("a", "b", name), "x")
-        with pytest.raises(InputError, match=r"^class name .* cannot be a folder's"):
+        with pytest.raises(InputError, match=r"^class name .* cannot name a folder"):
             list(write_folder(named, tmp_path / "new"))
     assert not (tmp_path / "new").exists()

@@ -269,7 +269,7 @@ def test_a_test_set_is_drawn_where_there_is_none(untested: Path) -> None:
     for digits in drawn:
         assert digits.class_names == ("one", "six", "two")
         assert np.bincount(digits.test.labels).tolist() == [6, 1, 3]  # 15 % of 40, 7 and 20, rounded down
-        assert digits.notes == ("no test set in the source: 10 of its examples are drawn for one",)
+        assert digits.notes == ("no test set in the source: 10 of its examples are held out as one",)
         parts = [split.rows for split in (digits.train, digits.validation, digits.test)]
         assert sorted(np.concatenate([rows for rows in parts if rows is not None]).tolist()) == list(range(67))
     assert drawn[0].test.rows is not None and drawn[1].test.rows is not None

@@ -63,10 +63,10 @@ class Exported:
 
     @property
     def image_format(self) -> ImageFormat:
-        """What the images that it was trained on look like.
+        """The format of the images that it was trained on.
 
         Raises:
-            InputError: an older version of tfmnist exported it, without that.
+            InputError: it was exported by an older version of tfmnist, without the format.
         """
         if self._card.form is None:
             raise InputError(f"{self.path}: exported without the format of its images; export it again.")
@@ -150,7 +150,7 @@ def load_exported(path: str | Path) -> Exported:
     """Loads an exported model, after checking that every file is as it was written.
 
     Args:
-        path: a run folder, a model folder (its newest version is taken), or one version's folder.
+        path: a run folder, a model folder (its newest version is used), or one version's folder.
 
     Raises:
         InputError: there is no model, or a file of it is missing or damaged.

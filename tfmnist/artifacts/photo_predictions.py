@@ -15,7 +15,7 @@ from tfmnist.photos.normalize import split_digits
 
 @dataclass(frozen=True, eq=False)
 class PhotoPrediction:
-    """What a model predicts for one picture, or with `split` for each of the k digits on it; otherwise, k is 1."""
+    """What a model predicts for one picture, or with `split` for each of its k digits; otherwise, k is 1."""
 
     class_names: tuple[str, ...]
     seen: npt.NDArray[np.uint8]  # [k, height, width]: what the model was shown
@@ -74,7 +74,7 @@ def read_pictures(
             raise InputError(f"{name}: {error}") from None
         problem = ""
         if count == 0:
-            problem = "no ink found on it; expected a picture of a digit, dark on light or light on dark."
+            problem = "no ink found in it; expected a picture of a digit, dark on light or light on dark."
         elif count > 1 and not split:
-            problem = f"{count} digits found on it, expected one; crop it, or read a number with --split-digits."
+            problem = f"{count} digits found in it, expected one; crop it, or read a number with --split-digits."
         yield PhotoPrediction(model.class_names, seen, probabilities[:0] if problem else probabilities, split, problem)

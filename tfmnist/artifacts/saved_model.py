@@ -36,7 +36,7 @@ def make_signatures(
             the number of digits found in each, int64 `[n]`.
         variables: what `forward` reads; they are saved with the model.
         image_shape: height and width.
-        has_convolutions: whether `forward` convolves, which oneDNN does wrongly for no images (n = 0).
+        has_convolutions: whether `forward` convolves, which oneDNN gets wrong for no images (n = 0).
     """
 
     def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -86,7 +86,7 @@ def write_saved_model(destination: Path, signatures: tf.Module, card: ModelCard)
     with ExitStack() as stack:
         try:
             destination.mkdir(parents=True, exist_ok=True)
-            # a name that is no number, so that servers which watch the folder do not load it
+            # a name that is not a number, so that servers which watch the folder do not load it
             folder = stack.enter_context(staged_folder(destination, "writing"))
         except OSError as error:
             raise InputError(
@@ -94,7 +94,7 @@ def write_saved_model(destination: Path, signatures: tf.Module, card: ModelCard)
             ) from None
         try:
             _save(folder, signatures, card.class_names)
-        except tf.errors.OpError as error:  # which is how TensorFlow says that the disk is full
+        except tf.errors.OpError as error:  # which is how TensorFlow reports that the disk is full
             raise TfmnistError(f"{destination}: the model cannot be written: {error.message}") from None
         card.write(folder)
         write_manifest(folder)
@@ -109,7 +109,7 @@ def _save(folder: Path, module: Any, class_names: Sequence[str]) -> None:
         signatures = {name: getattr(module, name) for name in ("serving_default", "float_images", "image_bytes")}
         log = tf.get_logger()
         level = log.level
-        log.setLevel("ERROR")  # it would name a folder that is gone a moment later
+        log.setLevel("ERROR")  # it would name a folder that is renamed a moment later
         try:
             tf.saved_model.save(module, str(folder), signatures=signatures)
         finally:

@@ -24,7 +24,7 @@ def next_version(model: Path) -> int:
 
 
 def find_version(path: str | Path) -> Path:
-    """Returns the version folder that a path stands for: itself, or the newest in a model folder or a run's `model/`.
+    """Returns the version folder that a path refers to: itself, or the newest in a model folder or a run's `model/`.
 
     Raises:
         InputError: there is none.

@@ -53,7 +53,7 @@ class Comparison:
     kinks: int  # number of those left out: between -h and +h a ReLU switches, or a weight under l1 changes its sign
     tape_difference: float  # distance of tape and central difference, over the entries checked; NaN if there are none
     formula_difference: float  # distance of formula and central difference, likewise
-    resolution: float  # the least distance that differences resolve, ε |J| / h; large if the gradient all but vanishes
+    resolution: float  # the least distance that differences resolve, ε |J| / h; large if the gradient nearly vanishes
     entry: Entry | None  # the checked entry whose gradient is largest; None if none was checked
 
 
@@ -73,9 +73,9 @@ def check_gradients(
         images: uint8 `[m, height, width]`, m at least 1.
         labels: int64 `[m]`, 0 to classes - 1.
         loss: kind, smoothing and penalties.
-        samples: how many entries of each variable to compare with central differences, at least 1. The largest of its
+        samples: number of entries per variable to compare with central differences, at least 1. The largest of its
             gradient is always one of them; each takes two forward passes.
-        seed: decides the others.
+        seed: decides which others.
 
     Returns:
         One comparison per variable, in the order of the layers.
@@ -205,8 +205,8 @@ def _check_model(model: Network) -> str:
     activation = activations.pop()
     if type(model) is not MLP or kinds != expected or activations or activation is None:
         raise InputError(
-            f"model is a {type(model).__name__} of {layers}: the formulas cover an MLP with one of "
-            f"{', '.join(backprop.ACTIVATIONS)}, no batch normalisation, no dropout; check one of those."
+            f"the model is a {type(model).__name__} of {layers}: the formulas cover an MLP with one of "
+            f"{', '.join(backprop.ACTIVATIONS)}, no batch normalisation, no dropout; choose such a model."
         )
     for name, variable in model.named_variables().items():
         if not np.isfinite(variable.numpy()).all():

@@ -1,4 +1,4 @@
-"""Back-propagation written out: the gradient of a network of dense layers in NumPy, each line beside its formula.
+"""Back-propagation written out: the gradient of a network of dense layers in NumPy, each line next to its formula.
 
 Nothing here trains a model: the package differentiates on the tape, and `tfmnist.backprop.check` compares the tape
 with these formulas. They are a textbook's, for a mini-batch of m examples, the m columns of A_0:

@@ -131,7 +131,7 @@ def decode_files(
 
 
 def printable(path: str | Path) -> str:
-    """Returns a path as it can stand on one line."""
+    """Returns a path in a form that fits on one line."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
 

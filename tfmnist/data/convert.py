@@ -33,7 +33,7 @@ def write_folder(digits: Digits, destination: Path) -> Generator[DecodingProgres
     for name in digits.class_names:
         if name.startswith(".") or not name.isprintable() or not name.strip() or set(name) & set('/\\:*?"<>|'):
             raise InputError(
-                f"class name {name!r} cannot be a folder's, expected printable text that does not begin with a dot and "
+                f"class name {name!r} cannot name a folder, expected printable text that does not begin with a dot and "
                 'has none of /\\:*?"<>|; rename the class.'
             )
     try:
@@ -58,7 +58,7 @@ def _write_pictures(digits: Digits, folder: Path) -> Iterator[DecodingProgress]:
     order = np.arange(len(train) + len(validation))
     known = [split.rows for split in (train, validation) if len(split) and split.rows is not None]
     rows = np.concatenate([order[:0], *known])
-    if len(np.unique(rows)) == len(order):  # every example has an index, and none the same
+    if len(np.unique(rows)) == len(order):  # every example has its own index
         order = rows
     done, total = 0, len(order) + len(digits.test)
     batch = max(-(-total // EVENTS), 256)

@@ -33,10 +33,10 @@ from tfmnist.errors import InputError, check_name
 from tfmnist.system.cache import ArrayCache, find_cache
 
 _ENDS = (".png", ".jpg", ".jpeg")
-_TICK = 2 * 10**9  # ns: a file this new may change again without a change of its times
+_TICK = 2 * 10**9  # ns: a file this new may change again without its times changing
 _NAMED = 3  # broken pictures that a note names
 _DIGITS = str.maketrans("123456789", "000000000")
-# What changes the arrays though no picture changes; other versions of Pillow may round a JPEG otherwise.
+# To be changed if the arrays change but no picture does; other versions of Pillow may round JPEGs differently.
 _VERSION = f"tfmnist pictures 2, Pillow {PIL.__version__}"
 
 
@@ -66,7 +66,7 @@ def read_folder(
         About 50 times at most, the last with `done == total`; nothing if the cache has everything.
 
     Returns:
-        Images uint8 `[n, height, width]`, grey by ITU-R BT.601, what is transparent white, mapped from the cache;
+        Images uint8 `[n, height, width]`, grey by ITU-R BT.601, transparent areas white, mapped from the cache;
         labels int64 `[n]`; both read-only. No test part if there is no folder `test/`.
 
     Raises:

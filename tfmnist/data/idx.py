@@ -106,7 +106,7 @@ def write_idx(path: Path, array: Bytes) -> None:
 
 
 def _compressed(file: BinaryIO) -> gzip.GzipFile:
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # no name and time, so equal bytes
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # no name or time: equal bytes
 
 
 def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:

@@ -90,8 +90,8 @@ def stream_blocks(
         split: the training examples.
         plan: how an epoch is cut.
         seed: with the epoch, decides the order; with the step, the augmentation.
-        epochs: which, counted from 0.
-        skip: steps of the first one already done; the rest is exactly what it would have been without a stop.
+        epochs: those to yield, counted from 0.
+        skip: steps of the first one already done; the rest is exactly as without an interruption.
         augment: changes the images of a block, given the number of its first step; None for no change.
     """
 

@@ -26,10 +26,10 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
     `labels`, int64 `[n]`, are those of all examples.
 
     Returns:
-        The rows that stay, and those drawn, both ascending.
+        The rows that remain, and those drawn, both ascending.
 
     Raises:
-        InputError: no example of some class would stay.
+        InputError: no example of some class would remain.
     """
     labels = labels[rows]
     counts = np.bincount(labels)

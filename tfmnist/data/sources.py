@@ -41,10 +41,10 @@ def load(
             `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: integers from 0 to 255, or floats
             in [0, 1] or [0, 255].
         validation: number of validation examples, each class in proportion; 0 for none.
-        seed: decides which examples validate, and which `per_class` keeps; nothing else does.
-        classes: number of classes, 2 to 1000; 0 reads it off the training labels.
+        seed: decides which examples are for validation, and which ones `per_class` keeps.
+        classes: number of classes, 2 to 1000; 0 takes it from the training labels.
         only: names of the classes to keep, numbered in this order; none keeps all.
-        per_class: number of training examples to keep per class; 0 keeps all that do not validate.
+        per_class: number of training examples to keep per class; 0 keeps all that are not for validation.
         test_share: fraction of each class that becomes the test set if the source has none, the same for every seed.
         skip_broken: leaves out pictures that cannot be decoded, and names them in `notes`.
 
@@ -74,7 +74,7 @@ def load_events(
     test_share: float,
     skip_broken: bool,
 ) -> Generator[DecodingProgress, None, Digits]:
-    """Does what `load` does, and yields its progress while pictures are decoded."""
+    """Like `load`; yields its progress while pictures are decoded."""
     check_source(source)
     if not 0 < test_share < 1:
         raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
@@ -104,12 +104,12 @@ def load_events(
     if test:
         test_labels = new_labels[test.labels]
         test_split = Split(test.images, test_labels, np.flatnonzero(test_labels >= 0) if only else None)
-    else:  # drawn from all classes, so that no example tests under one data.only and trains under another
+    else:  # drawn from all classes, so that no example is for test under one data.only and for training under another
         test_count = int(np.floor(test_share * np.bincount(train.labels)).sum())
         rows, test_rows = stratify(train.labels, rows, test_count, key(0, "test"))
         test_rows = test_rows[labels[test_rows] >= 0]
         test_split = Split(train.images, labels, test_rows)
-        notes = (*notes, f"no test set in the source: {len(test_rows):,} of its examples are drawn for one")
+        notes = (*notes, f"no test set in the source: {len(test_rows):,} of its examples are held out as one")
     rows = rows[labels[rows] >= 0]
     if not len(rows) or not len(test_split):
         which, remedy = ("test", "data.only or data.test_share") if len(rows) else ("training", "data.only")

@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a source holds. Without class names they are "0", "1", ...; without a test part, one is drawn."""
+    """What a source holds. Without class names, they are "0", "1", ...; without a test part, one is drawn."""
 
     train: Part
     test: Part | None
@@ -133,7 +133,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set: `train` for training, `validation`, perhaps empty, for choices, `test` for one look at the end."""
+    """A data set: `train` for training, `validation`, perhaps empty, for choices, `test` for the final evaluation."""
 
     train: Split
     validation: Split

@@ -63,7 +63,7 @@ class Dense(Layer):
 
 
 class Conv2D(Layer):
-    """Convolution (cross-correlation, as the field calls it) of `[batch, height, width, channels]`."""
+    """Convolution (cross-correlation, strictly speaking) of `[batch, height, width, channels]`."""
 
     def __init__(
         self,

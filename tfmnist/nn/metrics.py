@@ -32,7 +32,7 @@ def wilson_interval(correct: int, count: int, z: float = 1.959964) -> tuple[floa
     middle = rate + z * z / (2 * count)
     half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    # At the ends the formula gives 0 and 1 exactly; rounding must not.
+    # At the ends the formula is exactly 0 or 1, which rounding could miss.
     low = 0.0 if correct == 0 else (middle - half) / scale
     high = 1.0 if correct == count else (middle + half) / scale
     return low, high

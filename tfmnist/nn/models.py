@@ -54,12 +54,12 @@ class Network(tf.Module):
         """Makes the layers: the first, those of the specifications, and a dense layer of logits.
 
         Each convolution and dense layer is followed by batch normalisation, unless `momentum` is None, and the
-        activation; each dense layer then by dropout. `weights` are the options of initial weights; with the names,
-        which are numbered by kind, they decide their values.
+        activation; each dense layer then by dropout. `weights` are the options of the initial
+        weights, whose values also depend on the layers' names, numbered by kind.
         """
         if activation not in ACTIVATIONS:
             raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
-        # batch normalisation would subtract a bias before it together with the mean
+        # batch normalisation would subtract a bias along with the mean
         hidden = {"bias": bias and momentum is None, **weights}
         self.layers = [first]
         counts: Counter[str] = Counter()
@@ -134,7 +134,7 @@ class Network(tf.Module):
         return [value for value in attributes if isinstance(value, tf.Variable) and value.trainable]
 
     def freeze(self, patterns: Sequence[str]) -> None:
-        """Freezes the layers whose names match a pattern, such as `conv_1` or `conv_*`; call it before an optimizer.
+        """Freezes the layers that match a pattern, such as `conv_1` or `conv_*`; call it before making an optimizer.
 
         Raises:
             InputError: a pattern matches no layer that has weights, or no layer is left to train.
@@ -250,7 +250,7 @@ class CNN(Network):
 def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:
     """Returns the layers with each max pooling moved before the monotonic activation that it follows.
 
-    max f(x) = f(max x) where f never decreases, and so do the gradients agree; fewer values are left to activate.
+    max f(x) = f(max x) if f never decreases, and the gradients agree too; fewer values are left to activate.
     """
     ordered = list(layers)
     for index, (layer, following) in enumerate(pairwise(layers)):

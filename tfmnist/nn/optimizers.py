@@ -69,7 +69,7 @@ def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
 def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
     """Scales all gradients by limit / ‖g‖ where their common norm ‖g‖ exceeds limit (Pascanu et al. 2013)."""
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
-    # a norm that is not finite makes the gradients so too: divergence must not be hidden
+    # a norm that is not finite makes the gradients NaN: divergence must not be hidden
     scale = tf.where(tf.math.is_finite(norm), limit / tf.maximum(norm, limit), math.nan)
     return [g * scale for g in gradients]
 
@@ -80,7 +80,7 @@ class Optimizer(tf.Module):
     Args:
         parameters: the variables to update; the slots are made here, one set per parameter.
         learning_rate: a positive number, or a schedule: a function from the step (int64 scalar) to a float32 scalar.
-        fused: which form of the rule `apply` uses; `tfmnist.fit` chooses what suits how it compiles.
+        fused: which form of the rule `apply` uses; `tfmnist.fit` chooses by how it compiles.
 
     Attributes:
         step: int64 variable, the number of updates done.
@@ -106,7 +106,7 @@ class Optimizer(tf.Module):
         }
 
     def apply(self, gradients: Gradients, *, fused: bool | None = None) -> None:
-        """Does one update with a gradient per parameter, float32 of its shape; `fused` overrides the constructor's."""
+        """Makes one update; one gradient per parameter, float32 of its shape; `fused` overrides the constructor's."""
         update = self._update_fused if (self.fused if fused is None else fused) else self._update
         learning_rate = self.schedule(self.step)
         t = tf.cast(self.step + 1, tf.float32)

@@ -20,5 +20,5 @@ def read_photo(path: str | Path) -> bytes:
     except ValueError as error:  # a path with a null character
         raise InputError(f"{str(path)!r}: cannot read the picture: {error}; check the path.") from None
     except UnreadablePicture as error:
-        raise InputError(f"{path}: {error}; expected a whole PNG or JPEG picture, save it as one.") from None
+        raise InputError(f"{path}: {error}; expected a whole PNG or JPEG picture; save it as one.") from None
     return contents

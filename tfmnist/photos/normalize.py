@@ -42,14 +42,14 @@ class ImageFormat:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ImageFormat":
-        """Returns the format whose `to_dict` is given."""
+        """Returns the format from what `to_dict` returned."""
         return cls(**{"dark_on_light" if key == "light_ground" else key: value for key, value in fields.items()})
 
 
 def find_format(images: NDArray[np.uint8]) -> ImageFormat:
     """Returns what training images, uint8 `[n, height, width]`, look like, from at most 1,000 of them, evenly spread.
 
-    They are `dark_on_light` if the border's median is over 127, and `centred` if at least 90 % are as MNIST's.
+    They are `dark_on_light` if the border's median is over 127, and `centred` if at least 90 % are like MNIST's.
     """
     count, height, width = images.shape
     sample = images[np.linspace(0, count - 1, min(count, 1000)).astype(int)] if count else images

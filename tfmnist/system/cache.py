@@ -36,7 +36,7 @@ def find_cache() -> Path:
 
 
 class ArrayCache:
-    """The eight entries last used, in a folder; one that is damaged, or cannot be read or written, counts as missing.
+    """The eight entries used last, in a folder; one that is damaged, or cannot be read or written, counts as missing.
 
     Args:
         folder: created when the first entry is written; an entry's key has 64 hex digits.
@@ -100,7 +100,7 @@ class ArrayCache:
         return self.open(key)
 
     def _list_entries(self) -> list[Path]:
-        """Returns the entries, the last used first; other files in the folder are not ours."""
+        """Returns the entries, the last used first; other files in the folder are ignored."""
         entries: list[tuple[int, Path]] = []
         with suppress(OSError), os.scandir(self._folder) as scan:
             for entry in scan:

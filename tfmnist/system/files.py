@@ -56,7 +56,7 @@ def staged_folder(parent: Path, name: str) -> Generator[Path]:
 def publish(folder: Path, candidates: Iterable[Path]) -> Path:
     """Flushes a staged folder to the disk, renames it to the first candidate that is free, and returns that.
 
-    A candidate is free if nothing, or only an empty folder, is there.
+    A candidate is free if it does not exist or is an empty folder.
 
     Raises:
         OSError: no candidate is free, or the folder cannot be flushed or renamed.
@@ -108,7 +108,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def one_line(error: Exception) -> str:
-    """Returns an error's message on one line, or its type where it has none."""
+    """Returns an error's message on one line, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

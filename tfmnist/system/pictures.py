@@ -24,7 +24,7 @@ class UnreadablePicture(Exception):
 
 
 def read_grey(data: bytes) -> Images:
-    """Decodes a PNG or JPEG in grey by ITU-R BT.601, what is transparent white: uint8 `[height, width]`.
+    """Decodes a PNG or JPEG in grey by ITU-R BT.601, transparent areas white: uint8 `[height, width]`.
 
     Raises:
         UnreadablePicture: empty, not a PNG or JPEG, of over 64 megapixels, or damaged.
@@ -35,7 +35,7 @@ def read_grey(data: bytes) -> Images:
 
 
 def read_colour(data: bytes, side: int) -> Images:
-    """Decodes a PNG or JPEG in colour for a figure, what is transparent white: uint8 `[height, width, 3]`.
+    """Decodes a PNG or JPEG in colour for a figure, transparent areas white: uint8 `[height, width, 3]`.
 
     Larger pictures are shrunk so that their longer side is `side`. Raises what `read_grey` raises.
     """

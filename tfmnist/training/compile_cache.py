@@ -27,7 +27,7 @@ _LARGEST = 64 << 20  # bytes
 
 @contextlib.contextmanager
 def compiled_code(recipe: Recipe) -> Iterator[None]:
-    """Lets TensorFlow reuse the code that it compiled for such a recipe; to be entered before TensorFlow is imported.
+    """Lets TensorFlow reuse the code that it compiled for such a recipe; enter it before TensorFlow is imported.
 
     The cache is not used if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by somebody else, or
     if there is no temporary folder.

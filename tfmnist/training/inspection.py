@@ -65,7 +65,7 @@ def _first_weights(model: Network) -> tuple[str, Floats]:
             weights = kernel.T.reshape(-1, *(shape if math.prod(shape) == len(kernel) else (1, len(kernel))))
             return layer.name, _strongest(weights, np.square(weights), _UNITS)
         if isinstance(layer, Conv2D):
-            weights = layer.kernel.numpy()[:, :, 0].transpose(2, 0, 1)  # grey: one channel comes in
+            weights = layer.kernel.numpy()[:, :, 0].transpose(2, 0, 1)  # grey images have one channel
             return layer.name, _strongest(weights, np.square(weights), _UNITS)
         if len(layer.output_shape) == 3:
             height, width, _ = layer.output_shape

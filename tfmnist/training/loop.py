@@ -86,7 +86,7 @@ class Trainer:
         augments = augment != Augment()
         self.augment = partial(augment_block, seed=settings.seed, **augment.model_dump()) if augments else None
         self.mode: CompileMode = _choose_mode(settings.compile, model)
-        # a call of the compiled loop costs about a millisecond; a convolution's step is slow enough for shorter blocks
+        # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
         images_per_block = 10_000 if self.mode == "xla" else 2_000
         self.plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
         self.averages = WeightAverage(model, settings.average) if settings.average else None
@@ -160,7 +160,7 @@ class Trainer:
             began = time.perf_counter()
 
     def _close_epoch(self) -> Epoch:
-        """Validates, and returns the metrics of the epoch whose steps are done; `state` is then at the next one."""
+        """Validates, and returns the metrics of the epoch whose steps are done; `state` moves on to the next."""
         state, plan = self.state, self.plan
         loss, accuracy = self._validate()
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
@@ -216,7 +216,7 @@ class Trainer:
         return float(self.optimizer.schedule(tf.maximum(self.optimizer.step - 1, 0)))
 
     def _diverged(self, what: str, step: int) -> DivergedError:
-        """Returns the error that says where training stood when a number was no longer finite, and likely causes."""
+        """Returns the error that says where in training a number was no longer finite, and the likely causes."""
         naive = ", or log(softmax) of a probability of 0 (loss.kind cross_entropy)"
         return DivergedError(
             f"diverged: {what} at epoch {self.state.epoch + 1}, step {step} of {self.plan.steps}, learning rate "
@@ -266,7 +266,7 @@ def fit(
         block: steps per call of the compiled loop.
         compile: `auto` is XLA for networks of dense layers, graph for convolutions on a CPU.
         average: decay of the exponential moving average of the weights, 0 for none.
-        patience: stop after so many epochs without a better validation result, 0 for never.
+        patience: stop after this many epochs without a better validation result, 0 for never.
         monitor: the validation result that `patience` watches.
         threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
 

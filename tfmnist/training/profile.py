@@ -92,7 +92,7 @@ def profile(trainer: Trainer) -> Profile:
             trainer.do_steps(following.images, following.labels, count)[0].numpy()
             done += count
 
-    # in turn, so that a drift of the machine's speed affects all alike
+    # in turn, so that a drift in the machine's speed affects all alike
     with restored(trainer.named_variables().values()):
         took = _time({"loop": loop, **{part: run(part) for part in parts}})
     took |= _time({"data": lambda: next(waiting)})
@@ -116,7 +116,7 @@ def profile(trainer: Trainer) -> Profile:
 
 
 def _multiply_adds(trainer: Trainer) -> int:
-    """Returns those of one example in a step: forward, and backward to trained weights and to inputs."""
+    """Returns the multiply-adds of one example in a step: forward, and backward to trained weights and to inputs."""
     total, below = 0, False
     for layer in trainer.model.layers:
         trained = layer.multiply_adds > 0 and not layer.frozen

@@ -28,12 +28,12 @@ def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> 
 
 
 def set_threads(count: int) -> None:
-    """Sets the number for this process; without effect once TensorFlow has computed."""
+    """Sets the number of threads of this process; without effect once TensorFlow has computed."""
     if threads_set() != count:
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(count)
 
 
 def threads_set() -> int:
-    """Returns the number in this process."""
+    """Returns the number of threads of this process."""
     return tf.config.threading.get_intra_op_parallelism_threads() or processors()
