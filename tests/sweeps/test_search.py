@@ -157,7 +157,7 @@ def test_if_every_trial_fails_the_first_reason_is_said(training: FakeTraining, t
 def test_a_full_disk_stops_the_sweep_and_fails_no_trial(training: FakeTraining, tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     training.error = lambda folder, recipe: full if folder.name == "0003" else None
-    with pytest.raises(Interrupted, match="the disk is full; make room, and run the same command to resume"):
+    with pytest.raises(Interrupted, match="the disk is full; free some space, and run the same command to resume"):
         result_of(GRID, tmp_path)
     training.error = lambda folder, recipe: None
     assert {trial.state for trial in result_of(GRID, tmp_path).trials} == {"done"}

@@ -52,8 +52,9 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
         )
     digits = load_section(section.model_copy(update={"only": tuple(shared)}), seed)
     labels = np.array([list(class_names).index(name) for name in shared])  # the model's
-    splits = (Split(s.images, labels[s.labels]) for s in (digits.train, digits.validation, digits.test))
-    return Digits(*splits, tuple(class_names), digits.source, digits.notes)
+    splits = digits.train, digits.validation, digits.test
+    train, validation, test = (Split(split.images, labels[split.labels]) for split in splits)
+    return Digits(train, validation, test, tuple(class_names), digits.source, digits.notes)
 
 
 def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:

@@ -8,7 +8,7 @@ its trial and ends. What the loop guarantees, wherever it is killed:
 - A finished trial is never trained again: its result is recorded before its claim is released.
 - An unfinished trial is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
 - A trial that loses its process twice is marked failed, and the others continue.
-- A full disk fails no trial: the command stops, and resumes when there is room.
+- A full disk fails no trial: the command stops, to be resumed when there is space.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _IDLE = 0.2  # seconds between searches for a trial while others train the last 
 _PATIENCE = 20.0  # seconds in which to save the trial after standard input has ended
 
 DISK_FULL = "the disk is full"
-"""How a worker process ended that found no room."""
+"""How a worker process ended that could not write."""
 _NO_ROOM = 73  # its exit code
 
 _CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
@@ -191,7 +191,7 @@ def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether there was no room to write."""
+    """Whether an error says that the disk is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -203,11 +203,11 @@ def full_disk_interrupts(folder: Path) -> Iterator[None]:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise Interrupted(f"{folder}: {DISK_FULL}; make room, and run the same command to resume.") from None
+        raise Interrupted(f"{folder}: {DISK_FULL}; free some space, and run the same command to resume.") from None
 
 
 def how_ended(code: int) -> str:
-    """Returns how a worker process ended that has an exit code."""
+    """Describes how a worker process ended, from its exit code."""
     if code == _NO_ROOM:
         return DISK_FULL
     return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
