@@ -48,6 +48,7 @@ def test_help_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str], mon
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "x: Permission denied; choose another path, or "),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "x: No space left on device\n"),
         (OSError("odd"), 1, "odd\n"),
+        (UnicodeEncodeError("utf-8", "x\udcff", 1, 2, "surrogates not allowed"), 2, r"'x\udcff': not a UTF-8 name"),
         (MemoryError(), 1, "out of memory: make the network or the batch smaller"),
     ],
 )
@@ -125,7 +126,7 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "recipe file": (["train", "nothing.toml"], "nothing.toml"),
     "value": (
         ["train", "--optimizer.learning_rate", "-1"],
-        "optimizer.learning_rate' is -1.0: expected greater than 0",
+        "optimizer.learning_rate' is -1.0: expected a value greater than 0",
     ),
     "combination": (["train", "--train.patience", "2", "--data.validation", "0"], "needs validation examples"),
     "no cnn layers": (["train", "--model.kind", "cnn"], "needs at least one layer"),

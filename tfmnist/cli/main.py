@@ -45,6 +45,8 @@ def _describe(error: BaseException) -> tuple[int, str]:
             return error.exit_code, str(error)
         case KeyboardInterrupt():
             return 130, "interrupted"
+        case UnicodeEncodeError() if error.reason == "surrogates not allowed":  # a path that TensorFlow cannot take
+            return 2, f"{error.object!a}: not a UTF-8 name; rename it, or choose another."
         case OSError():
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
             if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError):
