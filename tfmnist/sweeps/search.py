@@ -7,7 +7,7 @@ Several commands may share a database, each with its own folder: a trial belongs
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -41,7 +41,7 @@ _TABLE_AGE = 5.0  # seconds that the table on disk may lag behind
 
 def search_events(
     sweep: Sweep, folder: Path, workers: Workers, *, storage: str = "", stop: Flag | None = None
-) -> Iterator[SweepProgress | SeedResult | SweepResult]:
+) -> Generator[SweepProgress | SeedResult | SweepResult]:
     """Runs or resumes a sweep; yields its progress, the seeds that confirm the best recipe, and at the end the result.
 
     Args:

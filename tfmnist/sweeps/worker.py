@@ -94,7 +94,7 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
         log.setLevel(level)
 
 
-def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Iterator[None]:
+def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Generator[None]:
     """Trains trials until none is left or `stop` is set; yields after each epoch and each trial.
 
     Args:
