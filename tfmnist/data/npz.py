@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tfmnist.data.split import Images, Labels, Part, Source
 from tfmnist.errors import InputError
+from tfmnist.system.files import one_line
 
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601
@@ -32,7 +33,7 @@ def read_npz(path: Path) -> Source:
                 arrays[name] = np.asarray(file[name])
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for damaged files
         raise InputError(
-            f"{path}: cannot read {name}: {' '.join(str(error).split())}; expected plain numeric arrays, undamaged "
+            f"{path}: cannot read {name}: {one_line(error)}; expected plain numeric arrays, undamaged "
             "and without objects; write the file again with np.savez."
         ) from None
     if missing := [name for name in NPZ_KEYS if name not in keys]:

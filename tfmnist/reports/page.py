@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tfmnist.errors import InputError
 from tfmnist.reports.style import save
-from tfmnist.system.files import write_whole
+from tfmnist.system.files import one_line, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
         first = error.errors(include_url=False, include_context=False)[0]
         reason = "damaged: " + " ".join(map(str, (*first["loc"], first["msg"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "damaged: " + " ".join(str(error).removeprefix("damaged: ").split())
+        reason = "damaged: " + one_line(error).removeprefix("damaged: ")
     raise InputError(f"{last}: {reason}; {remedy}")
 
 

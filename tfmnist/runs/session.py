@@ -24,7 +24,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
 from tfmnist.runs.export import form_of, make_card, trace, versions
 from tfmnist.runs.report import draw_figures, write_report
-from tfmnist.runs.result import DataSummary, Evaluation, Result, write_history
+from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Evaluation, Result, write_history
 from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
@@ -144,8 +144,8 @@ class RunSession:
         if recipe.train.patience:
             result.best_epoch = trainer.state.best_epoch
         Evaluation.of(digits.test, probabilities, metrics.loss, digits.class_names).write(path)
-        write_npz(path / "weights.npz", {name: v.numpy() for name, v in model.named_variables().items()})
-        write_npz(path / "inspection.npz", inspect(model, digits.train, recipe.augment, recipe.train.seed))
+        write_npz(path / WEIGHTS, {name: v.numpy() for name, v in model.named_variables().items()})
+        write_npz(path / INSPECTION, inspect(model, digits.train, recipe.augment, recipe.train.seed))
         figures = background.submit(draw_figures, path) if recipe.export.report else None
         if signatures:
             version = write_saved_model(path / "model", signatures.result(), make_card(recipe, result, form))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from turns import Contender
 
 Images = npt.NDArray[np.float32]
-TRAIN, TEST = 60_000, 10_000
+TRAIN = 60_000
 
 
 @dataclass(frozen=True)
