@@ -103,7 +103,6 @@ def test_sections_and_keys_have_the_names_that_programs_use(section: str) -> Non
         ("model.hidden", [[], [512], [300, 100]]),
         ("model.freeze", [[], ["conv_*", "dense_1"]]),
         ("data.only", [[], ["3", "7"]]),
-        ("data.test_share", [0.01, 0.5]),
         ("augment.elastic", [0, 2.5]),
     ],
 )
