@@ -87,8 +87,8 @@ def _lock(path: Path) -> IO[bytes]:
         try:
             if not lock(file, wait=False):
                 raise BusyError(f"{path}: another process is training there; wait for it, or choose another folder.")
-            # Its owner deletes the file, then drops the lock. Whoever opened the file before that and locks it after
-            # that has a file without a name, which excludes nobody, and tries again; nobody deletes a file with a name.
+            # The owner deletes the file before it drops the lock. A process that had opened the file by then can lock
+            # it afterwards, but others would make and lock a new one: a lock counts only while its file has a name.
             if os.fstat(file.fileno()).st_nlink:
                 return file
         except BaseException:

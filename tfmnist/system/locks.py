@@ -2,7 +2,7 @@
 
 from typing import IO, Any
 
-_POLL = 0.005  # seconds between attempts to get a lock that another process has
+_POLL = 0.002  # seconds between attempts to get a lock that another process has
 
 
 def lock(file: IO[Any], *, wait: bool = True) -> bool:
