@@ -46,7 +46,7 @@ def write_manifest(version: Path) -> None:
     """Writes the SHA-256 of every other file of a version, in the format of the `sha256sum` command."""
     files = sorted(path for path in version.rglob("*") if path.is_file())
     lines = [f"{_sha256(path)}  {path.relative_to(version).as_posix()}\n" for path in files]
-    (version / MANIFEST).write_text("".join(lines), encoding="utf-8")
+    (version / MANIFEST).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def read_card(version: Path) -> ModelCard:
