@@ -40,7 +40,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.artifacts.versions",
     "tfmnist.backprop",
     "tfmnist.cli.main",
-    "tfmnist.cli.sweep_screen",
+    "tfmnist.sweeps.screen",
     "tfmnist.data.sources",
     "tfmnist.recipe",
     "tfmnist.reports.charts",

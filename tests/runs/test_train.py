@@ -14,7 +14,7 @@ from tfmnist.recipe import Recipe, shipped_recipes
 from tfmnist.runs.events import Run, Started
 from tfmnist.runs.train import resume_events, run_events
 from tfmnist.system.files import read_npz
-from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress
 
 
 def test_again_gives_the_same_weights(done: Run, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from tfmnist.recipe import Augment, Loss, Recipe, Train
 from tfmnist.runs import train as runs
 from tfmnist.runs.build import load_events
 from tfmnist.training.evaluation import evaluate
-from tfmnist.training.loop import Epoch, Progress, Trainer, fit, restored
+from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.loop import Trainer, fit, restored
 from tfmnist.training.step import WeightAverage
 
 Weights = dict[str, npt.NDArray[np.float32]]

@@ -19,34 +19,9 @@ from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, evaluate
+from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, make_steps, train_step
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress within an epoch; loss and accuracy are means over its steps so far."""
-
-    epoch: int  # from 1
-    step: int
-    steps: int  # of the epoch
-    loss: float
-    accuracy: float
-    images_per_second: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The metrics of one finished epoch: one line of `metrics.jsonl`."""
-
-    epoch: int  # from 1
-    step: int  # since the start of training
-    loss: float
-    accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
-    images_per_second: float
 
 
 @dataclass
@@ -245,10 +220,9 @@ def fit(
     average: float = 0.0,
     patience: int = 0,
     monitor: Literal["accuracy", "loss"] = "accuracy",
-    threads: int | Literal["auto"] = "auto",
-    progress: int = 0,
+    progress: bool | int = True,
 ) -> list[Epoch]:
-    """Trains a network in place and returns one `Epoch` per epoch.
+    """Trains a network in place, shows its progress, and returns one `Epoch` per epoch.
 
     Args:
         model: `tfmnist.MLP` or `tfmnist.CNN`; ends with the weights to use (the best epoch's with early stopping, the
@@ -268,7 +242,8 @@ def fit(
         average: decay of the exponential moving average of the weights, 0 for none.
         patience: stop after this many epochs without a better validation result, 0 for never.
         monitor: the validation result that `patience` watches.
-        threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
+        progress: whether to show a live line in a terminal or a notebook and a printed line per epoch; False or 0 to
+            print nothing; a number to print a line every so many steps, too.
 
     Raises:
         InputError: a value is out of range, or data and model do not fit.
@@ -284,14 +259,18 @@ def fit(
         average=average,
         patience=patience,
         monitor=monitor,
-        threads=threads,
-        progress=progress,
+        progress=0 if isinstance(progress, bool) else progress,
     )
     optimizer = optimizer or Adam(model.parameters)
     loss = loss if isinstance(loss, Loss) else Loss(kind=loss)
     augment = augment or Augment()
     trainer = Trainer(model, optimizer, train, validation, settings, loss=loss, augment=augment, clip_norm=clip_norm)
-    history = [event for event in trainer.run() if isinstance(event, Epoch)]
+    history: list[Epoch] = []
+    with TrainingScreen(quiet=not progress) as screen:
+        screen.begin(epochs, trainer.plan.count, batch_size, settings.progress)
+        for event in trainer.run():
+            screen.show(event)
+            history += [event] if isinstance(event, Epoch) else []
     set_weights(model, trainer.final_weights())
     return history
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfmnist.cli.sweep_screen import SweepScreen, show_seed, show_study
+from tfmnist.sweeps.screen import SweepScreen, show_seed, show_study
 from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import SeedResult, StudyResult, SweepProgress, SweepResult, Trial
 
@@ -49,7 +49,7 @@ def test_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_terminal_shows_the_table_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("tfmnist.cli.sweep_screen.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tfmnist.sweeps.screen.time.monotonic", lambda: now[0])
     screen = SweepScreen(SWEEP)
     screen.console = screen.live.console = Console(file=io.StringIO(), force_terminal=True, width=80)
     with screen:

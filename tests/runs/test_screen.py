@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tfmnist.cli.run_screen import Screen, show_gradients
 
 from tfmnist.backprop.check import Comparison, Entry
-from tfmnist.cli.run_screen import Screen, show_gradients
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.split import Digits, Split
 from tfmnist.nn.models import MLP
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Started
 from tfmnist.runs.train import run_events
-from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress
 
 LINE = re.compile(r"Epoch (\d+)/(\d+) \| Batch (\d+)/(\d+) \| Loss: (\d+\.\d{4}|nan)")
 

@@ -1,0 +1,30 @@
+"""The events of a training, which `Trainer.run` yields."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress within an epoch; loss and accuracy are means over its steps so far."""
+
+    epoch: int  # from 1
+    step: int
+    steps: int  # of the epoch
+    loss: float
+    accuracy: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The metrics of one finished epoch: one line of `metrics.jsonl`."""
+
+    epoch: int  # from 1
+    step: int  # since the start of training
+    loss: float
+    accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
