@@ -59,7 +59,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.system.locks",
     "tfmnist.system.machine",
     "tfmnist.system.pictures",
-    "tfmnist.system.tensorflow_log",
+    "tfmnist.system.import_log",
     "tfmnist.training.compile_cache",
     "tfmnist.training.screen",
 ]

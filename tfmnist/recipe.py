@@ -105,7 +105,7 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
 
 
 Options = dict[str, Any]
-_OF_OWN = ("options", "source_sha256")  # keys that belong to code of the user's
+_OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that belong to code of the user's
 _RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those that have them
     "momentum": ("momentum",),
     "nesterov": ("momentum",),
@@ -224,9 +224,11 @@ class Model(Section):
         kind = f"model.kind is {self.kind!r}"
         if is_own(self.kind):
             own = {"kind", "init_from", "init_sha256", "freeze", *_OF_OWN}
-            idle = dict.fromkeys(Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options")
+            idle: dict[str, str] = dict.fromkeys(
+                Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options"
+            )
         else:
-            idle = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
+            idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
             idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
             idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
             dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.startswith("dense")]
@@ -483,24 +485,25 @@ class Recipe(Section):
     ) -> tuple["Recipe", list[str]]:
         """Returns the recipe of a file, over the one that it extends, and the keys that it gives itself."""
         folder = path.parent if path else Path()
+        tables: dict[str, dict[str, Any]] = {s: values[s] for s in cls.sections() if isinstance(values.get(s), dict)}
+        changes = {f"{s}.{key}": value for s, table in tables.items() for key, value in table.items()}
         for section in ("model", "loss", "optimizer"):
-            table: Any = values.get(section)
-            if isinstance(table, dict) and isinstance(table.get("kind"), str):
-                table["kind"] = locate(table["kind"], folder)
-        own = cls.model_validate({"name": name, **{key: value for key, value in values.items() if key != "extends"}})
-        given = [f"{s}.{key}" for s in cls.sections() for key in values.get(s, {})]
-        if "extends" not in values:
-            return own, given
-        extended = values["extends"]
-        if not isinstance(extended, str):
-            raise InputError(f"recipe key 'extends' is {extended!r}: expected the name of a recipe, or a .toml file.")
-        if path and path.resolve() in seen:
-            raise InputError(f"recipe key 'extends' is {extended!r}: the recipes extend each other; break the circle.")
-        base = cls.load(
-            folder / extended if extended.endswith(".toml") else extended, (*seen, path.resolve()) if path else seen
-        )
-        changed = base.with_values({key: _get(values, key) for key in given})
-        return changed.model_copy(update={"name": own.name, "about": own.about}), given
+            if isinstance(kind := changes.get(f"{section}.kind"), str):
+                changes[f"{section}.kind"] = locate(kind, folder)
+            if isinstance(options := changes.get(f"{section}.options"), dict):
+                del changes[f"{section}.options"]
+                changes |= {f"{section}.options.{key}": value for key, value in options.items()}  # type: ignore
+        base = Recipe()
+        if "extends" in values:
+            extended, here = values["extends"], path.resolve() if path else Path()
+            if not isinstance(extended, str):
+                raise InputError(f"recipe key 'extends' is {extended!r}: expected a shipped recipe, or a .toml file.")
+            if here in seen:
+                raise InputError(f"recipe key 'extends' is {extended!r}: recipes extend each other; break the circle.")
+            base = cls.load(folder / extended if extended.endswith(".toml") else extended, (*seen, here))
+        rest = {key: value for key, value in values.items() if key not in tables and key != "extends"}
+        own: dict[str, Any] = {**base.with_values(changes).model_dump(), "name": name, "about": {}, **rest}
+        return cls.model_validate(own), list(changes)
 
     @classmethod
     def load_run(cls, run_dir: str | Path) -> "Recipe":
@@ -522,17 +525,17 @@ class Recipe(Section):
 
     def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
         """Like `replace`, but a key without effect is no error, and the recipe's claims stay."""
-        values = self.model_dump()
+        values: dict[str, dict[str, Any]] = self.model_dump()
         for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
             target = values.get(section)
-            if section not in self.sections() or not isinstance(target, dict):
+            if section not in self.sections() or target is None:
                 sections = self.sections()
                 hint = did_you_mean(section, sections) if key else suggest_key(name, sections)
                 raise InputError(f"recipe section {section!r} does not exist{hint}")
             if key == "kind" and isinstance(value, str) and locate(value) != target["kind"] and "options" in target:
                 target |= {"options": {}, "source_sha256": ""}  # they belong to the code that was named before
-            if key.startswith("options.") and isinstance(target.get("options"), dict):
+            if key.startswith("options.") and "options" in target:
                 target["options"][key.partition(".")[2]] = value
             else:
                 target[key] = value
@@ -607,13 +610,6 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
     """Whether a file lists every key, as the recipe of a run does: then none was given to have an effect."""
     sections = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
-
-
-def _get(values: Mapping[str, Any], name: str) -> Any:
-    """Returns the value of a key, `section.key` or `section.options.name`, from nested tables."""
-    for part in name.split(".", 2):
-        values = values[part]
-    return values
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

@@ -301,7 +301,7 @@ class Script:
         self.results = iter(results)
         self.weights: list[Weights] = []
 
-    def __call__(self, model: Network, split: Split, *loss: Any) -> Any:
+    def __call__(self, model: Network, split: Split, *_: Any) -> Any:
         self.weights.append(weights_of(model))
         loss, accuracy = next(self.results)
         return SimpleNamespace(metrics=SimpleNamespace(loss=loss, accuracy=accuracy), extra={})

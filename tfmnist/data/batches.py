@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,11 @@ from tfmnist.data.pipeline import Augment, Block
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 
-Examples = Split | tuple[npt.ArrayLike, npt.ArrayLike] | tf.data.Dataset
+if TYPE_CHECKING:
+    Batches = tf.data.Dataset[Any]
+else:
+    Batches = tf.data.Dataset
+Examples = Split | tuple[npt.ArrayLike, npt.ArrayLike] | Batches
 
 _EXPECTED = "expected batches (images uint8 [batch, height, width], labels integers [batch])"
 
@@ -67,7 +71,7 @@ class BatchSource:
 
     def __init__(
         self,
-        dataset: tf.data.Dataset,
+        dataset: Batches,
         classes: int,
         block: int | str,
         images_per_block: int,
@@ -164,9 +168,9 @@ def augment_steps(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: in
     return augment
 
 
-def check_batches(dataset: tf.data.Dataset) -> tuple[int, int]:
+def check_batches(dataset: Batches) -> tuple[int, int]:
     """Returns height and width of the images, or raises an `InputError`."""
-    spec = dataset.element_spec
+    spec: Any = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
         raise InputError(f"the dataset yields {spec}: {_EXPECTED}.")
     images, labels = spec

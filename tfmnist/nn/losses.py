@@ -86,7 +86,9 @@ class Objective:
         Raises:
             InputError: the function does not return one number per example.
         """
-        return tf.reduce_mean(per_example(self.function, logits, labels)) + penalty(kernels, self.l1, self.l2)
+        return tf.reduce_mean(per_example(self.function, logits, labels, self.name)) + penalty(
+            kernels, self.l1, self.l2
+        )
 
 
 def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0) -> Objective:
@@ -104,8 +106,8 @@ def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float 
     return Objective(function, loss, l1, l2)
 
 
-def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype.
+def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype; the name is for messages.
 
     Raises:
         InputError: it has another shape.
@@ -114,7 +116,6 @@ def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor) ->
     if values.shape.rank != 1 or (
         None not in (values.shape[0], logits.shape[0]) and values.shape[0] != logits.shape[0]
     ):
-        name = getattr(function, "__name__", type(function).__name__)
         raise InputError(
             f"{name} returns shape {values.shape.as_list()}, expected [batch]: one number per example, no mean."
         )

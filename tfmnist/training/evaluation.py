@@ -72,7 +72,7 @@ def outputs(
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
         logits = model.logits(images)
         for name, function in functions.items():
-            values = per_example(function, logits, tf.constant(labels))
+            values = per_example(function, logits, tf.constant(labels), name or objective.name)
             totals[name] += float(tf.reduce_sum(tf.cast(values, tf.float64)))
         batches.append(probabilities(objective.name, logits).numpy())
     means = {name: total / max(1, len(split)) for name, total in totals.items()}

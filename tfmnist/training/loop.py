@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfmnist import seeds
 from tfmnist.data.augment import augment_block
-from tfmnist.data.batches import BatchSource, Examples, as_split, augment_steps, check_batches
+from tfmnist.data.batches import Batches, BatchSource, Examples, as_split, augment_steps, check_batches
 from tfmnist.data.pipeline import Augment as BlockAugment
 from tfmnist.data.pipeline import make_plan, stream_blocks
 from tfmnist.data.split import Split
@@ -191,7 +191,7 @@ class Trainer:
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
             state.step = block.end
-            state.examples += (block.end - block.first) * block.images.shape[1]
+            state.examples += (block.end - block.first) * len(block.labels[0])
             state.loss += float(total)
             state.correct += int(correct)
             state.seconds += time.perf_counter() - began
@@ -403,7 +403,7 @@ def _block_augment(augment: Augment | AugmentFunction | None, seed: int) -> Bloc
 def _check_fit(
     model: Network,
     optimizer: Optimizer,
-    train: Split | tf.data.Dataset,
+    train: Split | Batches,
     validation: Split | None,
     settings: Train,
     metrics: Mapping[str, LossFunction],
