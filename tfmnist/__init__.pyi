@@ -19,6 +19,8 @@ from tfmnist.recipe import Recipe as Recipe
 from tfmnist.reports.pictures import plot_images as plot_images
 from tfmnist.runs.events import Run as Run
 from tfmnist.runs.export import export as export
+from tfmnist.runs.saved import SavedRun as SavedRun
+from tfmnist.runs.saved import open_run as open_run
 from tfmnist.runs.train import resume as resume
 from tfmnist.runs.train import run as run
 from tfmnist.sweeps.search import sweep as sweep

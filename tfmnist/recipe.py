@@ -356,6 +356,14 @@ class Recipe(Section):
 
         return tomli_w.dumps(self.model_dump(mode="json"))
 
+    def without_folders(self) -> dict[str, Any]:
+        """Returns the recipe as JSON types, and of each path in it, such as `data.source`, only the last name."""
+        values = self.model_dump(mode="json")
+        for section in self.sections():
+            paths = {k: v for k, v in values[section].items() if isinstance(v, str) and "/" in v}
+            values[section] |= {key: Path(path).name or path for key, path in paths.items()}
+        return values
+
 
 _SHIPPED = resources.files("tfmnist") / "recipes"
 
