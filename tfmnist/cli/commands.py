@@ -138,11 +138,11 @@ def runs(
 ) -> None:
     """Lists runs side by side: accuracy, epochs, seconds, differences.
 
-    The run that ended last comes last. A run of a shipped recipe shows what was changed from that recipe; runs of other
-    recipes show where they differ from each other.
+    The run that ended last comes last.
 
     Args:
-        folder: A folder of runs, or of the trials of a sweep; runs by default.
+        folder: A folder of runs, or of a sweep's trials; runs by default. Runs of a shipped recipe show what they
+            change in it, runs of your own recipes where they differ from each other.
     """
     from tfmnist.runs.overview import list_runs
 
