@@ -213,7 +213,7 @@ def test_info_of_a_run(trained: Path, command: Command) -> None:
     assert code == 0 and errors == "" and lines["run"] == str(trained)
     assert lines["state"].startswith("done, 4/4 epochs") and lines["host"] == result["host"]
     assert lines["date"] == result["date"].replace("T", " ").replace("Z", " UTC")
-    assert lines["model"].startswith(f"{trained / 'model/1'}: ") and "files are as the manifest says" in lines["model"]
+    assert lines["model"].startswith(f"{trained / 'model/1'}: ") and "files intact" in lines["model"]
     about = json.loads(command("info", trained, "--json")[1])
     assert about["result"] == result and about["model"]["model"] == str(trained / "model/1")
 

@@ -35,7 +35,7 @@ def test_a_table_of_every_state(capsys: pytest.CaptureFixture[str], monkeypatch:
             replace(other, path=Path("runs/a"), state="unfinished"),
             replace(other, path=Path("runs/b"), state="trained", validation_accuracy=0.975),
             replace(other, path=Path("runs/c"), state="diverged", problem=reason),
-            RunSummary(Path("runs/d"), "damaged", DATE, "runs/d/result.json: damaged: name Field required; ..."),
+            RunSummary(Path("runs/d"), "damaged", DATE, "runs/d/result.json: missing"),
         ]
     )
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -46,8 +46,7 @@ def test_a_table_of_every_state(capsys: pytest.CaptureFixture[str], monkeypatch:
         "b validation 97.50% 3/5 13.3",
         "c diverged 3/5 13.3 (the loss is nan at",
         "epoch 1, step 2 of 9)",
-        "d damaged - 0.0 (result.json: damaged:",
-        "name Field required; ...)",
+        "d damaged - 0.0 (result.json: missing)",
     ]
 
 
@@ -87,7 +86,7 @@ def test_a_run_shows_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
         "command    tfmnist train",
         "commit     c0ffee",
         "recipe     mlp, hidden [16]",
-        "model      runs/x/model/1: 1 of 2 files are as the manifest says; saved_model.pb is damaged",
+        "model      runs/x/model/1: 1 of 2 files intact; saved_model.pb is damaged",
     ):
         assert line in lines
     show_run(replace(DONE, state="diverged", result=None, problem="diverged: so it is.", validation_accuracy=0.5), None)
@@ -113,9 +112,7 @@ def test_a_run_shows_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_card_of_an_early_version_shows_what_it_has(card: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     show_model(ModelSummary(Path("model/1"), {"saved_model.pb": "intact"}, ModelCard.model_validate(card)))
     out = capsys.readouterr().out
-    assert out.startswith("model      model/1\nfiles      1 of 1 files are as the manifest says\n")
+    assert out.startswith("model      model/1\nfiles      1 of 1 files intact\n")
     assert "classes    2: a, b\n" in out and "None" not in out
     show_model(ModelSummary(Path("model/1"), {"assets.extra/model_card.json": "damaged"}, None))
-    assert capsys.readouterr().out.endswith(
-        "files      0 of 1 files are as the manifest says; assets.extra/model_card.json is damaged\n"
-    )
+    assert capsys.readouterr().out.endswith("files      0 of 1 files intact; assets.extra/model_card.json is damaged\n")

@@ -112,7 +112,7 @@ def _files(model: ModelSummary) -> str:
     """Returns how the files compare with the manifest, naming those that differ."""
     others = [f"{name} is {state}" for name, state in model.files.items() if state != "intact"]
     intact = len(model.files) - len(others)
-    return "; ".join((f"{intact} of {len(model.files)} files are as the manifest says", *others))
+    return "; ".join((f"{intact} of {len(model.files)} files intact", *others))
 
 
 def _tensors(tensors: Mapping[str, Any]) -> str:
