@@ -6,13 +6,14 @@ command line and their help come from these types. Nothing here imports TensorFl
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -29,6 +30,61 @@ Positive = Annotated[float, Field(gt=0, le=1e37, allow_inf_nan=False)]  # what f
 NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
 Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
+_OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
+_TYPED = {  # what people type for a key, besides its own name
+    "lr": "optimizer.learning_rate",
+    "rate": "optimizer.learning_rate",
+    "batch": "train.batch_size",
+    "batchsize": "train.batch_size",
+    "epoch": "train.epochs",
+    "units": "model.hidden",
+    "width": "model.hidden",
+    "widths": "model.hidden",
+    "dataset": "data.source",
+    "wd": "optimizer.weight_decay",
+    "ema": "train.average",
+    "early_stopping": "train.patience",
+    "smoothing": "loss.label_smoothing",
+}
+
+
+def is_own(kind: str) -> bool:
+    """Whether a kind names code of the user's: `FILE.py:NAME` or `MODULE:NAME`."""
+    return _OWN.fullmatch(kind) is not None
+
+
+def locate(kind: str, folder: Path = Path()) -> str:
+    """Returns a kind with the absolute path of its file, if it names one, which is relative to a folder."""
+    file, colon, name = kind.rpartition(":")
+    if not (is_own(kind) and file.endswith(".py")):
+        return kind
+    return f"{(folder / Path(file).expanduser()).absolute()}{colon}{name}"
+
+
+def _kind(*known: str) -> AfterValidator:
+    """Returns the check of a key that is one of the known kinds, or names code of the user's."""
+
+    def check(value: str) -> str:
+        if value in known or is_own(value):
+            return locate(value)
+        words = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise ValueError(
+            f"expected {words}, or code of your own as FILE.py:NAME or MODULE:NAME{did_you_mean(value, known)}"
+        )
+
+    return AfterValidator(check)
+
+
+def suggest_key(word: str, known: Iterable[str], section: str = "") -> str:
+    """Returns the end of a sentence on a key that does not exist: the nearest of its section, or what people mean."""
+    near = did_you_mean(word, known)
+    if section and near.startswith("; did you mean"):
+        return near
+    words = word.lower().replace("-", "_").rpartition(".")[2]
+    every = [f"{s}.{key}" for s, table in Recipe.tables().items() for key in table.model_fields]
+    meant = _TYPED.get(words) or next((key for key in every if key.endswith(f".{words}")), None)
+    return f"; did you mean {meant!r}?" if meant else near
+
 
 def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     """Describes the first validation error in one line: key, value, expectation, remedy."""
@@ -37,7 +93,7 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][0])
         where = f"{section}.{name}" if section else name
-        return f"recipe key {where!r} does not exist{did_you_mean(name, known)}"
+        return f"recipe key {where!r} does not exist{suggest_key(name, known, section)}"
     where = ".".join(part for part in (section, key) if part)
     expected = first["msg"].removeprefix("Value error, ")
     for other in others:  # of a union: the same key, the same input
@@ -46,6 +102,26 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     expected = re.sub("Input should be (greater|less)", r"expected a value \1", expected)
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
     return f"recipe key {where!r} is {first['input']!r}: {expected}."
+
+
+Options = dict[str, Any]
+_OF_OWN = ("options", "source_sha256")  # keys that belong to code of the user's
+_RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those that have them
+    "momentum": ("momentum",),
+    "nesterov": ("momentum",),
+    "rho": ("rmsprop",),
+    "beta1": ("adam", "adamw"),
+    "beta2": ("adam", "adamw"),
+    "epsilon": ("rmsprop", "adam", "adamw"),
+    "weight_decay": ("adamw",),
+}
+_SHAPES: dict[str, tuple[str, ...]] = {  # options of the schedules, and those that have them
+    "factor": ("step", "exponential"),
+    "every": ("step", "exponential"),
+    "start": ("one_cycle",),
+    "peak": ("one_cycle",),
+    "end": ("cosine", "one_cycle"),
+}
 
 
 class Section(BaseModel):
@@ -65,6 +141,10 @@ class Section(BaseModel):
         except ValidationError as error:
             section = "" if cls is Recipe else cls.__name__.lower()
             raise InputError(_describe(error, section, list(cls.model_fields))) from None
+
+    def idle(self) -> dict[str, str]:
+        """Returns the keys of the section that have no effect, each with the reason."""
+        return {}
 
 
 class About(Section):
@@ -94,12 +174,23 @@ class Data(Section):
     skip_broken: bool = False
     """Leave out pictures that cannot be decoded, and list them, instead of stopping at the first."""
 
+    def idle(self) -> dict[str, str]:
+        folder = Path(self.source).expanduser()
+        inside = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set[str]()
+        idle: dict[str, str] = {}
+        if self.source == "mnist" or folder.exists():
+            if not inside:  # no folders of pictures
+                idle["skip_broken"] = f"data.source is {self.source!r}, which has no picture files"
+            if not inside or "test" in inside:
+                idle["test_share"] = f"data.source is {self.source!r}, which has a test set"
+        return idle
+
 
 class Model(Section):
     """The network."""
 
-    kind: Literal["mlp", "cnn"] = "mlp"
-    """mlp: dense layers of the widths model.hidden; cnn: the layers that model.layers lists."""
+    kind: Annotated[str, _kind("mlp", "cnn")] = "mlp"
+    """mlp: dense layers of the widths model.hidden; cnn: the layers that model.layers lists; or FILE.py:NAME."""
     hidden: tuple[Annotated[int, Field(ge=1, le=2**20)], ...] = (512,)
     """mlp: widths of the hidden layers."""
     layers: tuple[str, ...] = ()
@@ -124,6 +215,30 @@ class Model(Section):
     """Expected weights_sha256 of the run model.init_from; filled in by the new run."""
     freeze: tuple[str, ...] = ()
     """Layers that keep their initial weights, such as 'conv_1' or 'conv_*'."""
+    source_sha256: str = ""
+    """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
+    options: Options = {}
+    """FILE.py:NAME: its own options, by name."""
+
+    def idle(self) -> dict[str, str]:
+        kind = f"model.kind is {self.kind!r}"
+        if is_own(self.kind):
+            own = {"kind", "init_from", "init_sha256", "freeze", *_OF_OWN}
+            idle = dict.fromkeys(Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options")
+        else:
+            idle = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
+            idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
+            idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
+            dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.startswith("dense")]
+            if not dense:
+                idle["dropout"] = "the network has no hidden dense layer, after which it would drop units"
+                if not any(text.startswith("conv") for text in self.layers) or self.kind == "mlp":
+                    idle |= dict.fromkeys(("activation", "batch_norm"), "the network has no hidden layer")
+            if not self.batch_norm:
+                idle["batch_norm_momentum"] = "model.batch_norm is false"
+            if self.initializer == "zeros":
+                idle["init_scale"] = "model.initializer is 'zeros'"
+        return idle if self.init_from else {**idle, "init_sha256": "model.init_from names no run"}
 
     @model_validator(mode="after")
     def _cnn_has_layers(self) -> Self:
@@ -140,14 +255,21 @@ class Model(Section):
 class Loss(Section):
     """What is minimised."""
 
-    kind: Literal["cross_entropy", "quadratic", "naive_cross_entropy"] = "cross_entropy"
-    """Softmax cross-entropy; half the squared error of sigmoids; or log(softmax) as often printed, which can be NaN."""
+    kind: Annotated[str, _kind("cross_entropy", "quadratic", "naive_cross_entropy")] = "cross_entropy"
+    """Softmax cross-entropy; half the squared error of sigmoids; log(softmax), which can be NaN; or FILE.py:NAME."""
     label_smoothing: Fraction = 0.0
     """cross_entropy: fraction of each target to spread evenly over all classes."""
     l1: NotNegative = 0.0
     """Factor of the L1 penalty, the sum of |w| over all kernels."""
     l2: NotNegative = 0.0
     """Factor of the L2 penalty, half the sum of w² over all kernels."""
+    source_sha256: str = ""
+    """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
+    options: Options = {}
+    """FILE.py:NAME: its own options, by name."""
+
+    def idle(self) -> dict[str, str]:
+        return {} if is_own(self.kind) else dict.fromkeys(_OF_OWN, f"loss.kind is {self.kind!r}, no code of your own")
 
     @model_validator(mode="after")
     def _smoothing_fits(self) -> Self:
@@ -162,8 +284,8 @@ class Loss(Section):
 class Optimizer(Section):
     """The update rule."""
 
-    kind: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"] = "adam"
-    """Name of the rule."""
+    kind: Annotated[str, _kind("sgd", "momentum", "rmsprop", "adam", "adamw")] = "adam"
+    """Name of the rule: sgd, momentum, rmsprop, adam, adamw; or FILE.py:NAME."""
     learning_rate: Positive = 0.001
     """Learning rate; its peak if the schedule changes it."""
     momentum: Fraction = 0.9
@@ -182,6 +304,28 @@ class Optimizer(Section):
     """adamw: decoupled weight decay of the kernels per step, times the learning rate."""
     clip_norm: NotNegative = 0.0
     """Largest global norm of the gradients, to which larger ones are scaled down; 0 for no limit."""
+    source_sha256: str = ""
+    """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
+    options: Options = {}
+    """FILE.py:NAME: its own options, by name."""
+
+    def idle(self) -> dict[str, str]:
+        kind = f"optimizer.kind is {self.kind!r}"
+        if is_own(self.kind):
+            return dict.fromkeys(_RULES, f"{kind}, whose options belong under optimizer.options")
+        idle = {
+            key: f"{kind}, and {key} belongs to {' or '.join(map(repr, kinds))}"
+            for key, kinds in _RULES.items()
+            if self.kind not in kinds
+        }
+        if self.kind == "momentum" and not self.momentum:
+            idle["nesterov"] = "optimizer.momentum is 0"
+        return idle | dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
+
+    @property
+    def rule_options(self) -> dict[str, Any]:
+        """The options of a rule of ours, by name."""
+        return {key: getattr(self, key) for key, kinds in _RULES.items() if self.kind in kinds}
 
 
 class Schedule(Section):
@@ -202,6 +346,15 @@ class Schedule(Section):
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
     """cosine, one_cycle: final learning rate, as a fraction of the peak."""
 
+    def idle(self) -> dict[str, str]:
+        kind = f"schedule.kind is {self.kind!r}"
+        idle = {
+            key: f"{kind}, and {key} belongs to {' or '.join(map(repr, kinds))}"
+            for key, kinds in _SHAPES.items()
+            if self.kind not in kinds
+        }
+        return idle if self.factor < 1 else {**idle, "every": "schedule.factor is 1"}
+
 
 class Augment(Section):
     """Random changes of the training images, new in every epoch. Each value is the largest change; 0 for none."""
@@ -218,6 +371,9 @@ class Augment(Section):
     """Pixels of random but smooth displacement, as the root mean square along each axis."""
     elastic_width: Annotated[float, Field(gt=0, le=1e6)] = 4.0
     """Smoothness of the elastic displacement: the standard deviation of the Gaussian filter, in pixels."""
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.elastic else {"elastic_width": "augment.elastic is 0"}
 
 
 class Train(Section):
@@ -245,6 +401,9 @@ class Train(Section):
     """Validation result that train.patience watches."""
     progress: int = Field(default=0, ge=0)
     """Print the mean loss every this many batches; 0 for a live line only."""
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.patience else {"monitor": "train.patience is 0"}
 
 
 class Export(Section):
@@ -286,11 +445,18 @@ class Recipe(Section):
         return self
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> "Recipe":
+    def load(cls, name_or_path: str | Path, seen: tuple[Path, ...] = ()) -> "Recipe":
         """Reads a shipped recipe by name, or a `.toml` file by path.
 
+        A file may begin with `extends = "mlp"`, or `"other.toml"`, relative to its folder: the recipe whose keys it
+        changes. A file of code in `model.kind`, `loss.kind` or `optimizer.kind` is relative to its folder too.
+
+        Args:
+            name_or_path: the name or path.
+            seen: the files that extend this one.
+
         Raises:
-            InputError: no such recipe or file, invalid TOML, an unknown key, or a wrong value.
+            InputError: no such recipe or file, invalid TOML, an unknown key, a wrong value, or a key without effect.
         """
         text = str(name_or_path)
         if text.endswith(".toml"):
@@ -302,18 +468,39 @@ class Recipe(Section):
                 raise InputError(
                     f"recipe {text!r} is neither shipped nor a .toml file{did_you_mean(text, shipped_recipes())}"
                 )
+        values = _read_toml(path, text)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
-        except OSError as error:
-            raise InputError(
-                f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{text}: not valid TOML: {error}.") from None
-        try:
-            return cls.model_validate({"name": name, **values})
+            recipe, given = cls._from_file(values, name, path if isinstance(path, Path) else None, seen)
+            if not _is_resolved(values):
+                recipe.check_effect(given)
+            return recipe
         except InputError as error:
             raise InputError(f"{text}: {error}") from None
+
+    @classmethod
+    def _from_file(
+        cls, values: dict[str, Any], name: str, path: Path | None, seen: tuple[Path, ...]
+    ) -> tuple["Recipe", list[str]]:
+        """Returns the recipe of a file, over the one that it extends, and the keys that it gives itself."""
+        folder = path.parent if path else Path()
+        for section in ("model", "loss", "optimizer"):
+            table: Any = values.get(section)
+            if isinstance(table, dict) and isinstance(table.get("kind"), str):
+                table["kind"] = locate(table["kind"], folder)
+        own = cls.model_validate({"name": name, **{key: value for key, value in values.items() if key != "extends"}})
+        given = [f"{s}.{key}" for s in cls.sections() for key in values.get(s, {})]
+        if "extends" not in values:
+            return own, given
+        extended = values["extends"]
+        if not isinstance(extended, str):
+            raise InputError(f"recipe key 'extends' is {extended!r}: expected the name of a recipe, or a .toml file.")
+        if path and path.resolve() in seen:
+            raise InputError(f"recipe key 'extends' is {extended!r}: the recipes extend each other; break the circle.")
+        base = cls.load(
+            folder / extended if extended.endswith(".toml") else extended, (*seen, path.resolve()) if path else seen
+        )
+        changed = base._with({key: _get(values, key) for key in given})
+        return changed.model_copy(update={"name": own.name, "about": own.about}), given
 
     @classmethod
     def load_run(cls, run_dir: str | Path) -> "Recipe":
@@ -324,15 +511,44 @@ class Recipe(Section):
         return cls.load(path)
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe with some keys, named `section.key`, changed and validated."""
+        """Returns the recipe with some keys, named `section.key` or `section.options.name`, changed and validated.
+
+        Raises:
+            InputError: an unknown key, a wrong value, or a key without effect that is not at its default.
+        """
+        recipe = self._with(changes)
+        recipe.check_effect(changes)
+        return recipe.without_stale_claims(self)
+
+    def _with(self, changes: Mapping[str, Any]) -> "Recipe":
         values = self.model_dump()
-        for name, value in changes.items():
+        for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
             target = values.get(section)
-            if not isinstance(target, dict):
-                raise InputError(f"recipe section {section!r} does not exist{did_you_mean(section, self.sections())}")
-            target[key] = value
-        return Recipe.model_validate(values).without_stale_claims(self)
+            if section not in self.sections() or not isinstance(target, dict):
+                sections = self.sections()
+                hint = did_you_mean(section, sections) if key else suggest_key(name, sections)
+                raise InputError(f"recipe section {section!r} does not exist{hint}")
+            if key == "kind" and isinstance(value, str) and locate(value) != target["kind"] and "options" in target:
+                target |= {"options": {}, "source_sha256": ""}  # they belong to the code that was named before
+            if key.startswith("options.") and isinstance(target.get("options"), dict):
+                target["options"][key.partition(".")[2]] = value
+            else:
+                target[key] = value
+        return Recipe.model_validate(values)
+
+    def check_effect(self, given: Iterable[str]) -> None:
+        """Raises an `InputError` if one of the given keys has no effect and is not at its default."""
+        for name in given:
+            section, _, key = name.partition(".")
+            table: Section = getattr(self, section)
+            key = key.partition(".")[0]  # options
+            default = type(table).model_fields[key].get_default()
+            if (reason := table.idle().get(key)) and getattr(table, key) != default:
+                value = _get(self.model_dump(), name)
+                raise InputError(
+                    f"recipe key {name!r} is {value!r} but has no effect: {reason}; change that, or leave {name} out."
+                )
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without the accuracy and time that `base` claims, unless both train alike."""
@@ -342,13 +558,27 @@ class Recipe(Section):
 
     def changed_from(self, other: "Recipe") -> list[str]:
         """Returns the keys, `section.key`, whose values differ from another recipe's."""
-        values, others = self.model_dump(), other.model_dump()
-        return [f"{s}.{k}" for s in self.sections() for k in values[s] if values[s][k] != others[s][k]]
+        values, others = self._flat(), other._flat()
+        return [key for key in {**values, **others} if values.get(key) != others.get(key)]
+
+    def _flat(self) -> dict[str, Any]:
+        """Returns all values by key, `section.key` or `section.options.name`."""
+        flat: dict[str, Any] = {}
+        for section, table in self.model_dump(include=set(self.sections())).items():
+            for key, value in table.items():
+                flat |= {f"{section}.{key}.{k}": v for k, v in value.items()} if key == "options" else {}
+                flat |= {f"{section}.{key}": value} if key != "options" else {}
+        return flat
 
     @classmethod
     def sections(cls) -> list[str]:
         """Returns the names of the sections that hold options."""
         return [name for name in cls.model_fields if name not in ("name", "about")]
+
+    @classmethod
+    def tables(cls) -> dict[str, type[Section]]:
+        """Returns the type of each section that holds options."""
+        return {name: type(cls.model_fields[name].get_default()) for name in cls.sections()}
 
     def to_toml(self) -> str:
         """Returns the complete recipe as TOML, every key written out."""
@@ -357,12 +587,40 @@ class Recipe(Section):
         return tomli_w.dumps(self.model_dump(mode="json"))
 
     def without_folders(self) -> dict[str, Any]:
-        """Returns the recipe as JSON types, and of each path in it, such as `data.source`, only the last name."""
-        values = self.model_dump(mode="json")
-        for section in self.sections():
-            paths = {k: v for k, v in values[section].items() if isinstance(v, str) and "/" in v}
-            values[section] |= {key: Path(path).name or path for key, path in paths.items()}
-        return values
+        """Returns the recipe as JSON types, and of each absolute path, such as `data.source`, only the last name."""
+
+        return _without_folders(self.model_dump(mode="json"))
+
+
+def _read_toml(path: Traversable, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
+    except OSError as error:
+        raise InputError(
+            f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{text}: not valid TOML: {error}.") from None
+
+
+def _is_resolved(values: Mapping[str, Any]) -> bool:
+    """Whether a file lists every key, as the recipe of a run does: then none was given to have an effect."""
+    sections = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}
+    return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
+
+
+def _get(values: Mapping[str, Any], name: str) -> Any:
+    """Returns the value of a key, `section.key` or `section.options.name`, from nested tables."""
+    for part in name.split(".", 2):
+        values = values[part]
+    return values
+
+
+def _without_folders(value: Any) -> Any:
+    """Returns a JSON value; of each absolute path in a table, only the last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.nn.losses import LOSSES, cross_entropy, mean_loss, naive_cross_entropy, penalty, probabilities, quadratic
+from tfmnist.nn.losses import LOSSES, cross_entropy, find_loss, naive_cross_entropy, penalty, probabilities, quadratic
 
 Array = NDArray[Any]
 
@@ -152,10 +152,10 @@ def test_the_mean_loss_is_the_mean_and_the_penalties(kind: str) -> None:
     logits, labels = tf.constant(LOGITS), tf.constant(LABELS)
     kernels = [tf.Variable(tf.constant([[1.0, -2.0], [0.0, 3.0]]))]
     mean = float(tf.reduce_mean(LOSSES[kind](logits, labels)))
-    assert float(mean_loss(logits, labels, kernels, kind=kind)) == mean
-    penalised = float(mean_loss(logits, labels, kernels, kind=kind, l1=0.1, l2=0.2))
+    assert float(find_loss(kind).mean(logits, labels, kernels)) == mean
+    penalised = float(find_loss(kind, l1=0.1, l2=0.2).mean(logits, labels, kernels))
     assert penalised == pytest.approx(mean + 0.1 * 6 + 0.1 * 14)
-    smooth = mean_loss(logits, labels, [], kind=kind, label_smoothing=0.2)
+    smooth = find_loss(kind, 0.2).mean(logits, labels, [])
     expected = tf.reduce_mean(cross_entropy(logits, labels, 0.2)) if kind == "cross_entropy" else mean
     assert float(smooth) == float(expected)
 

@@ -373,9 +373,8 @@ def test_values_that_make_no_optimizer_are_refused(
         make([variable([1.0])])
 
 
-@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_make_optimizer_passes_every_key(kind: Any, fused: bool) -> None:
+def test_make_optimizer_passes_every_key(kind: Any) -> None:
     section = Section(
         kind=kind,
         momentum=0.5,
@@ -388,9 +387,9 @@ def test_make_optimizer_passes_every_key(kind: Any, fused: bool) -> None:
     )
     schedule = constant(0.1)
     parameters = [variable([[1.0]], "w")]
-    optimizer: Any = make_optimizer(section, parameters, schedule, fused=fused)
+    optimizer: Any = make_optimizer(section, parameters, schedule)
     assert type(optimizer) is OPTIMIZERS[kind]
-    assert (optimizer.fused, optimizer.schedule, optimizer.parameters) == (fused, schedule, parameters)
+    assert (optimizer.schedule, optimizer.parameters) == (schedule, parameters)
     moments = {"beta1": 0.7, "beta2": 0.8, "epsilon": 1e-4}
     expected: dict[str, dict[str, Any]] = {
         "sgd": {},

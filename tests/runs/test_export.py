@@ -28,7 +28,10 @@ def test_an_export_names_no_host_command_or_folder(
     monkeypatch.setattr(session, "git_commit", lambda: "secret-commit")
     source = tmp_path / "letters.npz"
     shutil.copy(recipe.data.source, source)
-    quick = recipe.replace({"data.source": str(source), "train.epochs": 1, "export.report": False})
+    code = "import tfmnist\ndef make(image_shape, classes, *, seed):\n"
+    (tmp_path / "net.py").write_text(f"{code}    return tfmnist.MLP(image_shape, [8], classes, seed=seed)\n")
+    changes = {"model.kind": f"{tmp_path / 'net.py'}:make", "model.hidden": [512], "data.source": str(source)}
+    quick = recipe.replace({**changes, "train.epochs": 1, "export.report": False})
     first = tfmnist.run(quick, tmp_path / "first")
     run = tfmnist.run(quick.replace({"model.init_from": str(first.path)}), tmp_path / "run")
     assert {"host", "command", "git_commit"} <= set(run.result)
@@ -40,6 +43,7 @@ def test_an_export_names_no_host_command_or_folder(
             assert str(tmp_path).encode() not in content and b"secret" not in content, path
         card = tfmnist.load_exported(version).card
         assert (card["recipe"]["data"]["source"], card["recipe"]["model"]["init_from"]) == ("letters.npz", "first")
+        assert card["recipe"]["model"]["kind"] == "net.py:make"
         assert (card["data"]["source"], card["data"]["sha256"]) == ("letters.npz", run.result["data"]["sha256"])
         assert (card["result"]["date"], card["result"]["processor"]) == (run.result["date"], run.result["processor"])
 

@@ -45,7 +45,7 @@ def test_every_example_counts_once(kind: str, count: int) -> None:
     model, split = network(), split_of(count)
     logits = model.logits(split.images).numpy()
     losses = reference_losses(kind, logits, split.labels)
-    metrics, probabilities = outputs(model, split, kind)
+    metrics, probabilities, _ = outputs(model, split, kind)
     assert metrics.count == metrics.confusion.sum() == len(probabilities) == count
     assert metrics.correct == (logits.argmax(axis=1) == split.labels).sum()
     assert metrics.accuracy == metrics.correct / count
@@ -77,7 +77,7 @@ def test_evaluation_changes_no_weight() -> None:
 
 
 def test_an_empty_split_is_no_error() -> None:
-    metrics, probabilities = outputs(network(), split_of(0))
+    metrics, probabilities, _ = outputs(network(), split_of(0))
     assert (metrics.count, metrics.accuracy, metrics.loss) == (0, 0.0, 0.0)
     assert metrics.accuracy_ci95 == (0.0, 1.0)
     assert probabilities.shape == (0, 3)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -299,10 +300,10 @@ class Script:
         self.results = iter(results)
         self.weights: list[Weights] = []
 
-    def __call__(self, model: Network, split: Split, kind: str) -> Any:
+    def __call__(self, model: Network, split: Split, *loss: Any) -> Any:
         self.weights.append(weights_of(model))
         loss, accuracy = next(self.results)
-        return type("Result", (), {"loss": loss, "accuracy": accuracy})
+        return SimpleNamespace(metrics=SimpleNamespace(loss=loss, accuracy=accuracy), extra={})
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_early_stopping_restores_the_best_epoch(
     monkeypatch: pytest.MonkeyPatch, monitor: Any, patience: int, average: float, epochs: int, best: int
 ) -> None:
     script = Script((0.9, 0.5), (0.8, 0.9), (0.7, 0.9), (0.7, 0.8), (0.9, 0.7), (0.9, 0.6))
-    monkeypatch.setattr(loop, "evaluate", script)
+    monkeypatch.setattr(loop, "outputs", script)
     model = mlp()
     options: dict[str, Any] = {"epochs": 6, "compile": "eager", "average": average}
     history = fit(model, quadrants(), validation=quadrants(seed=1), patience=patience, monitor=monitor, **options)
@@ -413,7 +414,7 @@ def test_a_weight_that_is_not_finite_is_noticed_at_the_end_of_an_epoch() -> None
         (quadrants(), {"patience": 2}, "patience is 2 but there are no validation examples"),
         (quadrants(), {"epochs": 0}, "'train.epochs' is 0"),
         (quadrants(), {"batch_size": 2.5}, "'train.batch_size' is 2.5"),
-        (quadrants(), {"loss": "cross_entrpy"}, "'loss.kind' is 'cross_entrpy'"),
+        (quadrants(), {"loss": "cross_entrpy"}, "loss 'cross_entrpy' does not exist"),
     ],
 )
 def test_wrong_input_is_named(train: Split, options: dict[str, Any], expected: str) -> None:

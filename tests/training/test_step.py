@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from tfmnist.nn.losses import Objective, find_loss
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import SGD, Adam, Optimizer
-from tfmnist.recipe import Loss
 from tfmnist.training.step import CompileMode, WeightAverage, make_steps, train_step
 
 MODES: list[CompileMode] = ["eager", "graph", "xla"]
@@ -38,14 +38,14 @@ def assert_equal(left: Weights, right: Weights) -> None:
 
 
 def compiled(model: Network, optimizer: Optimizer, mode: CompileMode, **options: Any) -> Any:
-    step = partial(train_step, model, optimizer, fused=mode != "xla", **{"loss": Loss(), **options})
+    step = partial(train_step, model, optimizer, fused=mode != "xla", **{"loss": Objective(), **options})
     return make_steps(step, mode)
 
 
 def one_step(model: Network, learning_rate: float = 0.5, **options: Any) -> tuple[float, int]:
     images, labels = batches(1)
     value, correct = train_step(
-        model, SGD(model.parameters, learning_rate), images[0], labels[0], **{"loss": Loss(), **options}
+        model, SGD(model.parameters, learning_rate), images[0], labels[0], **{"loss": Objective(), **options}
     )
     return float(value), int(correct)
 
@@ -101,7 +101,7 @@ def test_dropout_drops_the_same_in_every_mode() -> None:
 
 def test_quadratic_loss_is_minimised() -> None:
     model, (images, labels) = mlp(), batches(1)
-    steps = compiled(model, SGD(model.parameters, 0.5), "graph", loss=Loss(kind="quadratic"))
+    steps = compiled(model, SGD(model.parameters, 0.5), "graph", loss=find_loss("quadratic"))
     losses = [float(steps(images, labels, 1)[3]) for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
 
@@ -115,7 +115,7 @@ def test_penalties_add_to_the_loss_and_shrink_the_kernels_only(l1: float, l2: fl
     before = {name: array.astype(np.float64) for name, array in weights(model).items()}
     kernels = [name for name in before if name.endswith("kernel")]
     added = sum(l1 * np.abs(before[name]).sum() + l2 * np.square(before[name]).sum() / 2 for name in kernels)
-    without, with_penalty = one_step(plain)[0], one_step(model, loss=Loss(l1=l1, l2=l2))[0]
+    without, with_penalty = one_step(plain)[0], one_step(model, loss=Objective(l1=l1, l2=l2))[0]
     assert with_penalty - without == pytest.approx(added, rel=1e-4)
     for name, array in weights(plain).items():
         pull = 0.5 * (l1 * np.sign(before[name]) + l2 * before[name]) if name in kernels else 0.0
@@ -123,7 +123,7 @@ def test_penalties_add_to_the_loss_and_shrink_the_kernels_only(l1: float, l2: fl
 
 
 def test_label_smoothing_changes_the_loss() -> None:
-    assert one_step(mlp(), loss=Loss(label_smoothing=0.2))[0] != pytest.approx(one_step(mlp())[0], rel=1e-3)
+    assert one_step(mlp(), loss=find_loss("cross_entropy", 0.2))[0] != pytest.approx(one_step(mlp())[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.1, 1e6])

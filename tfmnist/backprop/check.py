@@ -15,7 +15,7 @@ from tfmnist import seeds
 from tfmnist.backprop import formulas as backprop
 from tfmnist.errors import InputError
 from tfmnist.nn.layers import ACTIVATIONS, Activation, Dense, Flatten
-from tfmnist.nn.losses import mean_loss
+from tfmnist.nn.losses import find_loss
 from tfmnist.nn.models import MLP, Network, to_unit
 from tfmnist.recipe import Loss
 
@@ -98,10 +98,11 @@ def check_gradients(
     by_formula = _by_formula(twin, rows, labels, loss, activation)
     variables = twin.named_variables()
     kernels = [variable for variable in variables.values() if variable.shape.rank == 2]
+    objective = find_loss(loss.kind, loss.label_smoothing, loss.l1, loss.l2)
 
     def forward_loss() -> tf.Tensor:
         logits = twin.forward(pixels, training=True)
-        return mean_loss(logits, tf.constant(labels), kernels, **loss.model_dump())
+        return objective.mean(logits, tf.constant(labels), kernels)
 
     with tf.GradientTape() as tape:
         value = forward_loss()
@@ -155,9 +156,9 @@ def check_gradients(
 def _by_formula(
     model: Network, rows: Array, labels: NDArray[np.int64], loss: Loss, activation: str
 ) -> dict[str, Array]:
-    options = loss.model_dump()
-    options["loss"] = options.pop("kind").removeprefix("naive_")  # the same function, and so the same derivative
-    gradients = backprop.gradients(rows, labels, *_weights(model), activation=activation, **options)
+    kind = loss.kind.removeprefix("naive_")  # the same function, and so the same derivative
+    options: Any = loss.model_dump(include={"label_smoothing", "l1", "l2"})
+    gradients = backprop.gradients(rows, labels, *_weights(model), activation=activation, loss=kind, **options)
     pairs = zip(gradients.kernels, gradients.biases)
     return dict(zip(model.named_variables(), (slope for pair in pairs for slope in pair if slope is not None)))
 

@@ -79,6 +79,7 @@ class Block:
     epoch: int  # from 0
     first: int
     end: int
+    last: bool  # of its epoch
 
 
 def stream_blocks(
@@ -119,7 +120,7 @@ def stream_blocks(
     prepared = iter(blocks.prefetch(2).with_options(options))
     try:
         for (images, labels, _), (epoch, first, end) in zip(prepared, cuts()):
-            yield Block(images, labels, epoch, first, end)  # type: ignore[arg-type]
+            yield Block(images, labels, epoch, first, end, end == plan.steps)  # type: ignore[arg-type]
     finally:
         del prepared  # ends its thread, which uses the source
         source.clear()

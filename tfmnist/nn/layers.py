@@ -13,25 +13,66 @@ import tensorflow as tf
 from tfmnist import seeds
 from tfmnist.errors import InputError
 from tfmnist.nn.initializers import find_initializer
+from tfmnist.nn.modules import Scoped, enter
 
 Shape = tuple[int, ...]
 
 
-class Layer(tf.Module):
-    """The base of all layers: a name, an output shape, a forward rule, and whether the layer is frozen.
+class Layer(tf.Module, metaclass=Scoped):
+    """The base of all layers, also of your own: a name, an output shape, and a forward rule.
 
-    A frozen layer's variables never change: none is among the network's parameters, and batch normalisation uses its
-    moving statistics in training too, without updating them.
+    Variables and other layers are attributes, made in the constructor after this one's, to any depth:
+
+        class Residual(tfmnist.nn.Layer):
+            def __init__(self, shape, *, seed, name):
+                super().__init__(name, shape)
+                self.conv = tfmnist.nn.Conv2D(shape, shape[-1], (3, 3), seed=seed, name="conv")
+
+            def forward(self, x, training, step):
+                return x + tf.nn.relu(self.conv.forward(x, training, step))
+
+    Args:
+        name: an identifier, unique among the layers beside it.
+        output_shape: the shape of one example after the layer.
+
+    Attributes:
+        path: the names of the layers in whose constructors it was made, and its own: `block_1/conv`. Initial weights
+            and dropout are functions of the seed and the path.
+        multiply_adds: of the forward rule for one example, in its own matrix products and convolutions.
     """
 
     def __init__(self, name: str, output_shape: Shape):
+        if not name.isidentifier():
+            raise InputError(f"layer name {name!r}: expected letters, digits and underscores, such as conv_1.")
         super().__init__(name=name)
+        self.path = enter(name)
         self.output_shape = output_shape
-        self.frozen = False
-        self.multiply_adds = 0  # of the forward rule for one example, in matrix products and convolutions
+        self.multiply_adds = 0
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its variables never change, nor those of the layers inside.
+
+        None is then among the network's parameters, and batch normalisation uses its moving statistics in training
+        too, without updating them.
+        """
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        for layer in (self, *self.submodules):
+            if isinstance(layer, Layer):
+                layer._frozen = value
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        """x: float `[batch, ...]`. step: int64 scalar, the number of steps done; only dropout in training reads it."""
+        """Returns the layer's output.
+
+        Args:
+            x: float `[batch, ...]`, in the precision of the computation.
+            training: whether this is a step of training.
+            step: int64 scalar, the number of steps done; only dropout in training reads it.
+        """
         raise NotImplementedError
 
 
@@ -51,9 +92,9 @@ class Dense(Layer):
     ):
         super().__init__(name, (units,))
         self.multiply_adds = inputs * units
-        key = seeds.key(seed, f"{name}/kernel")
+        self.key = seeds.key(seed, f"{self.path}/kernel")
         self.kernel = tf.Variable(
-            find_initializer(initializer)((inputs, units), inputs, units, init_scale, key), name=f"{name}/kernel"
+            find_initializer(initializer)((inputs, units), inputs, units, init_scale, self.key), name=f"{name}/kernel"
         )
         self.bias = tf.Variable(tf.zeros(units), name=f"{name}/bias") if bias else None
 
@@ -88,9 +129,9 @@ class Conv2D(Layer):
         self.padding: Literal["SAME", "VALID"] = padding
         area = size[0] * size[1]
         self.multiply_adds = math.prod(self.output_shape) * area * channels
-        key = seeds.key(seed, f"{name}/kernel")
+        self.key = seeds.key(seed, f"{self.path}/kernel")
         make = find_initializer(initializer)
-        kernel = make((*size, channels, filters), area * channels, area * filters, init_scale, key)
+        kernel = make((*size, channels, filters), area * channels, area * filters, init_scale, self.key)
         self.kernel = tf.Variable(kernel, name=f"{name}/kernel")
         self.bias = tf.Variable(tf.zeros(filters), name=f"{name}/bias") if bias else None
 
@@ -136,14 +177,14 @@ class BatchNorm(Layer):
 class Dropout(Layer):
     """Sets a fraction `rate` of x to 0 in training and scales the rest by 1 / (1 - rate) (Srivastava et al. 2014).
 
-    Which values are dropped depends on (seed, name, step) alone.
+    Which values are dropped depends on (seed, path, step) alone.
     """
 
     def __init__(self, input_shape: Shape, rate: float, *, seed: int = 0, name: str = "dropout"):
         super().__init__(name, input_shape)
         if not 0 <= rate < 1:
             raise InputError(f"layer {name}: rate must be at least 0 and less than 1, got {rate}.")
-        self.rate, self.key = rate, seeds.key(seed, name)
+        self.rate, self.key = rate, seeds.key(seed, self.path)
         self.threshold = int(rate * 2**32)  # values whose 32 random bits are below it are dropped
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:

@@ -5,8 +5,12 @@ logits' dtype, `[batch]`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
+
+from tfmnist.errors import InputError, did_you_mean
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
@@ -48,11 +52,16 @@ def penalty(kernels: Sequence[tf.Variable], l1: float, l2: float) -> tf.Tensor:
 
 
 def probabilities(kind: str, logits: tf.Tensor) -> tf.Tensor:
-    """Returns float32 `[n, classes]`, rows that sum to 1: softmax, or for `quadratic` the sigmoids over their sum."""
+    """Returns float32 `[n, classes]`, rows that sum to 1: softmax, or for `quadratic` the sigmoids over their sum.
+
+    `kind` is the name of any loss, also of the user's.
+    """
     if kind == "quadratic":
         return tf.nn.softmax(tf.math.log_sigmoid(logits))  # σ / Σσ, without the division by an underflowed sum
     return tf.nn.softmax(logits)
 
+
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {
     "cross_entropy": cross_entropy,
@@ -61,19 +70,52 @@ LOSSES: dict[str, Callable[..., tf.Tensor]] = {
 }
 
 
-def mean_loss(
-    logits: tf.Tensor,
-    labels: tf.Tensor,
-    kernels: Sequence[tf.Variable],
-    *,
-    kind: str,
-    label_smoothing: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-) -> tf.Tensor:
-    """Returns the mean loss of a batch with its penalties, a scalar of the logits' dtype: what training minimises.
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises: a loss per example, averaged over a batch, and penalties."""
 
-    `kind` is a key of `LOSSES`; only `cross_entropy` uses `label_smoothing`. See `penalty` for kernels, l1 and l2.
+    function: LossFunction = cross_entropy
+    name: str = "cross_entropy"
+    """A key of `LOSSES`, or the name of a function of the user's."""
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def mean(self, logits: tf.Tensor, labels: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
+        """Returns the mean loss of a batch with its penalties, a scalar of the logits' dtype.
+
+        Raises:
+            InputError: the function does not return one number per example.
+        """
+        return tf.reduce_mean(per_example(self.function, logits, labels)) + penalty(kernels, self.l1, self.l2)
+
+
+def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0) -> Objective:
+    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`.
+
+    Raises:
+        InputError: there is no loss of that name.
     """
-    options = {"label_smoothing": label_smoothing} if kind == "cross_entropy" else {}
-    return tf.reduce_mean(LOSSES[kind](logits, labels, **options)) + penalty(kernels, l1, l2)
+    if callable(loss):
+        names = {function: name for name, function in LOSSES.items()}
+        return Objective(loss, names.get(loss, getattr(loss, "__name__", type(loss).__name__)), l1, l2)
+    if loss not in LOSSES:
+        raise InputError(f"loss {loss!r} does not exist{did_you_mean(str(loss), LOSSES)}")
+    function = partial(cross_entropy, label_smoothing=label_smoothing) if loss == "cross_entropy" else LOSSES[loss]
+    return Objective(function, loss, l1, l2)
+
+
+def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype.
+
+    Raises:
+        InputError: it has another shape.
+    """
+    values = tf.convert_to_tensor(function(logits, labels))
+    if values.shape.rank != 1 or (
+        None not in (values.shape[0], logits.shape[0]) and values.shape[0] != logits.shape[0]
+    ):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise InputError(
+            f"{name} returns shape {values.shape.as_list()}, expected [batch]: one number per example, no mean."
+        )
+    return tf.cast(values, logits.dtype)

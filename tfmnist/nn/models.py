@@ -1,9 +1,11 @@
-"""Networks: lists of layers, from an image to its logits."""
+"""Networks, from images to logits: an MLP, a CNN, and the base of your own."""
 
 import fnmatch
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -25,10 +27,43 @@ from tfmnist.nn.layers import (
     Pool,
     Shape,
 )
+from tfmnist.nn.modules import named_variables, walk
 
 
-class Network(tf.Module):
-    """A sequence of layers from images to logits. All weights exist when the constructor returns."""
+class _Checked(type):
+    """The class of `Network`: its names are checked when the constructor of a network, also of your own, returns."""
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        network = super().__call__(*arguments, **keywords)
+        network.check_names()
+        return network
+
+
+class Network(tf.Module, metaclass=_Checked):
+    """From images to logits, by layers in sequence, or by a `forward` of your own.
+
+    A subclass makes all variables and layers in its constructor, as attributes, to any depth. Without a `forward` of
+    its own, it runs the list `layers` in order:
+
+        class Small(tfmnist.nn.Network):
+            def __init__(self, image_shape, classes, *, seed, units=32):
+                super().__init__(image_shape, classes, "small")
+                pixels = image_shape[0] * image_shape[1]
+                self.layers = [
+                    tfmnist.nn.Flatten(image_shape),
+                    tfmnist.nn.Dense(pixels, units, seed=seed, name="dense_1"),
+                    tfmnist.nn.Activation((units,), "relu"),
+                    tfmnist.nn.Dense(units, classes, seed=seed, name="logits"),
+                ]
+
+    Args:
+        image_shape: height and width of the images.
+        classes: number of logits, 2 to 1,000.
+        name: an identifier.
+
+    Raises:
+        InputError: two layers have the same path, or would start from the same weights.
+    """
 
     def __init__(self, image_shape: Sequence[int], classes: int, name: str):
         super().__init__(name=name)
@@ -37,8 +72,9 @@ class Network(tf.Module):
         if not 2 <= classes <= 1000:
             raise InputError(f"classes is {classes}: expected 2 to 1000.")
         self.layers: list[Layer] = []
+        self._frozen: frozenset[str] = frozenset()  # names of variables
         signature = [tf.TensorSpec([None, height, width], tf.uint8)]
-        self._logits = tf.function(lambda x: self.forward(to_unit(x)), input_signature=signature, autograph=False)
+        self._logits = tf.function(self._predict, input_signature=signature, autograph=False)
 
     def _build(
         self,
@@ -122,42 +158,116 @@ class Network(tf.Module):
             return tf.zeros([0, self.classes])
         return self._logits(images)
 
+    def _predict(self, images: tf.Tensor) -> tf.Tensor:
+        return float32_logits(self.forward(to_unit(images), False, None))
+
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns all variables by name (`dense_1/kernel`), in the order of the layers."""
-        attributes = (value for layer in self.layers for value in vars(layer).values())
-        return {value.name.removesuffix(":0"): value for value in attributes if isinstance(value, tf.Variable)}
+        """Returns all variables by path (`dense_1/kernel`, `block_1/conv_1/kernel`), in the order of the attributes."""
+        return named_variables(self._root)
+
+    @property
+    def _root(self) -> tf.Module:
+        """The module whose attributes begin the paths."""
+        return self
 
     @property
     def parameters(self) -> list[tf.Variable]:
-        """The variables that are trained, in the order of the layers; those of frozen layers are not."""
-        attributes = (value for layer in self.layers if not layer.frozen for value in vars(layer).values())
-        return [value for value in attributes if isinstance(value, tf.Variable) and value.trainable]
+        """The variables that are trained, in the order of `named_variables`; those of frozen layers are not."""
+        return list(self.named_parameters().values())
+
+    def named_parameters(self) -> dict[str, tf.Variable]:
+        """Returns the variables that are trained by path."""
+        return {
+            path: item
+            for path, item, frozen in walk(self._root)
+            if isinstance(item, tf.Variable) and item.trainable and not frozen and path not in self._frozen
+        }
 
     def freeze(self, patterns: Sequence[str]) -> None:
-        """Freezes the layers that match a pattern, such as `conv_1` or `conv_*`; call it before making an optimizer.
+        """Freezes what matches a pattern, such as `conv_1`, `conv_*`, `block_1` or `block_1/conv_2`.
+
+        A layer is frozen with all layers inside. Call it before making an optimizer.
 
         Raises:
-            InputError: a pattern matches no layer that has weights, or no layer is left to train.
+            InputError: a pattern matches nothing that has weights, or nothing is left to train.
         """
-        layers = {layer.name: layer for layer in self.layers if layer.variables}
+        trainable = [name for name, variable in self.named_variables().items() if variable.trainable]
+        paths = dict.fromkeys(path for name in trainable for path in _above(name) or [name])
+        modules = {path: item for path, item, _ in walk(self._root)}
         for pattern in patterns:
-            names = fnmatch.filter(layers, pattern)
-            if not names:
-                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, layers)}")
-            for name in names:
-                layers[name].frozen = True
+            matches = fnmatch.filter(paths, pattern)
+            if not matches:
+                tops = dict.fromkeys(name.split("/")[0] for name in trainable)
+                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, tops)}")
+            for path in matches:
+                if isinstance(layer := modules[path], Layer):
+                    layer.frozen = True
+                self._frozen |= {name for name in trainable if name == path or name.startswith(f"{path}/")}
         if not self.parameters:
             raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
+
+    @property
+    def frozen_layers(self) -> list[str]:
+        """The paths of the layers with trainable variables that are frozen."""
+        trained = self.named_parameters()
+        frozen = (n for n, variable in self.named_variables().items() if variable.trainable and n not in trained)
+        return list(dict.fromkeys(name.rpartition("/")[0] or name for name in frozen))
+
+    def find_layers(self) -> dict[str, Layer]:
+        """Returns all layers by path, at any depth, each before the layers inside."""
+        return {path: item for path, item, _ in walk(self._root) if isinstance(item, Layer)}
 
     @property
     def parameter_count(self) -> int:
         """Number of trainable parameters, those of frozen layers included."""
         return sum(int(tf.size(variable)) for variable in self.named_variables().values() if variable.trainable)
 
-    @property
+    @cached_property
     def has_convolutions(self) -> bool:
-        """Whether a layer is a convolution; decides how the training loop is compiled."""
-        return any(isinstance(layer, Conv2D) for layer in self.layers)
+        """Whether `forward` convolves, which decides how the training loop is compiled."""
+        return any("Conv" in operation.type for operation in self._trace().get_operations())
+
+    def _trace(self) -> Any:
+        """Returns the graph of `logits`."""
+        return self._logits.get_concrete_function().graph
+
+    def check_names(self) -> None:
+        """Raises an `InputError` if two layers have one path, or would draw the same weights or drop the same units."""
+        paths: dict[int, str] = {}
+        for path, layer in self.find_layers().items():
+            key = getattr(layer, "key", None)
+            if isinstance(key, int) and paths.setdefault(key, path) != path:
+                raise InputError(
+                    f"layers {paths[key]} and {path} draw the same random numbers: both were made with the path "
+                    f"{layer.path!r} and the same seed; make each in the constructor of the layer that holds it, or "
+                    "give them different names or seeds."
+                )
+
+    def check_signature(self) -> None:
+        """Raises an `InputError` if there is no `forward` that can be called with images, training and step."""
+        try:
+            inspect.signature(self._root.forward).bind(None, False, None)  # type: ignore[attr-defined]
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"{type(self._root).__name__}: expected a method forward(images, training, step) that returns logits, "
+                f"[batch, classes] ({error})."
+            ) from None
+
+    def check_forward(self) -> None:
+        """Raises an `InputError` if `forward` does not return logits, or reads a variable that no attribute holds."""
+        self.check_signature()
+        logits = self._trace().structured_outputs
+        if logits.shape.rank != 2 or logits.shape[1] != self.classes or self.classes < 2:
+            raise InputError(
+                f"{self.name}: forward returns shape {logits.shape.as_list()}, expected "
+                f"[batch, {max(2, self.classes)}]: one logit per class for each image."
+            )
+        known = {id(variable) for variable in self.named_variables().values()}
+        if lost := [variable for variable in self._trace().variables if id(variable) not in known]:
+            raise InputError(
+                f"{self.name}: forward reads the variable {lost[0].name} {lost[0].shape.as_list()}, which no attribute "
+                "of it or of its layers holds; keep it in an attribute, or its owner if that is a tf.Module."
+            )
 
     def sha256(self) -> str:
         """Returns a digest over name, dtype, shape and bytes of all variables, in the order of their names."""
@@ -169,13 +279,58 @@ class Network(tf.Module):
         return digest.hexdigest()
 
     def summary(self) -> str:
-        """Returns a table of the layers: name, output shape, number of parameters."""
+        """Returns a table of the layers: name, output shape, number of parameters with those inside."""
+        counts: Counter[str] = Counter()
+        for name, variable in self.named_variables().items():
+            counts[name.split("/")[0]] += int(tf.size(variable)) if variable.trainable else 0
         rows = [("layer", "output", "parameters"), ("images", _times(self.image_shape), "")]
-        for layer in self.layers:
-            count = sum(int(tf.size(variable)) for variable in layer.trainable_variables)
-            rows.append((layer.name, _times(layer.output_shape), f"{count:,}" if count else ""))
+        shapes = {layer.name: _times(layer.output_shape) for layer in self.layers}
+        for name in dict.fromkeys([*shapes, *counts]):
+            rows.append((name, shapes.get(name, ""), f"{counts[name]:,}" if counts[name] else ""))
         rows.append(("total", "", f"{self.parameter_count:,}"))
         return "\n".join(f"{name:<16} {output:<16} {count:>12}" for name, output, count in rows)
+
+
+class Wrapped(Network):
+    """A plain `tf.Module` as a network.
+
+    Args:
+        module: has `forward(images, training, step)`, which returns logits, `[batch, classes]`.
+        image_shape: height and width of the images.
+        classes: number of logits; 0 to take it from `forward`.
+
+    Raises:
+        InputError: it has no `forward`, or that does not return logits.
+    """
+
+    def __init__(self, module: tf.Module, image_shape: Sequence[int], classes: int = 0):
+        super().__init__(image_shape, classes or 2, module.name)
+        self.module = module
+        self.check_signature()
+        if not classes:
+            shape = self._trace().structured_outputs.shape
+            self.classes = min(1000, int(shape[-1] or 0)) if shape.rank else 0
+        self.check_forward()
+
+    @property
+    def _root(self) -> tf.Module:
+        return self.module
+
+    def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
+        return self.module.forward(images, training, step)  # type: ignore[attr-defined]
+
+
+def as_network(model: tf.Module, image_shape: Sequence[int], classes: int = 0) -> Network:
+    """Returns a network as it is, and a plain module `Wrapped`; `classes` of 0 are taken from its `forward`.
+
+    Raises:
+        InputError: it is neither, or takes other images.
+    """
+    if isinstance(model, Network):
+        return model
+    if not isinstance(model, tf.Module):
+        raise InputError(f"the model is a {type(model).__name__}: expected a tf.Module with a forward method.")
+    return Wrapped(model, image_shape, classes)
 
 
 class MLP(Network):
@@ -263,6 +418,17 @@ def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:
 def to_unit(images: tf.Tensor, dtype: Any = tf.float32) -> tf.Tensor:
     """Returns uint8 images, 0 to 255, as `dtype` in [0, 1]: the only normalisation, exported with the model."""
     return tf.cast(tf.cast(images, tf.float32) * (1.0 / 255.0), dtype)
+
+
+def float32_logits(logits: tf.Tensor) -> tf.Tensor:
+    """Returns logits in float32, whatever the precision of the network; float64 stays."""
+    return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+
+
+def _above(path: str) -> list[str]:
+    """Returns the paths above one: `a` and `a/b` for `a/b/c`."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _times(shape: Shape) -> str:

@@ -1,7 +1,7 @@
 """Optimizers: the update rule as a pure function that cites its paper, and a thin class that owns the slots.
 
-Each rule exists twice, equal up to rounding: `_update` composes elementwise operations, which XLA fuses itself;
-`_update_fused` is TensorFlow's raw operation, one pass over memory, which is faster without XLA.
+Each rule exists twice, equal up to rounding: `update` composes elementwise operations, which XLA fuses itself;
+`update_fused` is TensorFlow's raw operation, one pass over memory, which is faster without XLA.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from tfmnist.errors import InputError
+from tfmnist.nn.modules import named_variables
 from tfmnist.nn.schedules import Schedule, check_positive, constant
 
 Gradients = Sequence[tf.Tensor]
@@ -75,7 +76,18 @@ def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
 
 
 class Optimizer(tf.Module):
-    """The base of all optimizers: the parameters, their slots, the learning rate, and the number of updates.
+    """The base of all optimizers, also of your own: the parameters, their slots, the learning rate, and the step.
+
+    A rule of your own sets `slot_names` and defines `update`:
+
+        class SignSGD(tfmnist.Optimizer):
+            slot_names = ("momentum",)
+
+            def update(self, parameter, gradient, slots, learning_rate, t):
+                slots[0].assign(0.9 * slots[0] + 0.1 * gradient)
+                parameter.assign_sub(learning_rate * tf.sign(slots[0]))
+
+    A constructor of its own takes the parameters, the learning rate, and then its options by keyword.
 
     Args:
         parameters: the variables to update; the slots are made here, one set per parameter.
@@ -94,47 +106,83 @@ class Optimizer(tf.Module):
     ):
         super().__init__()
         self.parameters = list(parameters)
+        for variable in self.parameters:
+            if variable.dtype != tf.float32:
+                raise InputError(f"variable {_name(variable)} is {variable.dtype.name}: only float32 can be trained.")
         self.schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
         self.fused = fused
         self.step = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="step")
         self.slots = {
-            slot: [
-                tf.Variable(tf.zeros_like(p), trainable=False, name=f"{slot}/{p.name.removesuffix(':0')}")
-                for p in self.parameters
-            ]
+            slot: [tf.Variable(tf.zeros_like(p), trainable=False, name=f"{slot}/{_name(p)}") for p in self.parameters]
             for slot in self.slot_names
         }
 
     def apply(self, gradients: Gradients, *, fused: bool | None = None) -> None:
         """Makes one update; one gradient per parameter, float32 of its shape; `fused` overrides the constructor's."""
-        update = self._update_fused if (self.fused if fused is None else fused) else self._update
+        rule = self._rule(self.fused if fused is None else fused)
         learning_rate = self.schedule(self.step)
         t = tf.cast(self.step + 1, tf.float32)
         for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
-            update(parameter, gradient, [self.slots[name][index] for name in self.slot_names], learning_rate, t)
+            slots = [self.slots[name][index] for name in self.slot_names]
+            if isinstance(rule(parameter, gradient, slots, learning_rate, t), tf.Tensor | tuple | list):
+                raise InputError(
+                    f"{type(self).__name__}.update returns a value: expected None; change the parameter and its slots "
+                    "by assign, assign_add or assign_sub."
+                )
         self.step.assign_add(1)
 
-    def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns the step and all slots by name: what a checkpoint must hold besides the weights."""
-        slots = {v.name.removesuffix(":0"): v for variables in self.slots.values() for v in variables}
-        return {"step": self.step, **slots}
+    def _rule(self, fused: bool) -> Callable[..., None]:
+        """Returns the form of the rule to use: a class that defines only `update` does not inherit another's form."""
+        of_update, of_fused = (next(c for c in type(self).__mro__ if f in vars(c)) for f in ("update", "update_fused"))
+        return self.update_fused if fused and issubclass(of_fused, of_update) else self.update
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        """Changes one parameter and its slots; t is the number of this update, float32, 1 for the first."""
+    def named_variables(self, parameter_names: Sequence[str] | None = None) -> dict[str, tf.Variable]:
+        """Returns what a checkpoint must hold besides the weights: the step, the slots, variables of a subclass.
+
+        Args:
+            parameter_names: one unique name per parameter; by default the names of the variables.
+        """
+        names = [_name(p) for p in self.parameters] if parameter_names is None else parameter_names
+        if len(set(names)) < len(names):
+            raise InputError(f"parameters have the names {list(names)}: expected a name of its own for each.")
+        slots = {f"{s}/{name}": v for s, variables in self.slots.items() for name, v in zip(names, variables)}
+        known = {id(v) for v in (*self.parameters, self.step, *slots.values())}
+        others = {name: v for name, v in named_variables(self).items() if id(v) not in known}
+        return {"step": self.step, **slots, **others}
+
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        """Changes one parameter and its slots, by operations that can be compiled.
+
+        Args:
+            parameter: float32 variable.
+            gradient: of the loss, float32, the parameter's shape.
+            slots: the parameter's variables, in the order of `slot_names`; float32, its shape, 0 at first.
+            learning_rate: float32 scalar.
+            t: float32 scalar, the number of this update, 1 for the first.
+        """
         raise NotImplementedError
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        self._update(p, g, slots, learning_rate, t)
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        """The same as one raw operation, which is used without XLA where a class defines it beside `update`."""
+        raise NotImplementedError
 
 
 class SGD(Optimizer):
     """Gradient descent: w ← w - η g."""
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        p.assign_sub(learning_rate * g)
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        parameter.assign_sub(learning_rate * gradient)
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        tf.raw_ops.ResourceApplyGradientDescent(var=p.handle, alpha=learning_rate, delta=g)
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        tf.raw_ops.ResourceApplyGradientDescent(var=parameter.handle, alpha=learning_rate, delta=gradient)
 
 
 class Momentum(Optimizer):
@@ -155,14 +203,18 @@ class Momentum(Optimizer):
         _check_fraction(momentum=momentum)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        delta, u = momentum_update(g, slots[0], learning_rate, self.momentum, self.nesterov)
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        delta, u = momentum_update(gradient, slots[0], learning_rate, self.momentum, self.nesterov)
         slots[0].assign(u)
-        p.assign_add(delta)
+        parameter.assign_add(delta)
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
         options = {"lr": learning_rate, "momentum": self.momentum, "use_nesterov": self.nesterov}
-        tf.raw_ops.ResourceApplyMomentum(var=p.handle, accum=slots[0].handle, grad=g, **options)
+        tf.raw_ops.ResourceApplyMomentum(var=parameter.handle, accum=slots[0].handle, grad=gradient, **options)
 
 
 class RMSprop(Optimizer):
@@ -184,16 +236,20 @@ class RMSprop(Optimizer):
         check_positive(epsilon=epsilon)
         self.rho, self.epsilon = rho, epsilon
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        delta, mean_square = rmsprop_update(g, slots[0], learning_rate, self.rho, self.epsilon)
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        delta, mean_square = rmsprop_update(gradient, slots[0], learning_rate, self.rho, self.epsilon)
         slots[0].assign(mean_square)
         slots[1].assign(-delta)
-        p.assign_add(delta)
+        parameter.assign_add(delta)
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
         mean_square, last_step = (slot.handle for slot in slots)
         options = {"lr": learning_rate, "rho": self.rho, "momentum": 0.0, "epsilon": self.epsilon}
-        tf.raw_ops.ResourceApplyRMSProp(var=p.handle, ms=mean_square, mom=last_step, grad=g, **options)
+        tf.raw_ops.ResourceApplyRMSProp(var=parameter.handle, ms=mean_square, mom=last_step, grad=gradient, **options)
 
 
 class Adam(Optimizer):
@@ -218,19 +274,25 @@ class Adam(Optimizer):
         self.beta1, self.beta2 = (float(tf.constant(beta, tf.float32)) for beta in (beta1, beta2))
         self.epsilon = epsilon
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
         m, v = slots
-        delta, new_m, new_v = adam_update(g, m, v, t, learning_rate, self.beta1, self.beta2, self.epsilon)
+        delta, new_m, new_v = adam_update(gradient, m, v, t, learning_rate, self.beta1, self.beta2, self.epsilon)
         m.assign(new_m)
         v.assign(new_v)
-        p.assign_add(delta)
+        parameter.assign_add(delta)
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
         m, v = (slot.handle for slot in slots)
         rate, epsilon_hat = adam_scalars(t, learning_rate, self.beta1, self.beta2, self.epsilon)
         # powers of 0 switch off the raw operation's own bias correction, which has ε outside of it, unlike algorithm 1
         options = {"beta1_power": 0.0, "beta2_power": 0.0, "beta1": self.beta1, "beta2": self.beta2}
-        tf.raw_ops.ResourceApplyAdam(var=p.handle, m=m, v=v, lr=rate, epsilon=epsilon_hat, grad=g, **options)
+        tf.raw_ops.ResourceApplyAdam(
+            var=parameter.handle, m=m, v=v, lr=rate, epsilon=epsilon_hat, grad=gradient, **options
+        )
 
 
 class AdamW(Adam):
@@ -255,20 +317,28 @@ class AdamW(Adam):
             raise InputError(f"weight_decay must not be negative, got {weight_decay}.")
         self.weight_decay = weight_decay
 
-    def _update(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        self._decay(p, learning_rate)
-        super()._update(p, g, slots, learning_rate, t)
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        self._decay(parameter, learning_rate)
+        super().update(parameter, gradient, slots, learning_rate, t)
 
-    def _update_fused(self, p: tf.Variable, g: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor) -> None:
-        self._decay(p, learning_rate)
-        super()._update_fused(p, g, slots, learning_rate, t)
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        self._decay(parameter, learning_rate)
+        super().update_fused(parameter, gradient, slots, learning_rate, t)
 
-    def _decay(self, p: tf.Variable, learning_rate: tf.Tensor) -> None:
-        if p.shape.rank >= 2:
-            p.assign_sub(learning_rate * self.weight_decay * p)
+    def _decay(self, parameter: tf.Variable, learning_rate: tf.Tensor) -> None:
+        if parameter.shape.rank >= 2:
+            parameter.assign_sub(learning_rate * self.weight_decay * parameter)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {c.__name__.lower(): c for c in (SGD, Momentum, RMSprop, Adam, AdamW)}
+
+
+def _name(variable: tf.Variable) -> str:
+    return variable.name.removesuffix(":0")
 
 
 def _check_fraction(**values: float) -> None:

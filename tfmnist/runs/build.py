@@ -1,6 +1,7 @@
 """The only place where a recipe becomes objects: data, model, schedule, optimizer, trainer."""
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +12,14 @@ from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.sources import load
 from tfmnist.data.split import MOST_CLASSES, Digits, Split
 from tfmnist.errors import InputError
-from tfmnist.nn.models import CNN, MLP, Network
+from tfmnist.nn.losses import Objective, find_loss
+from tfmnist.nn.models import CNN, MLP, Network, as_network
 from tfmnist.nn.optimizers import OPTIMIZERS, Optimizer
 from tfmnist.nn.schedules import Schedule, constant, cosine, exponential, one_cycle, staircase, warmup
-from tfmnist.recipe import Data, Model, Recipe
+from tfmnist.recipe import Data, Loss, Model, Recipe, is_own
 from tfmnist.recipe import Optimizer as OptimizerSection
 from tfmnist.recipe import Schedule as ScheduleSection
+from tfmnist.runs.own_code import errors_in_one_line, load_own, name_of
 from tfmnist.training.loop import Trainer
 
 
@@ -59,30 +62,42 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
 
 def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
     """Returns the network that a recipe's `model` section describes, with its initial weights."""
-    options = section.model_dump(exclude={"kind", "hidden", "layers", "init_from", "init_sha256", "freeze"})
-    if section.kind == "mlp":
-        model = MLP(image_shape, section.hidden, classes, seed=seed, **options)
+    if is_own(section.kind):
+        make, options = load_own(section)
+        with errors_in_one_line():
+            model = as_network(make(tuple(image_shape), classes, seed=seed, **options), image_shape, classes)
+            model.check_forward()
+        if (model.image_shape, model.classes) != (tuple(image_shape), classes):
+            raise InputError(
+                f"recipe key 'model.kind' is {section.kind!r}: its network is for images of {model.image_shape} and "
+                f"{model.classes} classes, expected {tuple(image_shape)} and {classes}, as it was told."
+            )
     else:
-        model = CNN(image_shape, section.layers, classes, seed=seed, **options)
+        keys = {"kind", "hidden", "layers", "init_from", "init_sha256", "freeze", "options", "source_sha256"}
+        options = section.model_dump(exclude=keys)
+        kinds = {"mlp": partial(MLP, image_shape, section.hidden), "cnn": partial(CNN, image_shape, section.layers)}
+        model = kinds[section.kind](classes, seed=seed, **options)
     model.freeze(section.freeze)
     return model
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
-    "sgd": (),
-    "momentum": ("momentum", "nesterov"),
-    "rmsprop": ("rho", "epsilon"),
-    "adam": ("beta1", "beta2", "epsilon"),
-    "adamw": ("beta1", "beta2", "epsilon", "weight_decay"),
-}
+def make_objective(section: Loss) -> Objective:
+    """Returns what a recipe's `loss` section describes."""
+    if not is_own(section.kind):
+        return find_loss(section.kind, section.label_smoothing, section.l1, section.l2)
+    function, options = load_own(section)
+    return Objective(partial(function, **options), name_of(section.kind), section.l1, section.l2)
 
 
-def make_optimizer(
-    section: OptimizerSection, parameters: Sequence[tf.Variable], schedule: Schedule, *, fused: bool
-) -> Optimizer:
+def make_optimizer(section: OptimizerSection, parameters: Sequence[tf.Variable], schedule: Schedule) -> Optimizer:
     """Returns the optimizer that a recipe's `optimizer` section describes."""
-    options = {key: getattr(section, key) for key in _KEYS[section.kind]}
-    return OPTIMIZERS[section.kind](parameters, schedule, fused=fused, **options)
+    if not is_own(section.kind):
+        return OPTIMIZERS[section.kind](parameters, schedule, **section.rule_options)
+    rule, options = load_own(section)
+    if not (isinstance(rule, type) and issubclass(rule, Optimizer)):
+        raise InputError(f"recipe key 'optimizer.kind' is {section.kind!r}: expected a subclass of tfmnist.Optimizer.")
+    with errors_in_one_line():
+        return rule(parameters, schedule, **options)
 
 
 def make_schedule(section: ScheduleSection, learning_rate: float, steps_per_epoch: int, epochs: int) -> Schedule:
@@ -131,11 +146,11 @@ def build_trainer(recipe: Recipe, digits: Digits, model: Network | None = None) 
     schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, recipe.train.epochs)
     return Trainer(
         model,
-        make_optimizer(recipe.optimizer, model.parameters, schedule, fused=True),
+        make_optimizer(recipe.optimizer, model.parameters, schedule),
         digits.train,
         digits.validation,
         recipe.train,
-        loss=recipe.loss,
+        loss=make_objective(recipe.loss),
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
     )

@@ -12,11 +12,12 @@ from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
-from tfmnist.nn.losses import probabilities
-from tfmnist.nn.models import Network
+from tfmnist.nn.losses import LossFunction, find_loss, probabilities
+from tfmnist.nn.models import Network, as_network, float32_logits
 from tfmnist.photos.normalize import ImageFormat, find_format, normalize
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import make_model
+from tfmnist.runs.own_code import name_of
 from tfmnist.runs.result import Result, read_weights
 from tfmnist.system.machine import VERSION
 from tfmnist.training.loop import set_weights
@@ -25,19 +26,24 @@ _NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit") 
 
 
 def export(
-    run_or_model: str | Path | Network,
+    run_or_model: str | Path | tf.Module,
     destination: str | Path,
     *,
     class_names: Sequence[str] | None = None,
-    loss: str = "cross_entropy",
+    loss: str | LossFunction = "cross_entropy",
+    image_shape: Sequence[int] = (),
+    classes: int = 0,
 ) -> Path:
     """Writes a trained network as the next version of a model folder.
 
     Args:
-        run_or_model: a run's folder, or a network that was trained with `tfmnist.fit`.
+        run_or_model: a run's folder, or a network or plain `tf.Module` that was trained with `tfmnist.fit`.
         destination: the model's folder; gets a sub-folder `1`, or the next number.
         class_names: for a network, one name per class; by default the numbers from 0.
-        loss: for a network, the kind of loss it was trained with; decides how logits become probabilities.
+        loss: for a network, the loss it was trained with: `quadratic` makes logits probabilities by sigmoids, any other
+            name or function by softmax. The model card names it.
+        image_shape: for a plain module: height and width of its images.
+        classes: for a plain module: number of its logits; by default what its `forward` returns.
 
     Returns:
         The version's folder.
@@ -45,26 +51,39 @@ def export(
     Raises:
         InputError: the run is not finished, the names do not fit, or the folder cannot be written.
     """
-    if isinstance(run_or_model, Network):
-        model = run_or_model
+    if isinstance(run_or_model, tf.Module):
+        if not isinstance(run_or_model, Network) and len(image_shape) != 2:
+            raise InputError(
+                f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; give them, "
+                "for example image_shape=(28, 28)."
+            )
+        model = as_network(run_or_model, image_shape, classes)
+        model.check_forward()
+        if (image_shape and tuple(image_shape) != model.image_shape) or (classes and classes != model.classes):
+            raise InputError(
+                f"image_shape {tuple(image_shape)} and classes {classes} are not the model's, {model.image_shape} and "
+                f"{model.classes}; leave them out."
+            )
         names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
-        form = _default_form(model)
+        form, name = _default_form(model), find_loss(loss).name
         card = ModelCard(
-            loss=loss,
+            loss=name,
             parameters=model.parameter_count,
             versions=versions(),
             form=form.to_dict(),
             image_shape=model.image_shape,
             class_names=tuple(names),
         )
-        return write_saved_model(Path(destination), trace(model, loss, form), card)
+        return write_saved_model(Path(destination), trace(model, name, form), card)
     path = Path(run_or_model)
     recipe, result = Recipe.load_run(path), Result.read(path)
     model, data = load_network(path), result.data
     form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
-    return write_saved_model(Path(destination), trace(model, recipe.loss.kind, form), make_card(recipe, result, form))
+    return write_saved_model(
+        Path(destination), trace(model, name_of(recipe.loss.kind), form), make_card(recipe, result, form)
+    )
 
 
 def load_network(run: Path) -> Network:
@@ -77,7 +96,7 @@ def load_network(run: Path) -> Network:
 
 def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
     return make_signatures(
-        model.forward,
+        lambda images: float32_logits(model.forward(images, False, None)),
         partial(probabilities, loss),
         partial(normalize, image_format=form),
         list(model.named_variables().values()),
@@ -91,7 +110,7 @@ def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
     fields = result.to_dict()
     data, source = fields["data"], result.data.source
     return ModelCard(
-        loss=recipe.loss.kind,
+        loss=name_of(recipe.loss.kind),
         recipe=recipe.without_folders(),
         result={key: value for key, value in fields.items() if key not in _NOT_IN_CARD},
         data=data | {"source": Path(source).name or source},

@@ -166,16 +166,18 @@ def _with_differences(runs: Sequence[RunSummary]) -> list[RunSummary]:
     readable = [run.recipe for run in runs if run.recipe]
     shipped = {name: Recipe.load(name) for name in {recipe.name for recipe in readable} & set(shipped_recipes())}
     own = [recipe for recipe in readable if recipe.name not in shipped]
-    varying = {key for recipe in own for key in recipe.changed_from(own[0])}
+    varying = dict.fromkeys(key for recipe in own for key in recipe.changed_from(own[0]))
 
     def differs(recipe: Recipe) -> dict[str, Any]:
-        keys = set(recipe.changed_from(shipped[recipe.name])) if recipe.name in shipped else varying
+        keys = recipe.changed_from(shipped[recipe.name]) if recipe.name in shipped else varying
         values = recipe.without_folders()
-        return {
-            name: values[section][key]
-            for section in Recipe.sections()
-            for key in values[section]
-            if (name := f"{section}.{key}") in keys and name not in _UNIMPORTANT
-        }
+        return {key: _find(values, key) for key in keys if key not in _UNIMPORTANT}
 
     return [replace(run, differs=differs(run.recipe)) if run.recipe else run for run in runs]
+
+
+def _find(table: Any, key: str) -> Any:
+    """Returns the value of `section.key` or `section.options.name`; None if this recipe has no such option."""
+    for name in key.split("."):
+        table = table.get(name) if isinstance(table, dict) else None
+    return table

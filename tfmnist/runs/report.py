@@ -94,9 +94,11 @@ def draw_figures(run: Path) -> Drawn:
 
 
 def _inspection_figures(inspection: Inspection) -> "dict[str, Figure]":
-    _, height, width = inspection.first_weights.shape
-    title = f"{inspection.first_layer}, {height} x {width}"
-    figures = {"first_weights": pictures.first_weights(inspection.first_weights, title)}
+    figures: dict[str, Figure] = {}
+    if inspection.first_weights is not None:
+        _, height, width = inspection.first_weights.shape
+        title = f"{inspection.first_layer}, {height} x {width}"
+        figures["first_weights"] = pictures.first_weights(inspection.first_weights, title)
     if inspection.originals is not None and inspection.augmented is not None:
         figures["augmented"] = pictures.augmented(inspection.originals, inspection.augmented)
     if inspection.picture is not None:

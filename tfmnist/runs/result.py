@@ -221,8 +221,8 @@ class Inspection:
     """`inspection.npz`: what `tfmnist.training.inspection.inspect` returns, for figures."""
 
     first_layer: str
-    first_weights: NDArray[np.float32]  # [k, h, w]
-    picture: NDArray[np.uint8] | None  # [H, W]; None without convolutions
+    first_weights: NDArray[np.float32] | None  # [k, h, w]; None without dense layers and convolutions
+    picture: NDArray[np.uint8] | None  # [H, W]; None without convolutions in sequence
     maps: dict[str, NDArray[np.float32]]  # [k, h, w] each
     originals: NDArray[np.uint8] | None  # [r, H, W]; None without augmentation
     augmented: NDArray[np.uint8] | None  # [r, c, H, W]
@@ -238,8 +238,8 @@ class Inspection:
         arrays = read_npz(run / INSPECTION)
         names: list[str] = arrays["map_names"].tolist() if "picture" in arrays else []
         return cls(
-            str(arrays["first_layer"]),
-            arrays["first_weights"],
+            layer := str(arrays["first_layer"]),
+            arrays["first_weights"] if layer else None,
             arrays.get("picture"),
             {name: arrays[f"map_{index}"] for index, name in enumerate(names)},
             arrays["augmented_originals"] if "augmented" in arrays else None,

@@ -66,7 +66,7 @@ class RunSession:
         with ThreadPoolExecutor(1) as background:
             # in parallel with compiling and training, which leave a core idle now and then
             exports = recipe.export.model and evaluate_test
-            signatures = background.submit(trace, trainer.model, recipe.loss.kind, form) if exports else None
+            signatures = background.submit(trace, trainer.model, trainer.loss.name, form) if exports else None
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
@@ -120,9 +120,9 @@ class RunSession:
     ) -> Run:
         """Evaluates on the test set, exports, and draws the report."""
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
-        model, loss = trainer.model, recipe.loss.kind
-        validation = outputs(model, digits.validation, loss)[0].accuracy if len(digits.validation) else None
-        metrics, probabilities = outputs(model, digits.test, loss)  # the only time that the test set is read
+        model, loss = trainer.model, trainer.loss
+        validation = outputs(model, digits.validation, loss).metrics.accuracy if len(digits.validation) else None
+        metrics, probabilities, _ = outputs(model, digits.test, loss)  # the only time that the test set is read
         if not math.isfinite(metrics.loss):
             where = f"after epoch {trainer.state.epoch}, the last"
             raise DivergedError(f"diverged: the test loss is {metrics.loss} {where}; lower optimizer.learning_rate.")
@@ -198,6 +198,6 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     lines.append(f"threads {threads} ({why})")
     if recipe.model.init_from:
         lines.append(f"from {recipe.model.init_from}, weights {recipe.model.init_sha256[:12]}")
-    if frozen := [layer.name for layer in trainer.model.layers if layer.frozen]:
+    if frozen := trainer.model.frozen_layers:
         lines.append(f"frozen {', '.join(frozen)}")
     return lines

@@ -11,6 +11,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, follow_link, locked, make_folder
+from tfmnist.runs.own_code import errors_in_one_line, pin
 from tfmnist.runs.result import Divergence
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
@@ -72,7 +73,7 @@ def run_events(
     """
     check_new_folder(run_dir)
     clock = Clock()
-    recipe = _with_absolute_paths(recipe)
+    recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
     trainer.state.data_sha256 = digits.train.sha256
@@ -82,7 +83,8 @@ def run_events(
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock)
         session.write_history()
-        yield from session.run(stop, profiled, evaluate_test)
+        with errors_in_one_line():
+            yield from session.run(stop, profiled, evaluate_test)
 
 
 def resume_events(
@@ -120,7 +122,8 @@ def resume_events(
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
         session.write_history()  # up to this checkpoint
-        yield from session.run(stop, profiled, evaluate_test)
+        with errors_in_one_line():
+            yield from session.run(stop, profiled, evaluate_test)
 
 
 def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:

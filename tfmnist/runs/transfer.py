@@ -13,7 +13,8 @@ from tfmnist.runs.result import Result, read_weights
 def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, sha256: str = "") -> str:
     """Sets a network's weights to those that a finished run ended with.
 
-    The last layer is copied only if the run has the same classes; otherwise it keeps its own initial weights.
+    The last layer (of a network that is no sequence of layers, the one with its last variable) is copied only if the
+    run has the same classes; otherwise it keeps its own initial weights.
 
     Args:
         model: the network; its layers must have the names and shapes of the run's.
@@ -35,7 +36,8 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
             f"{path}: its weights are {digest[:12]}..., recipe key 'model.init_sha256' says {sha256[:12]}...; name "
             "the right run in model.init_from, or clear model.init_sha256."
         )
-    head, own = model.layers[-1].name, model.named_variables()
+    own = model.named_variables()
+    head = model.layers[-1].name if model.layers else list(own)[-1].rpartition("/")[0]
     for name, variable in own.items():
         if name.startswith(f"{head}/") and result.data.class_names != tuple(class_names):
             continue

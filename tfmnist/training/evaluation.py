@@ -1,14 +1,19 @@
 """Evaluation: every example counted once, sums divided once."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from tfmnist.data.batches import Examples, as_split
 from tfmnist.data.split import Split
-from tfmnist.errors import InputError, did_you_mean
-from tfmnist.nn.losses import LOSSES, probabilities
+from tfmnist.errors import InputError
+from tfmnist.nn.losses import LossFunction, Objective, find_loss, per_example, probabilities
 from tfmnist.nn.metrics import Metrics, measure
+from tfmnist.nn.models import as_network
 
 _BATCH = 1000
 
@@ -24,33 +29,55 @@ class Classifier(Protocol):
         ...
 
 
-def evaluate(model: Classifier, split: Split, loss: str = "cross_entropy") -> Metrics:
+class Outputs(NamedTuple):
+    """What a model makes of a split."""
+
+    metrics: Metrics
+    probabilities: npt.NDArray[np.float32]  # [n, classes]
+    extra: dict[str, float]
+    """The means of further functions of logits and labels."""
+
+
+def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFunction = "cross_entropy") -> Metrics:
     """Measures a network or an exported model on a split.
 
     Args:
-        model: `tfmnist.MLP`, `tfmnist.CNN`, or what `tfmnist.load_exported` returns.
-        split: images and labels.
-        loss: `cross_entropy` or `quadratic`; without smoothing or penalties, which belong to training.
+        model: a network, a plain `tf.Module` with a `forward`, or what `tfmnist.load_exported` returns.
+        split: images and labels: a `Split`, a pair of arrays, or a `tf.data.Dataset` of batches that ends.
+        loss: the name of a loss, or a function `(logits, labels) -> [batch]`; without smoothing or penalties, which
+            belong to training.
 
     Raises:
         InputError: the images' size is not the model's, or a label is beyond its classes.
     """
-    return outputs(model, split, loss)[0]
+    examples = as_split(split)
+    if isinstance(model, tf.Module):
+        model = as_network(model, examples.image_shape)
+    return outputs(model, examples, loss).metrics
 
 
-def outputs(model: Classifier, split: Split, loss: str = "cross_entropy") -> tuple[Metrics, np.ndarray]:
-    """Like `evaluate`, with the probabilities: float32 `[n, classes]`."""
+def outputs(
+    model: Classifier,
+    split: Split,
+    loss: str | LossFunction | Objective = "cross_entropy",
+    extra: Mapping[str, LossFunction] = MappingProxyType({}),
+) -> Outputs:
+    """Like `evaluate`, with the probabilities, and the means of further functions like the loss."""
     check_split(split, model)
-    if loss not in LOSSES:
-        raise InputError(f"loss {loss!r} does not exist{did_you_mean(loss, LOSSES)}")
-    batches, total = [np.zeros((0, model.classes), np.float32)], 0.0
+    objective = loss if isinstance(loss, Objective) else find_loss(loss)
+    functions = {"": objective.function, **extra}
+    totals = dict.fromkeys(functions, 0.0)
+    batches = [np.zeros((0, model.classes), np.float32)]
     for start in range(0, len(split), _BATCH):
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
         logits = model.logits(images)
-        total += float(tf.reduce_sum(tf.cast(LOSSES[loss](logits, tf.constant(labels)), tf.float64)))
-        batches.append(probabilities(loss, logits).numpy())
-    all_probabilities = np.concatenate(batches)
-    return measure(split.labels, all_probabilities, total / max(1, len(split))), all_probabilities
+        for name, function in functions.items():
+            values = per_example(function, logits, tf.constant(labels))
+            totals[name] += float(tf.reduce_sum(tf.cast(values, tf.float64)))
+        batches.append(probabilities(objective.name, logits).numpy())
+    means = {name: total / max(1, len(split)) for name, total in totals.items()}
+    every = np.concatenate(batches)
+    return Outputs(measure(split.labels, every, means.pop("")), every, means)
 
 
 def check_split(split: Split, model: Classifier, name: str = "") -> None:

@@ -31,20 +31,20 @@ def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dic
         seed: the run's.
 
     Returns:
-        `first_weights`, float32 `[k, h, w]`: the weights from the pixels to the k units of the first layer, largest
-        norm first; `first_layer`, a string `[]`: its name.
+        `first_weights`, float32 `[k, h, w]`: the weights from the pixels to the k units of the first dense layer or
+        convolution, largest norm first; `first_layer`, a string `[]`: its path. Without such layers it is empty,
+        and there are no weights.
 
-        With convolutions, `picture`, uint8 `[H, W]`: the first example; `map_names`, strings `[layers]`, and for each
-        layer `map_0`, `map_1` ..., float32 `[k, h, w]`: the outputs of its most active channels for the picture.
+        With convolutions in a sequence of layers, `picture`, uint8 `[H, W]`: the first example; `map_names`, strings
+        `[layers]`, and for each layer `map_0`, `map_1` ..., float32 `[k, h, w]`: the outputs of its most active
+        channels for the picture.
 
         With augmentation, `augmented_originals`, uint8 `[r, H, W]`: examples of different classes; `augmented`, uint8
         `[r, 8, H, W]`: each as eight training steps would change it.
     """
-    name, weights = _first_weights(model)
-    arrays: dict[str, npt.NDArray[Any]] = {"first_layer": np.array(name), "first_weights": weights}
-    if model.has_convolutions:
-        picture = examples.take(np.array([0]))[0][0]
-        maps = _maps(model, picture)
+    arrays: dict[str, npt.NDArray[Any]] = _first_weights(model)
+    picture = examples.take(np.array([0]))[0][0]
+    if maps := _maps(model, picture):
         arrays |= {"picture": picture, "map_names": np.array(list(maps))}
         arrays |= {f"map_{number}": layer for number, layer in enumerate(maps.values())}
     if augment != Augment():
@@ -56,28 +56,33 @@ def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dic
     return arrays
 
 
-def _first_weights(model: Network) -> tuple[str, Floats]:
+def _first_weights(model: Network) -> dict[str, npt.NDArray[Any]]:
     shape = model.image_shape
-    for layer in model.layers:
+    for path, layer in model.find_layers().items():
         if isinstance(layer, Dense):
             kernel = layer.kernel.numpy()
             # after global pooling the inputs are no image
             weights = kernel.T.reshape(-1, *(shape if math.prod(shape) == len(kernel) else (1, len(kernel))))
-            return layer.name, _strongest(weights, np.square(weights), _UNITS)
-        if isinstance(layer, Conv2D):
+        elif isinstance(layer, Conv2D):
             weights = layer.kernel.numpy()[:, :, 0].transpose(2, 0, 1)  # grey images have one channel
-            return layer.name, _strongest(weights, np.square(weights), _UNITS)
-        if len(layer.output_shape) == 3:
-            height, width, _ = layer.output_shape
-            shape = (height, width)
-    raise AssertionError("every network ends in a dense layer")
+        else:
+            if len(layer.output_shape) == 3:
+                height, width, _ = layer.output_shape
+                shape = (height, width)
+            continue
+        return {"first_layer": np.array(path), "first_weights": _strongest(weights, np.square(weights), _UNITS)}
+    return {"first_layer": np.array("")}
 
 
 def _maps(model: Network, picture: npt.NDArray[np.uint8]) -> dict[str, Floats]:
-    """Returns, for at most four convolutions, the names up to the activation and its outputs, float32 `[k, h, w]`."""
+    """Returns, for at most four convolutions, the names up to the activation and its outputs, float32 `[k, h, w]`.
+
+    Only a network that runs its layers in sequence has them, and only for convolutions in that sequence.
+    """
+    in_sequence = type(model).forward is Network.forward
     maps: list[tuple[str, Floats]] = []
     x, after_convolution = to_unit(tf.constant(picture[np.newaxis])), False
-    for layer in model.layers[:-1]:
+    for layer in model.layers[:-1] if in_sequence else ():
         x = layer.forward(x, False, None)
         if isinstance(layer, Conv2D):
             maps.append((layer.name, x[0].numpy()))
@@ -86,7 +91,7 @@ def _maps(model: Network, picture: npt.NDArray[np.uint8]) -> dict[str, Floats]:
             maps[-1] = (f"{maps[-1][0]} + {layer.name}", x[0].numpy())
         else:
             after_convolution = False
-    shown = np.unique(np.linspace(0, len(maps) - 1, _LAYERS).round().astype(int)).tolist()
+    shown = np.unique(np.linspace(0, len(maps) - 1, _LAYERS).round().astype(int)).tolist() if maps else []
     planes = ((maps[index][0], maps[index][1].transpose(2, 0, 1)) for index in shown)
     return {name: _strongest(layer, np.abs(layer), _CHANNELS) for name, layer in planes}
 

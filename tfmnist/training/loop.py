@@ -2,24 +2,31 @@
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
+from tfmnist import seeds
 from tfmnist.data.augment import augment_block
+from tfmnist.data.batches import BatchSource, Examples, as_split, augment_steps, check_batches
+from tfmnist.data.pipeline import Augment as BlockAugment
 from tfmnist.data.pipeline import make_plan, stream_blocks
 from tfmnist.data.split import Split
 from tfmnist.errors import DivergedError, InputError
-from tfmnist.nn.models import Network
+from tfmnist.nn.losses import LossFunction, Objective, find_loss
+from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
-from tfmnist.training.evaluation import check_split, evaluate
+from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, make_steps, train_step
+
+AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,13 @@ class Epoch:
     learning_rate: float
     seconds: float
     images_per_second: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the user's functions, on the validation set."""
+
+    def to_row(self) -> dict[str, Any]:
+        """Returns the line of `metrics.jsonl`; without metrics if there are none."""
+        row = asdict(self)
+        return row if self.metrics else {key: value for key, value in row.items() if key != "metrics"}
 
 
 @dataclass
@@ -55,6 +69,7 @@ class State:
 
     epoch: int = 0  # epochs finished
     step: int = 0  # steps done in the current epoch
+    examples: int = 0  # seen in the current epoch
     loss: float = 0.0  # summed over the examples of the current epoch
     correct: int = 0
     seconds: float = 0.0
@@ -65,46 +80,88 @@ class State:
 
 
 class Trainer:
-    """One training: the model, optimizer, averages and state that `run` changes."""
+    """One training: the model, optimizer, averages and state that `run` changes.
+
+    Args:
+        model: a network, or a plain `tf.Module` with `forward(images, training, step)`.
+        optimizer: over all `model.parameters`.
+        train: the training examples; a `tf.data.Dataset` yields batches.
+        validation: evaluated after every epoch, or None.
+        settings: the `train` section of a recipe.
+        loss: the name of a loss, a function `(logits, labels) -> [batch]`, or a recipe's `loss` section or an
+            `Objective`, with penalties.
+        augment: random changes of the images: the `augment` section of a recipe, or a function `(images, seed)` of
+            uint8 `[batch, height, width]` and int64 `[2]` that returns such images.
+        clip_norm: limit of the gradients' global norm, 0 for none.
+        metrics: functions like a loss, whose means over the validation set each `Epoch` gives by name.
+        steps_per_epoch: for a dataset: batches that make an epoch; 0 for all.
+
+    Raises:
+        InputError: model, optimizer, data and settings do not fit each other.
+    """
 
     def __init__(
         self,
-        model: Network,
-        optimizer: Optimizer,
-        train: Split,
-        validation: Split | None,
+        model: tf.Module,
+        optimizer: Optimizer | None,
+        train: Examples,
+        validation: Examples | None,
         settings: Train,
         *,
-        loss: Loss = Loss(),
-        augment: Augment = Augment(),
+        loss: str | LossFunction | Loss | Objective = "cross_entropy",
+        augment: Augment | AugmentFunction | None = None,
         clip_norm: float = 0.0,
+        metrics: Mapping[str, LossFunction] = MappingProxyType({}),
+        steps_per_epoch: int = 0,
     ):
-        _check_fit(model, train, validation, settings)
-        self.model, self.optimizer, self.settings = model, optimizer, settings
-        self.train, self.validation = train, validation if validation is not None and len(validation) else None
-        self.loss, self.clip_norm = loss, clip_norm
-        augments = augment != Augment()
-        self.augment = partial(augment_block, seed=settings.seed, **augment.model_dump()) if augments else None
-        self.mode: CompileMode = _choose_mode(settings.compile, model)
+        self.settings, self.clip_norm, self.metrics = settings, clip_norm, metrics
+        if isinstance(loss, Loss):
+            loss = find_loss(loss.kind, loss.label_smoothing, loss.l1, loss.l2)
+        self.loss = loss if isinstance(loss, Objective) else find_loss(loss)
+        self.validation = None if validation is None else as_split(validation)
+        shape = check_batches(train) if isinstance(train, tf.data.Dataset) else (train := as_split(train)).image_shape
+        self.model = as_network(model, shape)
+        self.model.check_forward()
+        self.optimizer = optimizer or Adam(self.model.parameters)
+        _check_fit(self.model, self.optimizer, train, self.validation, settings, metrics)
+        self.augment = _block_augment(augment, settings.seed)
+        self.mode: CompileMode = _choose_mode(settings.compile, self.model)
         # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
         images_per_block = 10_000 if self.mode == "xla" else 2_000
-        self.plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
-        self.averages = WeightAverage(model, settings.average) if settings.average else None
+        if isinstance(train, Split):
+            if steps_per_epoch:
+                raise InputError(
+                    f"steps_per_epoch is {steps_per_epoch}: it belongs to a tf.data.Dataset; leave it out."
+                )
+            plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
+            self.blocks = partial(stream_blocks, train, plan, seed=settings.seed, augment=self.augment)
+        else:
+            plan = BatchSource(
+                train, self.model.classes, settings.block, images_per_block, steps_per_epoch, self.augment
+            )
+            self.blocks = plan.blocks
+        self.plan = plan
+        self.averages = WeightAverage(self.model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
         # of a trained kernel if there is one: frozen layers may leave only scales and offsets to train
-        kernels = (p for p in (*model.parameters, *model.named_variables().values()) if p.shape.rank >= 2)
-        self._initial_deviation = float(np.std(next(kernels).numpy()))
-        options = {"loss": loss, "precision": settings.precision, "clip_norm": clip_norm, "fused": self.mode != "xla"}
-        step = partial(train_step, model, optimizer, averages=self.averages, **options)
+        variables = (*self.model.parameters, *self.model.named_variables().values())
+        kernel = next((v for v in variables if v.shape.rank >= 2), variables[0])
+        self._initial_deviation = float(np.std(kernel.numpy()))
+        options = {"loss": self.loss, "precision": settings.precision, "clip_norm": clip_norm}
+        options["fused"] = self.mode != "xla"
+        step = partial(train_step, self.model, self.optimizer, averages=self.averages, **options)
         self._do_full = self._do_short = make_steps(step, self.mode)
-        if self.mode == "xla" and self.plan.full:
+        if self.mode == "xla" and plan.shapes[0][1] == plan.batch_size:
             # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
             self._do_short = make_steps(step, "graph")
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by its name in a checkpoint."""
-        groups = {"weights": self.model.named_variables(), "optimizer": self.optimizer.named_variables()}
+        weights = self.model.named_variables()
+        names = {id(variable): name for name, variable in weights.items()}
+        slots = self.optimizer.named_variables([names[id(p)] for p in self.optimizer.parameters])
+        groups = {"weights": weights, "optimizer": slots}
         if self.averages is not None:
             groups["averages"] = self.averages.named_variables()
         return {f"{group}/{name}": v for group, variables in groups.items() for name, v in variables.items()}
@@ -119,40 +176,61 @@ class Trainer:
         return time.perf_counter() - began
 
     def do_steps(self, images: tf.Tensor, labels: tf.Tensor, count: int) -> StepResults:
-        """Runs the first `count` steps of a block; arguments and results are those of `make_steps`."""
+        """Runs the first `count` steps of a block; arguments and results are those of `make_steps`.
+
+        Raises:
+            InputError: XLA cannot compile an operation of the user's.
+        """
         do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
-        return do(images, labels, count)
+        try:
+            return do(images, labels, count)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if self.mode != "xla" or "compil" not in error.message.lower():
+                raise
+            raise InputError(
+                f"XLA cannot compile the training step: {error.message.strip().splitlines()[0]}; choose compile graph "
+                "(--train.compile graph), or other operations."
+            ) from None
 
     def run(self) -> Iterator[Progress | Epoch]:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
 
-        A checkpoint taken between two yields resumes exactly.
+        A checkpoint taken between two yields resumes exactly. Leaving the loop early is fine; `final_weights` are then
+        those so far.
+
+        Example:
+            >>> import tfmnist
+            >>> model, split = tfmnist.MLP(hidden=[8]), Split(np.zeros([20, 28, 28], np.uint8), np.arange(20) % 10)
+            >>> trainer = Trainer(model, None, split, None, Train(epochs=3, compile="eager"))
+            >>> for event in trainer.run():
+            ...     if isinstance(event, Epoch) and event.epoch == 2:
+            ...         break
+            >>> trainer.state.epoch
+            2
 
         Raises:
             DivergedError: a loss or a weight is not finite.
         """
         if self.finished:
             return
-        state, plan, settings = self.state, self.plan, self.settings
-        epochs = range(state.epoch, settings.epochs)
-        blocks = stream_blocks(
-            self.train, plan, seed=settings.seed, epochs=epochs, skip=state.step, augment=self.augment
-        )
+        state = self.state
+        state.examples = state.examples or state.step * self.plan.batch_size  # early checkpoints have no such number
         began = time.perf_counter()
-        for block in blocks:
+        for block in self.blocks(epochs=range(state.epoch, self.settings.epochs), skip=state.step):
             results = self.do_steps(block.images, block.labels, block.end - block.first)
             total, correct, done, last = (result.numpy() for result in results)
             if not math.isfinite(last):
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
             state.step = block.end
+            state.examples += (block.end - block.first) * block.images.shape[1]
             state.loss += float(total)
             state.correct += int(correct)
             state.seconds += time.perf_counter() - began
-            if state.step < plan.steps:
-                count = state.step * plan.batch_size
+            if not block.last:
+                count = state.examples
                 loss, accuracy, speed = state.loss / count, state.correct / count, count / state.seconds
-                yield Progress(state.epoch + 1, state.step, plan.steps, loss, accuracy, speed)
+                yield Progress(state.epoch + 1, state.step, self.plan.steps, loss, accuracy, speed)
             else:
                 yield self._close_epoch()
                 if self.finished:
@@ -161,25 +239,26 @@ class Trainer:
 
     def _close_epoch(self) -> Epoch:
         """Validates, and returns the metrics of the epoch whose steps are done; `state` moves on to the next."""
-        state, plan = self.state, self.plan
-        loss, accuracy = self._validate()
+        state, count = self.state, self.state.examples
+        loss, accuracy, metrics = self._validate()
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
-            raise self._diverged("a weight is not finite", plan.steps)
+            raise self._diverged("a weight is not finite", state.step)
         if loss is not None and not math.isfinite(loss):
-            raise self._diverged(f"the validation loss is {loss}", plan.steps)
+            raise self._diverged(f"the validation loss is {loss}", state.step)
         epoch = Epoch(
             epoch=state.epoch + 1,
             step=int(self.optimizer.step.numpy()),
-            loss=state.loss / plan.count,
-            accuracy=state.correct / plan.count,
+            loss=state.loss / count,
+            accuracy=state.correct / count,
             validation_loss=loss,
             validation_accuracy=accuracy,
             learning_rate=self._last_learning_rate(),
             seconds=state.seconds,
-            images_per_second=plan.count / state.seconds,
+            images_per_second=count / state.seconds,
+            metrics=metrics,
         )
-        history = [*state.history, asdict(epoch)]
-        self.state = replace(state, epoch=epoch.epoch, step=0, loss=0.0, correct=0, seconds=0.0, history=history)
+        started = State(epoch=epoch.epoch, history=[*state.history, epoch.to_row()], data_sha256=state.data_sha256)
+        self.state = replace(started, best=state.best, best_epoch=state.best_epoch)
         if loss is not None and accuracy is not None:
             score = accuracy if self.settings.monitor == "accuracy" else -loss
             if state.best is None or score > state.best:
@@ -188,15 +267,15 @@ class Trainer:
                     self.best_weights = self._current_weights()
         return epoch
 
-    def _validate(self) -> tuple[float | None, float | None]:
-        """Returns loss and accuracy on the validation set, by the averaged weights if there are any."""
-        if self.validation is None:
-            return None, None
+    def _validate(self) -> tuple[float | None, float | None, dict[str, float]]:
+        """Returns loss, accuracy and metrics on the validation set, by the averaged weights if there are any."""
+        if self.validation is None or not len(self.validation):
+            return None, None, {}
         with restored(self.model.named_variables().values()):
             if self.averages is not None:
                 set_weights(self.model, self._current_weights())
-            metrics = evaluate(self.model, self.validation, self.loss.kind)
-        return metrics.loss, metrics.accuracy
+            measured = outputs(self.model, self.validation, self.loss, self.metrics)
+        return measured.metrics.loss, measured.metrics.accuracy, measured.extra
 
     @property
     def finished(self) -> bool:
@@ -217,27 +296,30 @@ class Trainer:
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         """Returns the error that says where in training a number was no longer finite, and the likely causes."""
+        of = f" of {self.plan.steps}" if self.plan.steps else ""
         naive = ", or log(softmax) of a probability of 0 (loss.kind cross_entropy)"
         return DivergedError(
-            f"diverged: {what} at epoch {self.state.epoch + 1}, step {step} of {self.plan.steps}, learning rate "
+            f"diverged: {what} at epoch {self.state.epoch + 1}, step {step}{of}, learning rate "
             f"{self._last_learning_rate():.4g}, initial weights of standard deviation {self._initial_deviation:.3g}. "
             "Likely causes: a learning rate too high (lower optimizer.learning_rate, add schedule.warmup or "
             "optimizer.clip_norm) or initial weights too large (model.initializer he or glorot, or a lower "
-            f"model.init_scale){naive if self.loss.kind == 'naive_cross_entropy' else ''}."
+            f"model.init_scale){naive if self.loss.name == 'naive_cross_entropy' else ''}."
         )
 
 
 def fit(
-    model: Network,
-    train: Split,
+    model: tf.Module,
+    train: Examples,
     *,
-    validation: Split | None = None,
+    validation: Examples | None = None,
     optimizer: Optimizer | None = None,
-    loss: Loss | Literal["cross_entropy", "quadratic"] = "cross_entropy",
-    augment: Augment | None = None,
+    loss: str | LossFunction | Loss = "cross_entropy",
+    augment: Augment | AugmentFunction | None = None,
+    metrics: Mapping[str, LossFunction] | Sequence[LossFunction] = (),
     clip_norm: float = 0.0,
     epochs: int = 5,
     batch_size: int = 100,
+    steps_per_epoch: int = 0,
     seed: int = 0,
     precision: Literal["float32", "bfloat16"] = "float32",
     block: int | Literal["auto"] = "auto",
@@ -251,16 +333,24 @@ def fit(
     """Trains a network in place and returns one `Epoch` per epoch.
 
     Args:
-        model: `tfmnist.MLP` or `tfmnist.CNN`; ends with the weights to use (the best epoch's with early stopping, the
-            averages with averaging, else the last).
-        train: the training examples.
+        model: `tfmnist.MLP`, `tfmnist.CNN`, a `tfmnist.nn.Network` of your own, or any `tf.Module` with a method
+            `forward(images, training, step)` from float32 `[batch, height, width]` in [0, 1] to logits
+            `[batch, classes]`. It ends with the weights to use (the best epoch's with early stopping, the averages
+            with averaging, else the last).
+        train: the training examples: a `tfmnist.Split`, a pair of arrays, or a `tf.data.Dataset` of batches, uint8
+            `[batch, height, width]` and integers `[batch]`, whose order and batch size are its own.
         validation: evaluated after every epoch, never trained on.
-        optimizer: over `model.parameters`; by default `Adam` with learning rate 0.001.
-        loss: the name of a loss, or a `tfmnist.recipe.Loss` for smoothing and penalties.
-        augment: random changes of the images, a `tfmnist.recipe.Augment`.
+        optimizer: over all `model.parameters`; by default `Adam` with learning rate 0.001.
+        loss: the name of a loss; a function of logits, float32 `[batch, classes]`, and labels, int64 `[batch]`, that
+            returns one number per example, `[batch]`; or a `tfmnist.recipe.Loss` for smoothing and penalties.
+        augment: random changes of the images, a `tfmnist.recipe.Augment`, or a function of images, uint8
+            `[batch, height, width]`, and a seed, int64 `[2]`, that returns such images.
+        metrics: functions like a loss, named by a mapping or by their own names; `Epoch.metrics` has their means over
+            the validation examples.
         clip_norm: limit of the gradients' global norm, 0 for none.
         epochs: passes over the training examples.
-        batch_size: examples per step; the last, smaller batch of an epoch is trained too.
+        batch_size: examples per step, unless they come in batches; the last, smaller batch is trained too.
+        steps_per_epoch: for a dataset: batches that make an epoch, needed if it has no end; 0 for one pass.
         seed: decides the order of the examples and the augmentation.
         precision: dtype of the forward and backward pass; weights, updates, logits and loss are float32.
         block: steps per call of the compiled loop.
@@ -271,7 +361,7 @@ def fit(
         threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
 
     Raises:
-        InputError: a value is out of range, or data and model do not fit.
+        InputError: a value is out of range, or data, model, loss and optimizer do not fit.
         DivergedError: a loss or a weight is not finite.
     """
     settings = Train(
@@ -287,12 +377,21 @@ def fit(
         threads=threads,
         progress=progress,
     )
-    optimizer = optimizer or Adam(model.parameters)
-    loss = loss if isinstance(loss, Loss) else Loss(kind=loss)
-    augment = augment or Augment()
-    trainer = Trainer(model, optimizer, train, validation, settings, loss=loss, augment=augment, clip_norm=clip_norm)
+    named = metrics if isinstance(metrics, Mapping) else {metric.__name__: metric for metric in metrics}
+    trainer = Trainer(
+        model,
+        optimizer,
+        train,
+        validation,
+        settings,
+        loss=loss,
+        augment=augment,
+        clip_norm=clip_norm,
+        metrics=named,
+        steps_per_epoch=steps_per_epoch,
+    )
     history = [event for event in trainer.run() if isinstance(event, Epoch)]
-    set_weights(model, trainer.final_weights())
+    set_weights(trainer.model, trainer.final_weights())
     return history
 
 
@@ -320,14 +419,51 @@ def _choose_mode(requested: str, model: Network) -> CompileMode:
     return "graph" if model.has_convolutions and not tf.config.list_logical_devices("GPU") else "xla"
 
 
-def _check_fit(model: Network, train: Split, validation: Split | None, settings: Train) -> None:
-    """Raises an `InputError` if data, model and settings do not fit each other."""
-    if not len(train):
-        raise InputError("there are no training examples; give some, or lower data.validation.")
-    check_split(train, model, "training")
+def _block_augment(augment: Augment | AugmentFunction | None, seed: int) -> BlockAugment | None:
+    """Returns a function that changes a block of images, given the number of its first step; None for no change."""
+    if augment is None or augment == Augment():
+        return None
+    if isinstance(augment, Augment):
+        return partial(augment_block, seed=seed, **augment.model_dump())
+    return augment_steps(augment, seeds.key(seed, "augment"))
+
+
+def _check_fit(
+    model: Network,
+    optimizer: Optimizer,
+    train: Split | tf.data.Dataset,
+    validation: Split | None,
+    settings: Train,
+    metrics: Mapping[str, LossFunction],
+) -> None:
+    """Raises an `InputError` if model, optimizer, data and settings do not fit each other."""
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(f"the optimizer is a {type(optimizer).__name__}: expected a tfmnist.Optimizer, such as Adam.")
+    own, names = model.named_parameters(), {id(v): name for name, v in model.named_variables().items()}
+    known = {id(variable) for variable in own.values()}
+    if extra := [v for v in optimizer.parameters if id(v) not in known]:
+        what = "which is frozen" if id(extra[0]) in names else "which the model does not have"
+        raise InputError(
+            f"the optimizer updates {names.get(id(extra[0]), extra[0].name)}, {what}: expected the model's parameters; "
+            f"make it as {type(optimizer).__name__}(model.parameters)."
+        )
+    if left := set(own) - {names[id(v)] for v in optimizer.parameters}:
+        raise InputError(
+            f"the optimizer does not update {min(left)}: expected all parameters of the model; make it as "
+            f"{type(optimizer).__name__}(model.parameters), after model.freeze for those that shall not change."
+        )
+    if len(optimizer.parameters) > len(own):
+        raise InputError("the optimizer has a variable twice: expected each parameter of the model once.")
+    if isinstance(train, Split):
+        if not len(train):
+            raise InputError("there are no training examples; give some, or lower data.validation.")
+        check_split(train, model, "training")
+    elif check_batches(train) != model.image_shape:
+        height, width = check_batches(train)
+        raise InputError(f"the dataset's images are {height}x{width} but the model takes {model.image_shape}.")
     if validation is not None and len(validation):
         check_split(validation, model, "validation")
-    elif settings.patience:
-        raise InputError(
-            f"patience is {settings.patience} but there are no validation examples; give some, or patience=0."
-        )
+    elif settings.patience or metrics:
+        what = f"patience is {settings.patience}" if settings.patience else f"metrics has {', '.join(metrics)}"
+        remedy = "patience=0" if settings.patience else "no metrics"
+        raise InputError(f"{what} but there are no validation examples; give some, or {remedy}.")

@@ -17,7 +17,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfmnist.data.pipeline import stream_blocks
 from tfmnist.training.loop import Trainer, restored
 from tfmnist.training.step import forward_loss, loss_and_gradients, make_steps
 
@@ -58,17 +57,15 @@ class Profile:
 
 def profile(trainer: Trainer) -> Profile:
     """Measures a compiled trainer, whose weights, slots and averages are restored afterwards. Takes 10 to 20 s."""
-    model, settings, plan = trainer.model, trainer.settings, trainer.plan
-    steps, batch = plan.shapes[0]
-    stream = partial(
-        stream_blocks, trainer.train, plan, seed=settings.seed, epochs=range(1_000_000), augment=trainer.augment
-    )
+    model, settings = trainer.model, trainer.settings
+    steps, batch = trainer.plan.shapes[0]
+    stream = partial(trainer.blocks, epochs=range(1_000_000))
     block = next(stream())
     options: dict[str, Any] = {"loss": trainer.loss, "precision": settings.precision, "step": trainer.optimizer.step}
     stored = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
 
     def backward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        value, correct, gradients = loss_and_gradients(model, images, labels, **options)
+        value, correct, gradients = loss_and_gradients(model, model.parameters, images, labels, **options)
         for variable, gradient in zip(stored, gradients):
             variable.assign(gradient)  # or the compiler would remove the backward pass
         return value, correct
@@ -118,10 +115,11 @@ def profile(trainer: Trainer) -> Profile:
 def _multiply_adds(trainer: Trainer) -> int:
     """Returns the multiply-adds of one example in a step: forward, and backward to trained weights and to inputs."""
     total, below = 0, False
-    for layer in trainer.model.layers:
+    for layer in trainer.model.find_layers().values():
         trained = layer.multiply_adds > 0 and not layer.frozen
         total += layer.multiply_adds * (1 + trained + below)
-        below = below or (not layer.frozen and len(layer.trainable_variables) > 0)
+        own = (value for value in vars(layer).values() if isinstance(value, tf.Variable))
+        below = below or (not layer.frozen and any(variable.trainable for variable in own))
     return total
 
 

@@ -1,14 +1,14 @@
 """One training step on the tape, and the compiled loop that runs many of them in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
 
-from tfmnist.nn.losses import mean_loss
-from tfmnist.nn.models import Network, to_unit
+from tfmnist.errors import InputError
+from tfmnist.nn.losses import Objective
+from tfmnist.nn.models import Network, float32_logits, to_unit
 from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
-from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
 StepResults = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
@@ -46,7 +46,7 @@ def train_step(
     images: tf.Tensor,
     labels: tf.Tensor,
     *,
-    loss: Loss,
+    loss: Objective,
     precision: str = "float32",
     clip_norm: float = 0.0,
     averages: WeightAverage | None = None,
@@ -56,10 +56,10 @@ def train_step(
 
     Args:
         model: the network; its variables are changed.
-        optimizer: over `model.parameters`.
+        optimizer: over `model.parameters`, in any order.
         images: uint8 `[batch, height, width]`.
         labels: int64 `[batch]`.
-        loss: kind, smoothing and penalties.
+        loss: what is minimised.
         precision: dtype of the forward and backward pass.
         clip_norm: limit of the gradients' global norm, 0 for none.
         averages: updated too, if given.
@@ -69,7 +69,7 @@ def train_step(
         The batch's mean loss, penalties included, float32 scalar; and the number of correct predictions, int64 scalar.
     """
     value, correct, gradients = loss_and_gradients(
-        model, images, labels, loss=loss, precision=precision, step=optimizer.step
+        model, optimizer.parameters, images, labels, loss=loss, precision=precision, step=optimizer.step
     )
     if clip_norm:
         gradients = clip_by_global_norm(gradients, clip_norm)
@@ -80,24 +80,41 @@ def train_step(
 
 
 def loss_and_gradients(
-    model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
+    model: Network,
+    parameters: Sequence[tf.Variable],
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    loss: Objective,
+    precision: str,
+    step: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Returns mean loss, number of correct predictions, and gradients of `model.parameters`: a step without update."""
-    parameters = model.parameters
+    """Returns mean loss, number of correct predictions, and gradients of the parameters: a step without update.
+
+    Raises:
+        InputError: a parameter does not influence the loss.
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
         value, correct = forward_loss(model, images, labels, loss=loss, precision=precision, step=step)
     gradients: Any = tape.gradient(value, parameters)
-    return value, correct, gradients
+    for parameter, gradient in zip(parameters, gradients):
+        if gradient is None:
+            name = next(name for name, variable in model.named_variables().items() if variable is parameter)
+            raise InputError(
+                f"{name} does not influence the loss, so it has no gradient; use it in forward, freeze it, or make it "
+                "with trainable=False."
+            )
+    return value, correct, [tf.convert_to_tensor(gradient) for gradient in gradients]  # tf.gather's are sparse
 
 
 def forward_loss(
-    model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Loss, precision: str, step: tf.Tensor
+    model: Network, images: tf.Tensor, labels: tf.Tensor, *, loss: Objective, precision: str, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean loss, penalties included, and the number of correct predictions: the forward pass of a step."""
-    logits = model.forward(to_unit(images, tf.as_dtype(precision)), training=True, step=step)
+    logits = float32_logits(model.forward(to_unit(images, tf.as_dtype(precision)), True, step))
     kernels = [p for p in model.parameters if p.shape.rank >= 2]
-    value = mean_loss(logits, labels, kernels, **loss.model_dump())
+    value = loss.mean(logits, labels, kernels)
     return value, tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
 
 

@@ -1,0 +1,183 @@
+"""Examples as a caller has them, arrays or a `tf.data.Dataset` of batches: as a split, or in blocks to train on."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfmnist.data.pipeline import Augment, Block
+from tfmnist.data.split import Split
+from tfmnist.errors import InputError
+
+Examples = Split | tuple[npt.ArrayLike, npt.ArrayLike] | tf.data.Dataset
+
+_EXPECTED = "expected batches (images uint8 [batch, height, width], labels integers [batch])"
+
+
+def as_split(examples: Examples) -> Split:
+    """Returns a split as it is, a pair of arrays as one, and the batches of a dataset, which must end, put together.
+
+    Raises:
+        InputError: they have another form.
+    """
+    if isinstance(examples, Split):
+        return examples
+    if isinstance(examples, tf.data.Dataset):
+        height, width = check_batches(examples)
+        if examples.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise InputError("the dataset has no end: expected one that ends after each example once; use take().")
+        batches = [(images.numpy(), labels.numpy()) for images, labels in examples]
+        images = np.concatenate([np.zeros((0, height, width), np.uint8), *(images for images, _ in batches)])
+        return Split(images, np.concatenate([np.zeros(0, np.int64), *(labels for _, labels in batches)]))
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        raise InputError(
+            f"the examples are a {type(examples).__name__}: expected a tfmnist.Split, a pair (images, labels), or a "
+            "tf.data.Dataset of batches."
+        )
+    images, labels = (np.asarray(part) for part in examples)
+    return Split(images, labels)
+
+
+class BatchSource:
+    """Training batches from a dataset of the user's, stacked into blocks.
+
+    A dataset that ends is an epoch. With `steps_per_epoch`, an epoch is that many batches, and the next one goes on
+    after them; a dataset that ends then starts over.
+
+    Args:
+        dataset: batches of images, uint8 `[batch, height, width]`, and labels, integers `[batch]`.
+        classes: the labels are below.
+        block: steps per block, or `auto` for about `images_per_block` images.
+        steps_per_epoch: needed for a dataset that has no end; 0 for one pass.
+        augment: changes the images of a block, given the number of its first step; None for no change.
+
+    Attributes:
+        image_shape: height and width.
+        batch_size: of the first batch.
+        steps: per epoch; 0 if not known.
+        shapes: the (steps, batch) shapes of blocks that are known beforehand.
+
+    Raises:
+        InputError: the dataset has another form, is empty, or has no end.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        classes: int,
+        block: int | str,
+        images_per_block: int,
+        steps_per_epoch: int = 0,
+        augment: Augment | None = None,
+    ):
+        self.image_shape = check_batches(dataset)
+        self._dataset, self._classes, self._steps_per_epoch = dataset.prefetch(2), classes, steps_per_epoch
+        cardinality = int(dataset.cardinality())
+        if cardinality == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
+            raise InputError("the dataset has no end: expected steps_per_epoch, the number of batches in an epoch.")
+        first = next(iter(dataset.take(1)), None)
+        self.batch_size = 0 if first is None else len(first[0])
+        if not self.batch_size:
+            raise InputError("the dataset is empty: expected at least one batch to train on.")
+        self.steps = steps_per_epoch or max(0, cardinality)
+        steps = max(1, images_per_block // self.batch_size) if block == "auto" else int(block)
+        self.block = min(steps, self.steps or steps)
+        self.shapes = [(self.block, self.batch_size)]
+        self._augment = None if augment is None else tf.function(augment, autograph=False)
+
+    def blocks(self, epochs: range, skip: int = 0) -> Iterator[Block]:
+        """Yields the blocks of all epochs; all batches of a block have the same size."""
+        assert not skip, "a dataset cannot be resumed"
+        endless = iter(self._dataset.repeat()) if self._steps_per_epoch else None
+        done = 0
+        for epoch in epochs:
+            step = 0
+            for batches, last in self._groups(islice(endless, self._steps_per_epoch) if endless else self._dataset):
+                block = self._stack(batches, epoch, step, done)
+                step += len(batches)
+                done += len(batches)
+                yield Block(*block, epoch, step - len(batches), step, last)
+            if not step:
+                raise InputError(f"the dataset has no batches in epoch {epoch + 1}: expected the same in every epoch.")
+
+    def _groups(self, batches: Any) -> Iterator[tuple[list[tuple[tf.Tensor, tf.Tensor]], bool]]:
+        """Yields up to `block` batches of one size, and whether they are the last."""
+        group: list[tuple[tf.Tensor, tf.Tensor]] = []
+        for images, labels in batches:
+            if group and (len(group) == self.block or len(images) != len(group[0][0])):
+                yield group, False
+                group = []
+            group.append((images, labels))
+        if group:
+            yield group, True
+
+    def _stack(
+        self, batches: list[tuple[tf.Tensor, tf.Tensor]], epoch: int, step: int, done: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        padded = [*batches, *batches[-1:] * (self.block - len(batches))] if self._is_full(batches) else batches
+        images = tf.stack([images for images, _ in padded])
+        labels = tf.stack([tf.cast(labels, tf.int64) for _, labels in padded])
+        low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+        if low < 0 or high >= self._classes:
+            raise InputError(
+                f"label {low if low < 0 else high} in epoch {epoch + 1}, step {step + 1} or later, is beyond the "
+                f"model's {self._classes} classes, 0 to {self._classes - 1}; number the classes from 0."
+            )
+        return (images if self._augment is None else self._augment(images, tf.constant(done, tf.int64))), labels
+
+    def _is_full(self, batches: list[tuple[tf.Tensor, tf.Tensor]]) -> bool:
+        return len(batches[0][0]) == self.batch_size
+
+
+def augment_steps(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: int) -> Augment:
+    """Returns the augmentation of whole blocks by a function of the user's, step by step.
+
+    Args:
+        function: takes images, uint8 `[batch, height, width]`, and a seed, int64 `[2]`, and returns images of the same
+            type and shape, as a function of both alone.
+        key: the first number of the seed; the second is the number of the step.
+
+    Raises:
+        InputError: the function returns another type or shape.
+    """
+
+    def augment(images: tf.Tensor, first_step: tf.Tensor) -> tf.Tensor:
+        numbers = first_step + tf.range(tf.shape(images, tf.int64)[0])
+
+        def one_step(arguments: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            batch, number = arguments
+            changed = tf.convert_to_tensor(function(batch, tf.stack([tf.constant(key, tf.int64), number])))
+            if changed.dtype != tf.uint8 or not changed.shape.is_compatible_with(batch.shape):
+                raise InputError(
+                    f"the augmentation returns {changed.dtype.name} {changed.shape.as_list()}: expected uint8 "
+                    f"{batch.shape.as_list()}, as it was given."
+                )
+            return tf.ensure_shape(changed, batch.shape)
+
+        return tf.map_fn(one_step, (images, numbers), fn_output_signature=tf.uint8)
+
+    return augment
+
+
+def check_batches(dataset: tf.data.Dataset) -> tuple[int, int]:
+    """Returns height and width of the images, or raises an `InputError`."""
+    spec = dataset.element_spec
+    if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
+        raise InputError(f"the dataset yields {spec}: {_EXPECTED}.")
+    images, labels = spec
+    remedy = "call batch() on it" if (images.shape.rank, labels.shape.rank) == (2, 0) else "map() it to that"
+    if (
+        images.dtype != tf.uint8
+        or images.shape.rank != 3
+        or None in images.shape[1:]
+        or not labels.dtype.is_integer
+        or labels.shape.rank != 1
+    ):
+        raise InputError(
+            f"the dataset yields {images.dtype.name} {images.shape} and {labels.dtype.name} {labels.shape}: "
+            f"{_EXPECTED}; {remedy}."
+        )
+    return images.shape[1], images.shape[2]
