@@ -58,6 +58,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.sweeps.workers",
     "tfmnist.system.cache",
     "tfmnist.system.files",
+    "tfmnist.system.locks",
     "tfmnist.system.machine",
     "tfmnist.system.pictures",
     "tfmnist.training.compile_cache",
@@ -187,7 +188,7 @@ def test_tests_mirror_the_package() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
         if path.relative_to(ROOT / "tests").parts[0] not in ("experiments", "whole")
     }
-    alone = {Path("layering.py"), Path("no_keras.py"), Path("package.py"), Path("readme.py")}
+    alone = {Path("layering.py"), Path("like_windows.py"), Path("no_keras.py"), Path("package.py"), Path("readme.py")}
     assert sorted(map(str, package - tests)) == []
     assert sorted(map(str, tests - package - alone)) == []
 

@@ -1,10 +1,13 @@
 """What a user gets: names, types, embedded data, and a wheel that holds it all."""
 
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from email.message import Message
+from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
@@ -27,12 +30,18 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         tfmnist.kears  # noqa: B018  # pyright: ignore
 
 
-def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     code = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+    return folder / done.stdout.split()[-1]
+
+
+def test_the_wheel_holds_data_recipes_and_types(wheel_path: Path) -> None:
+    with zipfile.ZipFile(wheel_path) as wheel:
         names = set(wheel.namelist())
         digest = hashlib.sha256(wheel.read("tfmnist/data/mnist/train-images-idx3-ubyte.gz")).hexdigest()
     expected = ["py.typed", "__init__.pyi", "data/mnist/NOTICE", "recipes/mlp.toml", "recipes/cnn.toml", "cli/main.py"]
@@ -43,6 +52,29 @@ def test_the_wheel_holds_data_recipes_and_types(tmp_path: Path) -> None:
     source = ROOT / "tfmnist/data/mnist/train-images-idx3-ubyte.gz"
     assert digest == hashlib.sha256(source.read_bytes()).hexdigest()
     assert not any(name.startswith(("tests/", "experiments/")) for name in names)
+
+
+def test_the_wheel_says_what_it_is(wheel_path: Path) -> None:
+    with zipfile.ZipFile(wheel_path) as wheel:
+        (about,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata: Message = BytesParser().parsebytes(wheel.read(about))
+        notices = [
+            wheel.read(about.replace("METADATA", f"licenses/{name}")) for name in metadata.get_all("License-File", [])
+        ]
+    assert metadata["License-Expression"] == "Apache-2.0 AND CC-BY-SA-3.0"
+    assert b"Apache License" in notices[0] and b"https://creativecommons.org/licenses/by-sa/3.0/" in notices[1]
+    assert metadata["Author"] == "The tfmnist developers" and metadata["Summary"] and metadata["Keywords"]
+    assert metadata["Requires-Python"] == ">=3.11" and "Two commands" in metadata.get_payload()
+    classifiers = set(metadata.get_all("Classifier", []))
+    assert not any(line.startswith("License ::") for line in classifiers), "the expression has replaced them"
+    assert {line.partition(" :: ")[2] for line in classifiers if line.startswith("Operating System ::")} == {
+        "MacOS",
+        "Microsoft :: Windows",
+        "POSIX :: Linux",
+    }
+    assert {"gpu", "ray", "sweep"} <= set(metadata.get_all("Provides-Extra", []))
+    needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert {"filelock", "numpy", "tensorflow"} <= {re.split("[<>=]", line)[0] for line in needed}
 
 
 def readme_examples() -> list[str]:

@@ -4,27 +4,9 @@ Importing this package does not import TensorFlow; using a name that needs it do
 `__init__.pyi`, for type checkers and for this module, which imports each when it is first used.
 """
 
-import ast
-from importlib import import_module
-from pathlib import Path
-from typing import Any
-
+from tfmnist.system.lazy import lazy_names
 from tfmnist.system.machine import VERSION
 
 __version__ = VERSION
 
-_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-_MODULES = {a.name: str(node.module) for node in _STUB.body if isinstance(node, ast.ImportFrom) for a in node.names}
-__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'tfmnist' has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__, globals())

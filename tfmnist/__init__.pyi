@@ -1,4 +1,6 @@
 # The public names; see __init__.py
+from tfmnist import backprop as backprop
+from tfmnist import nn as nn
 from tfmnist.artifacts.exported import Exported as Exported
 from tfmnist.artifacts.exported import load_exported as load_exported
 from tfmnist.data.sources import load as load
@@ -14,6 +16,7 @@ from tfmnist.nn.optimizers import SGD as SGD
 from tfmnist.nn.optimizers import Adam as Adam
 from tfmnist.nn.optimizers import AdamW as AdamW
 from tfmnist.nn.optimizers import Momentum as Momentum
+from tfmnist.nn.optimizers import Optimizer as Optimizer
 from tfmnist.nn.optimizers import RMSprop as RMSprop
 from tfmnist.recipe import Recipe as Recipe
 from tfmnist.reports.pictures import plot_images as plot_images

@@ -499,7 +499,7 @@ class Recipe(Section):
         base = cls.load(
             folder / extended if extended.endswith(".toml") else extended, (*seen, path.resolve()) if path else seen
         )
-        changed = base._with({key: _get(values, key) for key in given})
+        changed = base.with_values({key: _get(values, key) for key in given})
         return changed.model_copy(update={"name": own.name, "about": own.about}), given
 
     @classmethod
@@ -516,11 +516,12 @@ class Recipe(Section):
         Raises:
             InputError: an unknown key, a wrong value, or a key without effect that is not at its default.
         """
-        recipe = self._with(changes)
+        recipe = self.with_values(changes)
         recipe.check_effect(changes)
         return recipe.without_stale_claims(self)
 
-    def _with(self, changes: Mapping[str, Any]) -> "Recipe":
+    def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
+        """Like `replace`, but a key without effect is no error, and the recipe's claims stay."""
         values = self.model_dump()
         for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
@@ -540,15 +541,19 @@ class Recipe(Section):
     def check_effect(self, given: Iterable[str]) -> None:
         """Raises an `InputError` if one of the given keys has no effect and is not at its default."""
         for name in given:
-            section, _, key = name.partition(".")
-            table: Section = getattr(self, section)
-            key = key.partition(".")[0]  # options
-            default = type(table).model_fields[key].get_default()
-            if (reason := table.idle().get(key)) and getattr(table, key) != default:
-                value = _get(self.model_dump(), name)
+            if reason := self.why_idle(name):
+                value = self.values()[name]
                 raise InputError(
                     f"recipe key {name!r} is {value!r} but has no effect: {reason}; change that, or leave {name} out."
                 )
+
+    def why_idle(self, name: str) -> str:
+        """Returns why a key has no effect; empty if it has one, or is at its default."""
+        section, _, key = name.partition(".")
+        table: Section = getattr(self, section)
+        key = key.partition(".")[0]  # options
+        default = type(table).model_fields[key].get_default()
+        return table.idle().get(key, "") if getattr(table, key) != default else ""
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without the accuracy and time that `base` claims, unless both train alike."""
@@ -558,13 +563,13 @@ class Recipe(Section):
 
     def changed_from(self, other: "Recipe") -> list[str]:
         """Returns the keys, `section.key`, whose values differ from another recipe's."""
-        values, others = self._flat(), other._flat()
+        values, others = self.values(), other.values()
         return [key for key in {**values, **others} if values.get(key) != others.get(key)]
 
-    def _flat(self) -> dict[str, Any]:
-        """Returns all values by key, `section.key` or `section.options.name`."""
+    def values(self) -> dict[str, Any]:
+        """Returns all values as JSON holds them, by key, `section.key` or `section.options.name`."""
         flat: dict[str, Any] = {}
-        for section, table in self.model_dump(include=set(self.sections())).items():
+        for section, table in self.model_dump(mode="json", include=set(self.sections())).items():
             for key, value in table.items():
                 flat |= {f"{section}.{key}.{k}": v for k, v in value.items()} if key == "options" else {}
                 flat |= {f"{section}.{key}": value} if key != "options" else {}

@@ -14,8 +14,10 @@ from PIL import Image
 from tfmnist.cli import main as cli
 from tfmnist.cli import train as cli_train
 from tfmnist.recipe import Recipe
+from tfmnist.runs.folder import locked
 
 Command = Callable[..., tuple[int, str, str]]
+Complaint = Callable[..., str]
 
 
 @pytest.fixture
@@ -147,6 +149,11 @@ def test_a_signal_saves_and_a_resume_finishes(small: Path, tmp_path: Path, comma
     assert errors.startswith("tfmnist: stopped and saved") and errors.endswith(f"tfmnist train --resume {run}\n")
     code, out, _ = command("train", "--resume", run)
     assert code == 0 and "resumed  at epoch " in out and "40/40" in out
+
+
+def test_a_run_that_another_process_trains_is_one_line(trained: Path, complaint: Complaint) -> None:
+    with locked(trained):
+        assert f"{trained}: another process is training there" in complaint("train", "--resume", trained)
 
 
 def test_a_diverged_run_is_one_line_and_code_1(small: Path, tmp_path: Path, command: Command) -> None:

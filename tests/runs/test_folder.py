@@ -1,16 +1,22 @@
 """A run's folder: what can be told of it without TensorFlow."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 import tfmnist
-from tfmnist.errors import InputError
+from tfmnist.errors import BusyError, InputError
 from tfmnist.recipe import Recipe
-from tfmnist.runs.folder import check_new_folder, follow_link, is_trained, locked, newest_unfinished
+from tfmnist.runs import folder
+from tfmnist.runs.folder import check_new_folder, follow_link, is_trained, locked, make_folder, newest_unfinished
 from tfmnist.runs.train import resume, run_events
 from tfmnist.system.files import write_whole
+from tfmnist.system.locks import lock
 
 
 def test_a_run_is_trained_between_its_last_epoch_and_its_judgement(small: Path, tmp_path: Path) -> None:
@@ -40,7 +46,8 @@ def test_what_a_killed_process_left_half_written_is_deleted(tmp_path: Path) -> N
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("half")
     with locked(tmp_path):
-        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        pass
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(others) and not (tmp_path / "model" / ".writing-00000000").exists()
 
 
@@ -54,7 +61,84 @@ def test_names_of_files_that_are_being_written_are_known(tmp_path: Path, monkeyp
     monkeypatch.undo()
     assert len([path for path in tmp_path.rglob(".*") if path.is_file()]) == 4
     with locked(tmp_path):
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        pass
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# The lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from tfmnist.runs.folder import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+TAKE_TURNS = """
+import os, sys
+from pathlib import Path
+from tfmnist.errors import BusyError
+from tfmnist.runs.folder import locked
+path, turns = Path(sys.argv[1]), 0
+while turns < 200:
+    try:
+        with locked(path):
+            (path / "mine").open("x").close()  # fails if another process is here
+            (path / "mine").unlink()
+            turns += 1
+    except BusyError:
+        pass
+"""
+
+
+def start(code: str, path: Path) -> "subprocess.Popen[str]":
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes)
+
+
+def test_a_folder_has_one_process_until_that_ends_or_is_killed(tmp_path: Path) -> None:
+    for end in (None, signal.SIGKILL):
+        with start(HOLD, tmp_path) as other:
+            assert other.stdout and other.stdout.readline() == "locked\n"
+            with pytest.raises(BusyError, match=f"{tmp_path}: another process is training there; "), locked(tmp_path):
+                pass
+            check_new_folder(tmp_path)  # the lock is no content
+            if end:
+                other.send_signal(end)
+            other.communicate()
+        assert os.listdir(tmp_path) == ([".lock"] if end else [])
+        with locked(tmp_path):
+            check_new_folder(tmp_path)
+        assert os.listdir(tmp_path) == []
+
+
+def test_processes_that_compete_for_a_folder_take_turns(tmp_path: Path) -> None:
+    processes = [start(TAKE_TURNS, tmp_path) for _ in range(3)]
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0] and os.listdir(tmp_path) == []
+
+
+def test_a_lock_file_that_its_owner_has_just_deleted_excludes_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[IO[Any]] = []
+
+    def late_lock(file: IO[Any], *, wait: bool) -> bool:
+        if not files:  # between `open` and `lock`
+            (tmp_path / ".lock").unlink()
+        files.append(file)
+        return lock(file, wait=wait)
+
+    monkeypatch.setattr(folder, "lock", late_lock)
+    with locked(tmp_path):
+        assert len(files) == 2 and files[0].closed
+        with pytest.raises(BusyError), locked(tmp_path):
+            pass
+
+
+# Names
 
 
 def test_the_default_folder_and_its_links(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +168,19 @@ def test_the_default_folder_and_its_links(recipe: Recipe, tmp_path: Path, monkey
         tfmnist.load_exported(run.path)
     assert tfmnist.export(run.path, tmp_path / "later") == tmp_path / "later/1"
     assert tfmnist.load_exported(tmp_path / "later").card["result"]["weights_sha256"] == run.result["weights_sha256"]
+
+
+def test_newest_moves_on_where_links_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(old: Path, new: Path) -> None:
+        if os.path.lexists(new):
+            raise PermissionError(13, "Access is denied")
+        os.rename(old, new)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "replace", replace)
+    for _ in range(2):
+        path = make_folder("mlp", None)
+        assert Path("runs/newest").resolve() == path.resolve()
 
 
 def test_a_new_or_empty_folder_is_fine(tmp_path: Path) -> None:

@@ -204,13 +204,13 @@ def test_accuracy_and_time_have_a_front(tmp_path: Path) -> None:
 
 
 def test_one_key_of_few_epochs(tmp_path: Path) -> None:
-    space = {"optimizer.nesterov": {"choice": [True, False]}}
-    trials = [trial(number, {"optimizer.nesterov": number % 2 == 0}) for number in range(12)]
+    space = {"model.bias": {"choice": [True, False]}}
+    trials = [trial(number, {"model.bias": number % 2 == 0}) for number in range(12)]
     for row in trials:
         row.curve = row.curve[-1:]
     page = Page(write_sweep_report(make(tmp_path, trials, space)))
     assert figures(tmp_path) == {"history", "parallel_coordinates", "slices"}, "a curve of one epoch is none"
-    assert ["optimizer.nesterov", "true", "true, false"] in page.rows
+    assert ["model.bias", "true", "true, false"] in page.rows
 
 
 def test_the_key_that_decides_explains_the_ranking() -> None:

@@ -40,7 +40,7 @@ class ModelCard(BaseModel):
         """Writes the card, its signatures described, to a version's folder."""
         card = self.to_dict() | {"signatures": _describe_signatures(self.image_shape, len(self.class_names))}
         (version / _FILE).parent.mkdir(exist_ok=True)
-        (version / _FILE).write_text(json.dumps(card, indent=2) + "\n")
+        (version / _FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8", newline="\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as JSON holds it."""

@@ -104,7 +104,7 @@ def write_saved_model(destination: Path, signatures: tf.Module, card: ModelCard)
 def _save(folder: Path, module: Any, class_names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         labels = Path(scratch) / "labels.txt"
-        labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8", newline="\n")
         module.labels = tf.saved_model.Asset(str(labels))
         signatures = {name: getattr(module, name) for name in ("serving_default", "float_images", "image_bytes")}
         log = tf.get_logger()

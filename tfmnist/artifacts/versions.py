@@ -50,7 +50,7 @@ def find_version(path: str | Path) -> Path:
 def write_manifest(version: Path) -> None:
     """Writes the SHA-256 of every other file of a version, in the format of the `sha256sum` command."""
     lines = [f"{_sha256(version / name)}  {name}\n" for name in _list_files(version)]
-    (version / MANIFEST).write_text("".join(lines), encoding="utf-8")
+    (version / MANIFEST).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def compare_files(version: Path) -> dict[str, FileState]:
@@ -67,7 +67,7 @@ def compare_files(version: Path) -> dict[str, FileState]:
             states[name] = "missing" if not path.exists() else "intact" if _sha256(path) == digest else "damaged"
         for name in _list_files(version):
             states.setdefault(name, "not in the manifest")
-    del states[MANIFEST]
+    states.pop(MANIFEST, None)
     return states
 
 

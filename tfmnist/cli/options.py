@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import tomllib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 import tyro
 from tyro.conf import Positional, arg
 
+from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe, shipped_recipes
 
 DEFAULT_RECIPE = "mlp"
@@ -21,6 +23,7 @@ SHORT_FORMS = {
     "model.freeze": "--freeze",
 }
 _Boolean = Literal["true", "false", "True", "False"]  # as in TOML, or as in Python
+_OPTION = re.compile(r"--((?:model|loss|optimizer)\.options\.[A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 _INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")  # [512, 256] or 512,256
 _typed_dict: Any = TypedDict  # type checkers accept only literal ones
 
@@ -44,6 +47,7 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
         "--profile=true" if word == "--profile" and after.lower() not in ("true", "false") else word
         for word, after in zip(words, [*words[1:], ""])
     ]
+    words, options = _take_options(words)
     arguments = _typed_dict("Arguments", _arguments(shown), total=False)  # so the result has only what was given
     given: dict[str, Any] = tyro.cli(
         arguments, prog="tfmnist train", description=summary, args=words, use_underscores=True
@@ -55,8 +59,40 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
         if isinstance(value, tuple):
             parts = (re.findall(r"\d+", word) if _INTEGERS.fullmatch(word) else [word] for word in value)
             changes[key] = tuple(part for group in parts for part in group)
+    changes |= options
     profile = given.pop("profile", "false").lower() == "true"
     return TrainArguments(changes, profile=profile, **given)
+
+
+def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Returns the words without `--SECTION.options.NAME VALUE...`, and those options, by key.
+
+    They belong to code of the user's, which decides what they are; here they are read as TOML, or else as text.
+    """
+    left: list[str] = []
+    taken: dict[str, list[str]] = {}
+    values = left
+    for word in words:
+        if match := _OPTION.fullmatch(word):
+            key, value = match.groups()
+            values = taken[key.replace("-", "_")] = [] if value is None else [value]
+        elif word.startswith("--"):
+            values = left
+            left.append(word)
+        else:
+            values.append(word)
+    for key, texts in taken.items():
+        if not texts:
+            raise InputError(f"--{key} has no value: expected one or more.")
+    read = {key: [_read_value(text) for text in texts] for key, texts in taken.items()}
+    return left, {key: values[0] if len(values) == 1 else values for key, values in read.items()}
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _arguments(shown: Recipe) -> dict[str, Any]:
@@ -76,6 +112,8 @@ def _arguments(shown: Recipe) -> dict[str, Any]:
     for section in Recipe.sections():
         values, keys = getattr(shown, section), {}
         for name, field in type(values).model_fields.items():
+            if name == "options":  # any; see _take_options
+                continue
             key, option = f"{section}.{name}", (field.annotation, field.description, getattr(values, name))
             if key in SHORT_FORMS:
                 arguments[key] = _option(*option, name=key, aliases=[SHORT_FORMS[key]])

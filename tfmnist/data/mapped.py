@@ -32,7 +32,8 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     """Returns copies of some rows, like `np.take(array, rows, axis=0)`, at no other cost in memory.
 
     Each page read through a map counts as this process's memory, and the system maps many around it, so random rows
-    soon reach all of the file. Rows of a large `FileMap` are therefore read from the file itself, with one call each.
+    soon reach all of the file. Rows of a large `FileMap` are therefore read from the file itself, with one call each,
+    where the system can do that; Windows cannot.
 
     Args:
         array: `[m, ...]`.
@@ -41,7 +42,8 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     Raises:
         IndexError: a row is out of range.
     """
-    mapped = find_map(array) if array.nbytes > _LARGE and array.flags.c_contiguous else None
+    is_large = array.nbytes > _LARGE and array.flags.c_contiguous
+    mapped = find_map(array) if is_large and hasattr(os, "preadv") else None
     if mapped is None:
         return np.take(array, rows, axis=0)
     flat = rows.reshape(-1)

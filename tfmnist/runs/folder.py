@@ -1,19 +1,21 @@
 """A run's folder: where it is, which process may write to it, and whether its training is complete."""
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from tfmnist.errors import BusyError, InputError, check_name
 from tfmnist.recipe import Recipe
+from tfmnist.system.locks import lock
 
+_LOCK = ".lock"
 # temporary names of files that are written under the lock
 _HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
 _DEFAULT_NAME = re.compile(r".+-\d{8}-\d{6}(-\d+)?")
@@ -58,9 +60,13 @@ def link_latest(path: Path) -> None:
 def _link(name: str, path: Path) -> None:
     link = path.parent / f".{name}-{os.getpid()}"
     try:
-        link.symlink_to(path.name)
-        link.replace(path.parent / name)
-    except OSError:  # a folder has that name, or the disk has no links, which are only a convenience
+        link.symlink_to(path.name, target_is_directory=True)
+        try:
+            link.replace(path.parent / name)
+        except PermissionError:  # on Windows, where no link to a folder is replaced
+            (path.parent / name).unlink()
+            link.replace(path.parent / name)
+    except OSError:  # a folder has that name, or no links are allowed here, which are only a convenience
         link.unlink(missing_ok=True)
 
 
@@ -92,18 +98,30 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BusyError: another process has the lock.
     """
-    folder = os.open(path, os.O_RDONLY)
+    file = _lock(path)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"{path}: another process is training there; wait for it, or choose another folder."
-            ) from None
         _delete_half_written(path)
         yield
     finally:
-        os.close(folder)
+        with suppress(OSError):  # Windows deletes no open file; there it stays, unlocked
+            (path / _LOCK).unlink()
+        file.close()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    while True:
+        file = (path / _LOCK).open("ab")
+        try:
+            if not lock(file, wait=False):
+                raise BusyError(f"{path}: another process is training there; wait for it, or choose another folder.")
+            # The owner deletes the file before it drops the lock. A process that had opened the file by then can lock
+            # it afterwards, but others would make and lock a new one: a lock counts only while its file has a name.
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _delete_half_written(path: Path) -> None:
@@ -141,7 +159,9 @@ def _has_ended(path: Path) -> bool:
 def check_new_folder(path: str | Path | None) -> None:
     """Raises an `InputError` if the folder for a new run exists and is not empty."""
     check_name(path)
-    if path is not None and Path(path).exists() and (not Path(path).is_dir() or any(Path(path).iterdir())):
+    if path is None or not Path(path).exists():
+        return
+    if not Path(path).is_dir() or any(entry.name != _LOCK for entry in Path(path).iterdir()):
         raise InputError(
             f"{path}: already exists and is not empty; choose another folder, or resume it with --resume {path}."
         )

@@ -185,7 +185,8 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     """Returns one line per automatic choice, with the reason."""
     why = "as requested"
     if trainer.settings.compile == "auto":
-        why = "auto: convolutions on a CPU" if trainer.model.has_convolutions else "auto: dense layers"
+        processor = "CPU" if trainer.mode == "graph" else "GPU"
+        why = f"auto: convolutions on a {processor}" if trainer.model.has_convolutions else "auto: dense layers"
     block = "auto" if trainer.settings.block == "auto" else "as requested"
     lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps per block ({block})"]
     chosen, threads = choose_threads(recipe, digits.image_shape, digits.classes), threads_set()

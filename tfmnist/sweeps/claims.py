@@ -4,13 +4,14 @@ The kernel drops a lock when its process ends in any way, so a trial whose proce
 once. The content of a file records how many processes its trial has lost since the command was started.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from tfmnist.system.locks import lock
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Claim:
 
     def release(self) -> None:
         """Lets others claim the trial; call it within `Claims.exclusive`, like `Claims.take`."""
+        self.close()  # first, since Windows deletes no open file
         self.path.unlink()
-        self.close()
 
     def close(self) -> None:
         """Drops the lock, as the end of the process would."""
@@ -49,17 +50,15 @@ class Claims:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Lets one worker at a time look for a trial, or record how one ended."""
-        with (self._folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with (self._folder / "lock").open("ab") as file:
+            lock(file)
             yield
 
     def take(self, number: int) -> Claim | None:
         """Claims a trial; returns None if another process has it, or has ended and `lose` has not been called yet."""
         path = self._folder / f"{number:04}"
         file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file, wait=False):
             file.close()
             return None
         last = _read(file)
@@ -74,12 +73,13 @@ class Claims:
 
     def lose(self, worker: str, reason: str) -> bool:
         """Frees the trial of a worker whose process has ended; returns whether it had one."""
-        for path in self._folder.glob("[0-9]*"):
-            with path.open("a+", encoding="utf-8") as file:
-                last = _read(file)
-                if last.get("worker") == worker:
-                    _write(file, {**last, "worker": "", "losses": last["losses"] + 1, "reason": reason})
-                    return True
+        with self.exclusive():  # so that no file is deleted meanwhile
+            for path in self._folder.glob("[0-9]*"):
+                with path.open("r+", encoding="utf-8") as file:
+                    last = _read(file)
+                    if last.get("worker") == worker:
+                        _write(file, {**last, "worker": "", "losses": last["losses"] + 1, "reason": reason})
+                        return True
         return False
 
 
@@ -87,7 +87,7 @@ def _read(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         return json.loads(file.read())
-    except ValueError:  # empty, or its process was killed while writing
+    except (ValueError, PermissionError):  # empty, half written by a killed process, or on Windows locked by a live one
         return {}
 
 

@@ -7,7 +7,6 @@ before its values were drawn gets the same values later.
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -24,6 +23,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.result import read_history
 from tfmnist.sweeps.sweep_file import Sweep, encode
 from tfmnist.sweeps.trials import Trial, run_names
+from tfmnist.system.locks import lock
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -235,22 +235,27 @@ class _SamplerByNumber(optuna.samplers.BaseSampler):
 
 
 class _JournalLock:
-    """The journal's lock, dropped when its process ends; Optuna's own waits 30 s for a holder that was killed."""
+    """The journal's lock, dropped when its process ends; Optuna's own waits 30 s for a holder that was killed.
+
+    It is on a file of its own, since Optuna reads the journal without the lock, which Windows would not allow.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def acquire(self) -> bool:
-        self._file = self._path.open("r+b")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        end = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, end - 1))
-        if self._file.read(1) not in (b"", b"\n"):  # half a line, whose writer was killed
-            self._file.truncate(self._path.read_bytes().rfind(b"\n") + 1)
+        locked = self._path.with_name(f".{self._path.name}.lock").open("ab")
+        lock(locked)
+        self._locked = locked
+        with self._path.open("r+b") as journal:
+            end = journal.seek(0, os.SEEK_END)
+            journal.seek(max(0, end - 1))
+            if journal.read(1) not in (b"", b"\n"):  # half a line, whose writer was killed
+                journal.truncate(self._path.read_bytes().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
-        self._file.close()
+        self._locked.close()
 
 
 def _open_storage(url: str, folder: Path) -> Any:

@@ -15,6 +15,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from tfmnist.errors import InputError, Interrupted
+from tfmnist.recipe import Recipe
 from tfmnist.runs.folder import locked, make_folder_at
 from tfmnist.sweeps.report import write_sweep_report
 from tfmnist.sweeps.seed_study import is_study_of, study_events
@@ -163,7 +164,8 @@ def _check_same(sweep: Sweep, folder: Path) -> None:
     """Records the sweep and its base recipe in the folder; raises an `InputError` if it holds others."""
     for name, text in (("sweep.toml", sweep.text), ("recipe.toml", sweep.recipe.to_toml())):
         path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") != text:
+        same = not path.exists() or path.read_text(encoding="utf-8") == text
+        if not same and not (name == "recipe.toml" and Recipe.load(path) == sweep.recipe):
             what = "another sweep, or this one" if name == "sweep.toml" else f"a sweep of {sweep.recipe.name}"
             raise InputError(f"{folder}: holds {what} before it was changed; choose another folder with --run-dir.")
         write_whole(path, text)

@@ -55,7 +55,7 @@ def study_events(
 def is_study_of(recipe: Recipe, folder: Path) -> bool:
     """Whether a folder holds a study of a recipe, or nothing yet."""
     path = folder / "recipe.toml"
-    return not path.exists() or path.read_text(encoding="utf-8") == recipe.to_toml()
+    return not path.exists() or Recipe.load(path) == recipe
 
 
 def _new_results(source: SeedList, results: dict[int, SeedResult]) -> Iterator[SeedResult]:

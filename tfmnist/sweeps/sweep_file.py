@@ -22,7 +22,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
@@ -31,9 +31,15 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_own, locate, suggest_key
+from tfmnist.runs.own_code import pin
 
 Value = Any  # of a recipe key
+
+_IDLE = {  # keys without effect in a sweep, and why
+    "train.seed": "has no effect: the seeds of the trials are search.seeds",
+    "train.progress": "has no effect: a sweep shows its trials, not their batches",
+}
 
 
 class _Table(BaseModel):
@@ -47,9 +53,9 @@ class Range(_Table):
 
     choice: tuple[Value, ...] = ()
     """The values of a list."""
-    low: float | None = None
+    low: int | float | None = None
     """The smallest value."""
-    high: float | None = None
+    high: int | float | None = None
     """The largest value, included."""
     log: bool = False
     """Whether to search on a logarithmic scale."""
@@ -82,6 +88,15 @@ class Range(_Table):
         """`low` and `high`, unless it is a list."""
         assert self.low is not None and self.high is not None
         return self.low, self.high
+
+    def can_be(self, value: Value) -> bool:
+        """Whether a search can hit a value exactly: in a list, a whole number, or in a grid."""
+        if self.choice:
+            return value in self.choice
+        low, high = self.ends
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return False
+        return isinstance(value, int) or (self.points > 1 and value in self.grid(False))
 
     def grid(self, whole: bool) -> list[Value]:
         """Returns the values in a grid, rounded if `whole`, each once."""
@@ -195,7 +210,12 @@ class Sweep(_Table):
             raise InputError(_sentence(error)) from None
         is_file = file.recipe.endswith(".toml")
         recipe = Recipe.load(folder / file.recipe if is_file else file.recipe)
-        return cls(name=name, recipe=recipe.replace(file.fixed), space=file.space, search=file.search, text=text)
+        space = {key: _located(key, within, folder) for key, within in file.space.items()}
+        fixed = {key: _locate(key, value, folder) for key, value in file.fixed.items()}
+        recipe = pin(recipe.with_values(fixed).without_stale_claims(recipe))
+        sweep = cls(name=name, recipe=recipe, space=space, search=file.search, text=text)
+        sweep.check_effects(file.fixed)
+        return sweep
 
     @cached_property
     def trials(self) -> int:
@@ -206,23 +226,25 @@ class Sweep(_Table):
         return min(self.search.trials or points, points)
 
     def is_whole(self, key: str) -> bool:
-        """Whether a key holds whole numbers."""
+        """Whether a key holds whole numbers; an option of the user's code does if both ends are written so."""
         section, _, name = key.partition(".")
-        table: Any = Recipe.model_fields[section].annotation
-        return _takes_int(table.model_fields[name].annotation)
+        if name.startswith("options."):
+            return not self.space[key].choice and all(isinstance(end, int) for end in self.space[key].ends)
+        return _takes_int(Recipe.tables()[section].model_fields[name].annotation)
 
     def is_searched(self, key: str, values: Mapping[str, Value]) -> bool:
         """Whether a key is searched, given the values of the keys before it."""
-        base = self.recipe.model_dump(mode="json")
-        sections = {name: name.partition(".") for name in self.space[key].when}
-        current = {name: base[section][rest] for name, (section, _, rest) in sections.items()} | dict(values)
-        return all(current[name] == wanted for name, wanted in self.space[key].when.items())
+        current = self.recipe.values() | dict(values)
+        return all(current.get(name) == wanted for name, wanted in self.space[key].when.items())
 
     def grid(self) -> list[dict[str, Value]]:
         """Returns all points of the grid, each once, the last key changing fastest."""
+        return self._points({key: within.grid(self.is_whole(key)) for key, within in self.space.items()})
+
+    def _points(self, values_of: Mapping[str, list[Value]]) -> list[dict[str, Value]]:
+        """Returns all combinations of some values of some keys, each with the keys that are searched in it."""
         points: list[dict[str, Value]] = [{}]
-        for key, within in self.space.items():
-            values = within.grid(self.is_whole(key))
+        for key, values in values_of.items():
             points = [
                 longer
                 for point in points
@@ -237,7 +259,7 @@ class Sweep(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        known = [f"{s}.{n}" for s in Recipe.sections() for n in type(getattr(self.recipe, s)).model_fields]
+        known = [f"{s}.{key}" for s, table in Recipe.tables().items() for key in table.model_fields]
         before: list[str] = []
         if not self.recipe.data.validation:
             raise InputError(
@@ -245,12 +267,12 @@ class Sweep(_Table):
                 "to 5000."
             )
         for key, values in self.space.items():
-            if key not in known:
-                raise InputError(f"space: recipe key {key!r} does not exist{did_you_mean(key, known)}")
+            if key not in known and ".options." not in key:  # which the user's code decides
+                raise InputError(f"space: recipe key {key!r} does not exist{suggest_key(key, known)}")
             if key == "train.seed":
                 raise InputError("space: 'train.seed' cannot be searched; set search.seeds, the seeds of each trial.")
             for other in values.when:
-                if other not in known:
+                if other not in known and ".options." not in other:
                     raise InputError(f"space: when of {key!r}: {other!r} does not exist{did_you_mean(other, known)}")
                 if other in self.space and other not in before:
                     raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; move that before it.")
@@ -259,7 +281,7 @@ class Sweep(_Table):
         if self.search.sampler == "grid":
             for point in self.grid():
                 try:
-                    self.recipe.replace(point)
+                    self.recipe.with_values(point)
                 except InputError as error:
                     raise InputError(f"space: point {point} of the grid: {error} Add when, or change ranges.") from None
         if self.search.pruner != "none" and self.recipe.train.epochs < 2:
@@ -269,6 +291,58 @@ class Sweep(_Table):
             )
         return self
 
+    def check_effects(self, fixed: Iterable[str]) -> None:
+        """Raises an `InputError` if a fixed or searched key has no effect, or is searched under no condition."""
+        for key in (*fixed, *self.space):
+            if key in _IDLE:
+                raise InputError(f"{'space' if key in self.space else 'fixed'}: {key!r} {_IDLE[key]}.")
+        if unsearched := [key for key in ("export.model", "export.report", "train.threads") if key in self.space]:
+            raise InputError(f"space: {unsearched[0]!r} has no effect on the training of a trial; leave it out.")
+        for key in fixed:
+            reasons = [self.recipe.with_values(point).why_idle(key) for point in self._contexts(key)]
+            if all(reasons):
+                raise InputError(f"fixed: {key!r} has no effect: {reasons[0]}; change that, or leave {key} out.")
+        for key in self.space:
+            points = [point for point in self._contexts(key) if key in point]
+            if not points:
+                raise InputError(
+                    f"space: {key!r} is searched when {self.space[key].when}, which cannot occur; expected values that "
+                    "those keys take."
+                )
+            for point in points:
+                if reason := self.recipe.with_values(point).why_idle(key):
+                    raise InputError(
+                        f"space: {key!r} has no effect where {reason}; change that, or search it only when it has one: "
+                        "when = {...}."
+                    )
+
+    def _contexts(self, key: str) -> list[dict[str, Value]]:
+        """Returns the combinations that decide whether a key is searched, and has an effect: of its section's keys, of
+        those in conditions, and of its own values.
+        """
+        section = key.partition(".")[0]
+        needed, waiting = set[str](), [key, *(other for other in self.space if other.startswith(f"{section}."))]
+        while waiting:
+            if (other := waiting.pop()) in self.space and other not in needed:
+                needed.add(other)
+                waiting += self.space[other].when
+        conditions = [within.when for within in self.space.values()]
+        values_of: dict[str, list[Value]] = {}
+        for other in (other for other in self.space if other in needed):
+            within = self.space[other]
+            wanted = [when[other] for when in conditions if other in when and within.can_be(when[other])]
+            values_of[other] = list(within.choice) or [*within.ends, *wanted]
+        points = self._points(values_of)
+        valid = [point for point in points if self._is_valid(point)]
+        return valid or points
+
+    def _is_valid(self, point: Mapping[str, Value]) -> bool:
+        try:
+            self.recipe.with_values(point)
+        except InputError:
+            return False
+        return True
+
     def _check_values(self, key: str, values: Range) -> None:
         if self.search.sampler == "grid" and not values.choice and values.points < 2:
             raise InputError(f"space: {key!r} has no points: a grid needs a list, or a range with points, e.g. 5.")
@@ -277,11 +351,28 @@ class Sweep(_Table):
                 if value != round(value):
                     raise InputError(f"space: {key!r} reaches {value:g}: expected whole numbers.")
                 value = round(value)
+            if not values.choice and not self.is_whole(key):
+                value = float(value)
             try:
-                if not self.recipe.replace({**values.when, key: value}).data.validation:
+                recipe = self.recipe.with_values({**values.when, key: value})
+                if is_own(recipe.model.kind) or is_own(recipe.loss.kind) or is_own(recipe.optimizer.kind):
+                    pin(recipe)
+                if not recipe.data.validation:
                     raise InputError(f"{key!r} is {value}: trials are compared by validation; start at, e.g., 1000.")
             except InputError as error:
                 raise InputError(f"space: {error}") from None
+
+
+def _locate(key: str, value: Value, folder: Path) -> Value:
+    """Returns the value of a key; a file of code is relative to a folder."""
+    return locate(value, folder) if key.endswith(".kind") and isinstance(value, str) else value
+
+
+def _located(key: str, within: Range, folder: Path) -> Range:
+    choice = tuple(_locate(key, value, folder) for value in within.choice)
+    return within.model_copy(
+        update={"choice": choice, "when": {k: _locate(k, value, folder) for k, value in within.when.items()}}
+    )
 
 
 def _takes_int(annotation: Any) -> bool:

@@ -88,7 +88,7 @@ class ArrayCache:
             with staged_folder(self._folder, "new") as new:
                 for name, array in arrays.items():
                     np.save(new / f"{name}.npy", array, allow_pickle=False)
-                (new / "entry.json").write_text(json.dumps(_digest_arrays(new)))
+                (new / "entry.json").write_text(json.dumps(_digest_arrays(new)), encoding="utf-8")
                 if not self.open(key):  # otherwise another process was faster
                     shutil.rmtree(entry, ignore_errors=True)
                     publish(new, [entry])

@@ -118,7 +118,13 @@ def _temporary(parent: Path, name: str) -> Path:
 
 def _sync(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    is_folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes only what is open for writing
+    except PermissionError:
+        if is_folder:  # Windows opens none
+            return
+        raise
     try:
         os.fsync(handle)
     finally:

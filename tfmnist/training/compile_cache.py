@@ -30,8 +30,8 @@ _LARGEST = 64 << 20  # bytes
 def compiled_code(recipe: Recipe) -> Iterator[None]:
     """Lets TensorFlow reuse the code that it compiled for such a recipe; enter it before TensorFlow is imported.
 
-    The cache is not used if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by somebody else, or
-    if there is no temporary folder.
+    The cache is used on Linux only, and not if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by
+    somebody else, or if there is no temporary folder.
     """
     cache, key, folder = find_cache() / "compiled", _key(recipe), None
     if not os.environ.get(_FLAGS) and key and _is_private(cache):
@@ -60,7 +60,7 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
 def _key(recipe: Recipe) -> str:
     """Returns a digest of what the code depends on: processor, software, and the recipe without its seed.
 
-    Empty if the system does not say which processor it has.
+    Empty if the system does not say which processor it has, as other systems than Linux do not.
     """
     lines = processor_details()
     if not lines:
