@@ -41,7 +41,6 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.backprop",
     "tfmnist.cli.main",
     "tfmnist.cli.overview_screen",
-    "tfmnist.cli.sweep_screen",
     "tfmnist.data.sources",
     "tfmnist.recipe",
     "tfmnist.reports.charts",
@@ -52,16 +51,20 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.runs.report",
     "tfmnist.runs.saved",
     "tfmnist.sweeps.report",
+    "tfmnist.sweeps.screen",
     "tfmnist.sweeps.search",
     "tfmnist.sweeps.seed_study",
     "tfmnist.sweeps.worker",
     "tfmnist.sweeps.workers",
     "tfmnist.system.cache",
+    "tfmnist.system.consoles",
     "tfmnist.system.files",
     "tfmnist.system.locks",
     "tfmnist.system.machine",
     "tfmnist.system.pictures",
+    "tfmnist.system.tensorflow_log",
     "tfmnist.training.compile_cache",
+    "tfmnist.training.screen",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}
 

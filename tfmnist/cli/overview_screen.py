@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tfmnist.cli.sweep_screen import what_and_why
 from tfmnist.runs.overview import ModelSummary, RunSummary
+from tfmnist.sweeps.screen import what_and_why
 from tfmnist.sweeps.trials import values_in_short
 
 _LONGEST = 160  # characters shown of what differs; --json has all

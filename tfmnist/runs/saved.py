@@ -81,7 +81,7 @@ def open_run(path: str | Path) -> SavedRun:
         >>> import tfmnist
         >>> small = {"data.per_class": 20, "train.epochs": 1, "train.compile": "graph", "export.report": False}
         >>> with TemporaryDirectory() as folder:
-        ...     done = tfmnist.run(Recipe.load("mlp").replace({**small, "export.model": False}), folder)
+        ...     done = tfmnist.run(Recipe.load("mlp").replace({**small, "export.model": False}), folder, progress=False)
         ...     run = open_run(done.path)
         ...     run.recipe.model.hidden, len(run.history), run.network.sha256() == run.result.weights_sha256
         ...     run.predictions().probabilities.shape
