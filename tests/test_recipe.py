@@ -317,6 +317,20 @@ def test_a_changed_recipe_makes_no_promises() -> None:
     assert changed.about.accuracy == changed.about.summary == ""
 
 
+def test_paths_can_be_left_out() -> None:
+    changes = {"data.source": "/home/me/letters/", "model.init_from": "/runs/first", "data.only": ["/b"]}
+    recipe = Recipe.load("mlp").replace(changes)
+    values = recipe.without_folders()
+    assert (values["data"]["source"], values["model"]["init_from"]) == ("letters", "first")
+    assert values["data"]["only"] == ["/b"], "names of classes are no paths"
+    assert Recipe.model_validate(values).changed_from(recipe) == ["data.source", "model.init_from"]
+    own = Recipe().replace({"model.kind": "/home/me/net.py:make", "model.options": {"table": "/home/me/table.npz"}})
+    values = own.without_folders()["model"]
+    assert (values["kind"], values["options"]) == ("net.py:make", {"table": "table.npz"})
+    plain = Recipe.load("cnn")
+    assert plain.without_folders() == plain.model_dump(mode="json")
+
+
 # Imports
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -594,6 +594,11 @@ class Recipe(Section):
 
         return tomli_w.dumps(self.model_dump(mode="json"))
 
+    def without_folders(self) -> dict[str, Any]:
+        """Returns the recipe as JSON types, and of each absolute path, such as `data.source`, only the last name."""
+
+        return _without_folders(self.model_dump(mode="json"))
+
 
 def _read_toml(path: Traversable, text: str) -> dict[str, Any]:
     try:
@@ -610,6 +615,13 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
     """Whether a file lists every key, as the recipe of a run does: then none was given to have an effect."""
     sections = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
+
+
+def _without_folders(value: Any) -> Any:
+    """Returns a JSON value; of each absolute path in a table, only the last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

@@ -128,7 +128,7 @@ def test_a_loss_and_an_optimizer_get_their_options(folder: Path) -> None:
     rule = make_optimizer(chosen.optimizer, [weight], lambda step: tf.constant(0.5))
     rule.apply([tf.constant([3.0, -4.0])])
     np.testing.assert_allclose(weight, [0.5, 1.5])
-    wrong = recipe(folder, **{"optimizer.kind": f"{folder}/net.py:make"})
+    wrong = Recipe().replace({"optimizer.kind": f"{folder}/net.py:make"})
     with pytest.raises(InputError, match=r"expected a subclass of tfmnist\.Optimizer"):
         make_optimizer(wrong.optimizer, [weight], lambda step: tf.constant(0.5))
 

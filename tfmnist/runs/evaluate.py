@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfmnist.artifacts.versions import find_version, read_card
+from tfmnist.artifacts.versions import read_card
 from tfmnist.data.sources import check_source
 from tfmnist.errors import InputError
 from tfmnist.nn.metrics import Metrics
 from tfmnist.recipe import Data, Recipe
+from tfmnist.runs.saved import find_model
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -58,11 +59,18 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
     Raises:
         InputError: there is no model or no such source, or the model does not say what it was trained on.
     """
-    model = find_version(path)
+    model = find_model(path)
     card = read_card(model)
+    run = model.resolve().parents[1]
+    has_run = (run / "recipe.toml").is_file()
+    recipe = Recipe.load_run(run) if has_run else Recipe.model_validate(card.recipe or {})
     if card.recipe is None and not data:
         raise InputError(f"{model}: does not say what it was trained on; name the data to evaluate on with --data.")
-    recipe = Recipe.model_validate(card.recipe or {})
+    source = recipe.data.source
+    if not (data or has_run or source == "mnist" or Path(source).is_absolute()):  # cards of version 0.1 have the path
+        raise InputError(
+            f"{model}: was trained on {source!r}, but does not say where that is; name the data with --data."
+        )
     section, digest = recipe.data, "" if data or not card.data else card.data["sha256"]
     if data:
         held_out = section.validation if split != "test" else 0
