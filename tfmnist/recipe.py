@@ -30,6 +30,7 @@ Positive = Annotated[float, Field(gt=0, le=1e37, allow_inf_nan=False)]  # what f
 NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
 Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
+LOSS_KINDS = ("cross_entropy", "quadratic", "naive_cross_entropy")
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _TYPED = {  # what people type for a key, besides its own name
     "lr": "optimizer.learning_rate",
@@ -257,7 +258,7 @@ class Model(Section):
 class Loss(Section):
     """What is minimised."""
 
-    kind: Annotated[str, _kind("cross_entropy", "quadratic", "naive_cross_entropy")] = "cross_entropy"
+    kind: Annotated[str, _kind(*LOSS_KINDS)] = "cross_entropy"
     """Softmax cross-entropy; half the squared error of sigmoids; log(softmax), which can be NaN; or FILE.py:NAME."""
     label_smoothing: Fraction = 0.0
     """cross_entropy: fraction of each target to spread evenly over all classes."""

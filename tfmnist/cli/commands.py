@@ -39,12 +39,15 @@ def evaluate(
         import tfmnist.runs.build  # noqa: F401
     metrics = plan.evaluate()
     if as_json:
-        about = {"model": str(plan.model), "data": plan.data.source, "split": split}
-        print(json.dumps({**about, **metrics.to_dict(plan.class_names)}))
+        values = metrics.to_dict(plan.class_names)
+        if plan.own_loss:
+            values = {"cross_entropy" if key == "loss" else key: value for key, value in values.items()}
+            values["trained_with"] = plan.own_loss
+        print(json.dumps({"model": str(plan.model), "data": plan.data.source, "split": split, **values}))
         return
     from tfmnist.cli.tables import show_metrics
 
-    show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}")
+    show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}", plan.own_loss)
 
 
 def predict(

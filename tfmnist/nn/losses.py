@@ -91,12 +91,16 @@ class Objective:
         )
 
 
-def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0) -> Objective:
-    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`.
+def find_loss(
+    loss: str | LossFunction | Objective, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0
+) -> Objective:
+    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`, or as it is.
 
     Raises:
         InputError: there is no loss of that name.
     """
+    if isinstance(loss, Objective):
+        return loss
     if callable(loss):
         names = {function: name for name, function in LOSSES.items()}
         return Objective(loss, names.get(loss, getattr(loss, "__name__", type(loss).__name__)), l1, l2)

@@ -8,7 +8,7 @@ from tfmnist.artifacts.versions import read_card
 from tfmnist.data.sources import check_source
 from tfmnist.errors import InputError
 from tfmnist.nn.metrics import Metrics
-from tfmnist.recipe import Data, Recipe
+from tfmnist.recipe import LOSS_KINDS, Data, Recipe
 from tfmnist.runs.saved import find_model
 
 SplitName = Literal["train", "validation", "test"]
@@ -24,9 +24,10 @@ class EvaluationPlan:
     split: SplitName
     seed: int
     sha256: str  # that the data must have; empty for any
+    loss: str  # that it was trained with
 
     def evaluate(self) -> Metrics:
-        """Loads the data and the model, and evaluates the model.
+        """Loads the data and the model, and evaluates the model; by cross-entropy if its loss is the user's.
 
         Raises:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.
@@ -44,8 +45,12 @@ class EvaluationPlan:
         split = getattr(digits, self.split)
         if not len(split):
             raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
-        exported = Exported(self.model)
-        return evaluate(exported, split, exported.loss)
+        return evaluate(Exported(self.model), split, "cross_entropy" if self.own_loss else self.loss)
+
+    @property
+    def own_loss(self) -> str:
+        """The loss of the user's that it was trained with, and which it does not hold; empty for ours."""
+        return "" if self.loss in LOSS_KINDS else self.loss
 
 
 def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test") -> EvaluationPlan:
@@ -76,4 +81,4 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
         held_out = section.validation if split != "test" else 0
         section = Data(source=data, validation=held_out, test_share=section.test_share, skip_broken=section.skip_broken)
     check_source(section.source)
-    return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest)
+    return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest, card.loss)

@@ -64,7 +64,7 @@ def outputs(
 ) -> Outputs:
     """Like `evaluate`, with the probabilities, and the means of further functions like the loss."""
     check_split(split, model)
-    objective = loss if isinstance(loss, Objective) else find_loss(loss)
+    objective = find_loss(loss)
     functions = {"": objective.function, **extra}
     totals = dict.fromkeys(functions, 0.0)
     batches = [np.zeros((0, model.classes), np.float32)]
