@@ -504,7 +504,7 @@ def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 @pytest.mark.parametrize("compile", ["xla", "graph", "eager"])
 def test_a_plain_module_is_trained(compile: Any) -> None:
-    ends = []
+    ends, module, history = [], Raw(), []
     for _ in range(2):
         module = Raw()
         before = [weight.numpy() for weight in module.weights]

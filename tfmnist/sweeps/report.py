@@ -16,6 +16,7 @@ import numpy as np
 from tfmnist.errors import InputError
 from tfmnist.reports.page import checked, percent, save_figures, write_page
 from tfmnist.reports.style import short_number
+from tfmnist.runs.own_code import name_of
 from tfmnist.sweeps import figures as draw
 from tfmnist.sweeps.figures import Key, Trials
 from tfmnist.sweeps.sweep_file import Range
@@ -215,7 +216,7 @@ def _text(value: Any) -> str:
     """Returns a value in short, as in a recipe."""
     if isinstance(value, float):
         return short_number(value) if math.isfinite(value) else str(value)
-    return value if isinstance(value, str) else json.dumps(value)
+    return name_of(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _result(table: SweepTable, trial: Trial | None) -> str:

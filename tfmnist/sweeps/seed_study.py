@@ -8,6 +8,7 @@ from threading import Event as Flag
 from tfmnist.errors import InputError, Interrupted
 from tfmnist.recipe import Recipe
 from tfmnist.runs.folder import locked
+from tfmnist.runs.own_code import pin
 from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.trials import SeedResult, StudyResult
 from tfmnist.sweeps.worker import full_disk_interrupts
@@ -30,6 +31,7 @@ def study_events(
     Raises:
         InputError: the folder holds another recipe, or a training fails.
     """
+    recipe = pin(recipe)
     if not is_study_of(recipe, folder):
         raise InputError(f"{folder}: holds another recipe, or this one before it was changed; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)

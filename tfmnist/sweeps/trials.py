@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from tfmnist.recipe import Recipe
+from tfmnist.runs.own_code import name_of
 from tfmnist.sweeps.sweep_file import Range, Search, Sweep
 from tfmnist.system.files import write_whole
 
@@ -213,12 +214,12 @@ def write_table(
 
 def values_in_short(values: Mapping[str, Any]) -> str:
     """Returns the values of a trial in one short line, without the sections' names where that is clear."""
-    texts = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in values.values())
+    texts = (f"{value:.4g}" if isinstance(value, float) else name_of(str(value)) for value in values.values())
     return ", ".join(f"{name} {text}" for name, text in zip(short_names(values), texts))
 
 
 def short_names(keys: Iterable[str]) -> list[str]:
-    """Returns keys without their sections, unless two would be the same."""
-    pairs = [(key, key.partition(".")[2]) for key in keys]
+    """Returns the last names of keys, unless two would be the same."""
+    pairs = [(key, key.rpartition(".")[2]) for key in keys]
     names = [name for _, name in pairs]
     return [name if names.count(name) == 1 else key for key, name in pairs]

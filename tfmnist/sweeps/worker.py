@@ -14,7 +14,6 @@ its trial and ends. What the loop guarantees, wherever it is killed:
 import contextlib
 import errno
 import json
-import logging
 import os
 import queue
 import shutil
@@ -80,18 +79,12 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
         events = resume_events(folder, stop=stop, evaluate_test=evaluate_test)
     else:
         events = run_events(recipe, folder, stop, evaluate_test=evaluate_test)
-    log = logging.getLogger("tensorflow")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it warns of many compilations, which are intended
-    try:
-        with contextlib.closing(events):
-            for event in events:
-                if isinstance(event, Epoch | Trained):
-                    yield vars(event)
-                elif isinstance(event, Run):
-                    yield event.result
-    finally:
-        log.setLevel(level)
+    with contextlib.closing(events):
+        for event in events:
+            if isinstance(event, Epoch | Trained):
+                yield vars(event)
+            elif isinstance(event, Run):
+                yield event.result
 
 
 def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Generator[None]:

@@ -15,6 +15,10 @@ CompileMode = Literal["xla", "graph", "eager"]
 StepResults = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 Steps = Callable[[tf.Tensor, tf.Tensor, int], StepResults]
 
+# each training compiles its own, which TensorFlow warns of from the fifth on
+_COMPILED = ("make_steps.<locals>.run", "Network._predict")
+tf.get_logger().addFilter(lambda record: not any(name in record.getMessage() for name in _COMPILED))
+
 
 class WeightAverage(tf.Module):
     """Exponential moving average of the weights (Polyak and Juditsky 1992): a ← d a + (1 - d) w after each step.
