@@ -64,7 +64,7 @@ def train(name: str, seeds: range, pictures: Path, scratch: Path) -> dict[str, A
         recipe = recipe.replace({"data.source": str(pictures)})
     for seed in seeds:
         show(f"{name}, seed {seed}")
-        run = tfmnist.run(recipe.replace({"train.seed": seed}), scratch / f"{name}-{seed}")
+        run = tfmnist.run(recipe.replace({"train.seed": seed}), scratch / f"{name}-{seed}", progress=False)
         accuracies.append(run.test_accuracy)
         seconds += [json.loads(line)["seconds"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     return {

@@ -50,13 +50,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(options.seeds):
             first = Path(scratch) / f"first-{seed}"
-            tfmnist.run(base.replace({"data.only": list("01234"), "train.seed": seed}), first)
+            tfmnist.run(base.replace({"data.only": list("01234"), "train.seed": seed}), first, progress=False)
             for way, start in ways.items():
                 for rate in RATES:
                     changes = {"train.seed": seed, "optimizer.learning_rate": rate}
                     if start.get("init"):
                         changes |= {"model.init_from": str(first), "model.freeze": start.get("freeze", [])}
-                    run = tfmnist.run(few.replace(changes), Path(scratch) / f"{seed}-{way}-{rate}")
+                    run = tfmnist.run(few.replace(changes), Path(scratch) / f"{seed}-{way}-{rate}", progress=False)
                     validation = run.result["validation_accuracy"]
                     accuracies[way][rate].append((validation, run.test_accuracy))
                     print(f"seed {seed}, {way}, learning rate {rate}: validation {validation:.2%}", flush=True)

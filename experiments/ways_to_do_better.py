@@ -47,7 +47,7 @@ def main() -> None:
 def train(recipe: tfmnist.Recipe) -> float:
     """Trains a recipe and returns its validation accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        return tfmnist.run(recipe, folder).result["validation_accuracy"]
+        return tfmnist.run(recipe, folder, progress=False).result["validation_accuracy"]
 
 
 def summarise(runs: list[dict[str, Any]]) -> str:

@@ -40,7 +40,6 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.artifacts.versions",
     "tfmnist.backprop",
     "tfmnist.cli.main",
-    "tfmnist.cli.sweep_screen",
     "tfmnist.data.sources",
     "tfmnist.recipe",
     "tfmnist.reports.charts",
@@ -49,16 +48,20 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.runs.folder",
     "tfmnist.runs.report",
     "tfmnist.sweeps.report",
+    "tfmnist.sweeps.screen",
     "tfmnist.sweeps.search",
     "tfmnist.sweeps.seed_study",
     "tfmnist.sweeps.worker",
     "tfmnist.sweeps.workers",
     "tfmnist.system.cache",
+    "tfmnist.system.consoles",
     "tfmnist.system.files",
     "tfmnist.system.locks",
     "tfmnist.system.machine",
     "tfmnist.system.pictures",
+    "tfmnist.system.tensorflow_log",
     "tfmnist.training.compile_cache",
+    "tfmnist.training.screen",
 ]
 KERAS = {"keras", "optimizers", "losses", "metrics", "initializers", "layers"}
 

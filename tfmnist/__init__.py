@@ -1,12 +1,15 @@
 """Handwritten-digit recognition with low-level TensorFlow: raw variables, GradientTape, nothing hidden.
 
-Importing this package does not import TensorFlow; using a name that needs it does. The public names are listed in
-`__init__.pyi`, for type checkers and for this module, which imports each when it is first used.
+Importing this package does not import TensorFlow; using a name that needs it does, without the log that TensorFlow
+otherwise prints, unless you set `TF_CPP_MIN_LOG_LEVEL`. The public names are listed in `__init__.pyi`, for type
+checkers and for this module, which imports each when it is first used.
 """
 
 from tfmnist.system.lazy import lazy_names
 from tfmnist.system.machine import VERSION
+from tfmnist.system.tensorflow_log import hide_import_log
 
 __version__ = VERSION
 
+hide_import_log()
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__, globals())

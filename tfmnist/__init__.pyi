@@ -21,12 +21,19 @@ from tfmnist.nn.optimizers import RMSprop as RMSprop
 from tfmnist.recipe import Recipe as Recipe
 from tfmnist.reports.pictures import plot_images as plot_images
 from tfmnist.runs.events import Run as Run
+from tfmnist.runs.events import Started as Started
+from tfmnist.runs.events import Trained as Trained
 from tfmnist.runs.export import export as export
 from tfmnist.runs.train import resume as resume
+from tfmnist.runs.train import resume_events as resume_events
 from tfmnist.runs.train import run as run
+from tfmnist.runs.train import run_events as run_events
 from tfmnist.sweeps.search import sweep as sweep
 from tfmnist.sweeps.trials import SweepResult as SweepResult
 from tfmnist.training.evaluation import evaluate as evaluate
+from tfmnist.training.events import Epoch as Epoch
+from tfmnist.training.events import Progress as Progress
+from tfmnist.training.loop import Trainer as Trainer
 from tfmnist.training.loop import fit as fit
 
 __version__: str

@@ -1,6 +1,7 @@
 """Runs from start to finish: repeated, stopped, resumed, diverged, started from another."""
 
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from tfmnist.recipe import Recipe, shipped_recipes
 from tfmnist.runs.events import Run, Started
 from tfmnist.runs.train import resume_events, run_events
 from tfmnist.system.files import read_npz
-from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress
 
 
 def test_again_gives_the_same_weights(done: Run, tmp_path: Path) -> None:
@@ -35,6 +36,30 @@ def test_fewer_epochs_resumed_to_more_equal_all_at_once(done: Run, recipe: Recip
     assert tfmnist.resume(path).result == longer.result
     with pytest.raises(tfmnist.InputError, match="has begun 3 epochs"):
         tfmnist.resume(path, epochs=2)
+
+
+def test_a_run_is_shown_unless_its_caller_wants_silence(
+    recipe: Recipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    short = recipe.replace({"train.epochs": 1, "export.model": False, "export.report": False})
+    tfmnist.run(short, tmp_path / "shown")
+    tfmnist.resume(tmp_path / "shown", epochs=2)
+    out, errors = capfd.readouterr()
+    assert errors == "" and out.count("\ntest accuracy ") == 2 and "\nresumed  at epoch 2 of 2\n" in out
+    assert re.findall(r"^ +(\d/\d) ", out, re.MULTILINE) == ["1/1", "2/2"]
+    tfmnist.run(short, tmp_path / "silent", progress=False)
+    tfmnist.resume(tmp_path / "silent", epochs=2, progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_loop_over_the_events_can_be_left_and_resumed(done: Run, recipe: Recipe, tmp_path: Path) -> None:
+    recipe = recipe.replace({"export.model": False, "export.report": False})
+    (tmp_path / "own.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    for event in run_events(tmp_path / "own.toml", tmp_path / "run"):
+        if isinstance(event, Epoch):
+            break
+    *_, last = resume_events(tmp_path / "run")
+    assert isinstance(last, Run) and last.result["weights_sha256"] == done.result["weights_sha256"]
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])

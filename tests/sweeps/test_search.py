@@ -105,6 +105,17 @@ def test_a_sweep_that_cannot_begin_leaves_no_folder(
     assert not (tmp_path / "some").exists()
 
 
+def test_a_sweep_is_shown_unless_its_caller_wants_silence(
+    training: FakeTraining, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep(Sweep.parse(GRID, "some"), tmp_path / "shown", workers=-1)
+    out, errors = capfd.readouterr()
+    assert errors == "" and out.startswith("1/12  trial 0  ") and "\nbest     trial " in out
+    assert out.endswith(f"\nreport   {tmp_path}/shown/report.html\n")
+    assert sweep(Sweep.parse(GRID, "some"), tmp_path / "silent", workers=-1, progress=False).best
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("steps", [1, 7, 20, 45])
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_a_sweep_that_was_killed_is_resumed_to_the_same_table(

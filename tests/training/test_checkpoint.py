@@ -16,7 +16,8 @@ from tfmnist.nn.optimizers import OPTIMIZERS, Adam
 from tfmnist.recipe import Augment, Train
 from tfmnist.system.files import read_npz, write_npz
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
-from tfmnist.training.loop import Epoch, Trainer
+from tfmnist.training.events import Epoch
+from tfmnist.training.loop import Trainer
 
 Arrays = dict[str, npt.NDArray[Any]]
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 16, "block": 2, "compile": "eager"}

@@ -42,7 +42,7 @@ def evaluate(
         about = {"model": str(plan.model), "data": plan.data.source, "split": split}
         print(json.dumps({**about, **metrics.to_dict(plan.class_names)}))
         return
-    from tfmnist.cli.run_screen import show_metrics
+    from tfmnist.cli.tables import show_metrics
 
     show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}")
 
@@ -150,7 +150,7 @@ def gradients(
     if examples < 1 or samples < 1:
         raise InputError(f"--examples {examples} --samples {samples}: expected at least 1 of each.")
     with tensorflow_quietly():
-        from tfmnist.cli.run_screen import show_gradients
+        from tfmnist.cli.tables import show_gradients
         from tfmnist.runs.build import compare_gradients
 
     largest = show_gradients(loaded.name, examples, compare_gradients(loaded, examples, samples))
@@ -194,4 +194,4 @@ def _finish(path: str) -> None:
         print(f"{path}: trained by a sweep; evaluating it on the test set and exporting it", file=sys.stderr)
         with tensorflow_quietly():
             from tfmnist.runs.train import resume
-        resume(path)
+        resume(path, progress=False)

@@ -21,7 +21,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own log; its failures are exceptions
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a class name that the terminal cannot show must not end a run

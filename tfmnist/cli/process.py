@@ -1,11 +1,9 @@
-"""What a command sets up in its process: signals that stop a run, and a quiet import of TensorFlow."""
+"""What a command sets up in its process: signals that stop a run, and a quick import of TensorFlow."""
 
 import contextlib
 import gc
-import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -13,33 +11,22 @@ from types import FrameType
 
 @contextlib.contextmanager
 def tensorflow_quietly() -> Iterator[None]:
-    """Keeps Keras out, and TensorFlow's log off the screen, during the import; no setting of TensorFlow does.
+    """Says that TensorFlow starts while the block imports it, and leaves out of the import what a command can spare.
 
     TensorFlow imports Keras, and with it a plotting library, only to re-export it; skipping it saves most of a second.
     """
     if "tensorflow" not in sys.modules:
         sys.modules.setdefault("keras", None)  # type: ignore[arg-type]
     gc.disable()  # an import makes a million objects and no garbage, and spends a fifth of its time looking for it
-    sys.stderr.flush()
     if sys.stdout.isatty():
         print("starting TensorFlow", end="", flush=True)
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(stderr, 2)
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
-            raise
-        finally:
-            gc.freeze()
-            gc.enable()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            if sys.stdout.isatty():
-                print("\r\x1b[2K", end="", flush=True)
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        if sys.stdout.isatty():
+            print("\r\x1b[2K", end="", flush=True)
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ def sweep(
     from tfmnist.sweeps.sweep_file import Sweep
 
     searched = Sweep.load(sweep)
-    from tfmnist.cli.sweep_screen import SweepScreen
     from tfmnist.sweeps.report import write_sweep_report
+    from tfmnist.sweeps.screen import SweepScreen
     from tfmnist.sweeps.search import search_events
 
     folder = Path(run_dir or f"sweeps/{searched.name}")
@@ -85,7 +85,7 @@ def study(
     loaded = Recipe.load(recipe)
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}: expected 1 or more.")
-    from tfmnist.cli.sweep_screen import show_seed, show_study
+    from tfmnist.sweeps.screen import show_seed, show_study
     from tfmnist.sweeps.seed_study import study_events
     from tfmnist.sweeps.trials import StudyResult
 

@@ -1,8 +1,6 @@
 """`tfmnist train`."""
 
-import contextlib
 import inspect
-from typing import Any
 
 from tfmnist.cli.options import DEFAULT_RECIPE, TrainArguments, parse_train
 from tfmnist.cli.process import stoppable, tensorflow_quietly
@@ -43,13 +41,11 @@ def _follow(recipe: Recipe, given: TrainArguments) -> None:
 
     with stoppable() as stop, compiled_code(recipe):
         with tensorflow_quietly():
-            from tfmnist.cli.run_screen import Screen
+            from tfmnist.runs.screen import show_run
             from tfmnist.runs.train import resume_events, run_events
 
         if given.resume:
-            run: Any = resume_events(given.resume, recipe.train.epochs, stop, owns_process=True, profiled=given.profile)
+            run = resume_events(given.resume, recipe.train.epochs, stop, owns_process=True, profiled=given.profile)
         else:
             run = run_events(recipe, given.run_dir or None, stop, owns_process=True, profiled=given.profile)
-        with Screen() as screen, contextlib.closing(run) as events:
-            for event in events:
-                screen.show(event)
+        show_run(run)

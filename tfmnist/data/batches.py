@@ -58,6 +58,7 @@ class BatchSource:
         image_shape: height and width.
         batch_size: of the first batch.
         steps: per epoch; 0 if not known.
+        count: about how many examples per epoch; 0 if not known.
         shapes: the (steps, batch) shapes of blocks that are known beforehand.
 
     Raises:
@@ -83,6 +84,7 @@ class BatchSource:
         if not self.batch_size:
             raise InputError("the dataset is empty: expected at least one batch to train on.")
         self.steps = steps_per_epoch or max(0, cardinality)
+        self.count = self.steps * self.batch_size
         steps = max(1, images_per_block // self.batch_size) if block == "auto" else int(block)
         self.block = min(steps, self.steps or steps)
         self.shapes = [(self.block, self.batch_size)]

@@ -60,18 +60,19 @@ class Network(tf.Module, metaclass=_Checked):
         image_shape: height and width of the images.
         classes: number of logits, 2 to 1,000.
         name: an identifier.
+        layers: what `forward` runs in order; a subclass may set them itself.
 
     Raises:
         InputError: two layers have the same path, or would start from the same weights.
     """
 
-    def __init__(self, image_shape: Sequence[int], classes: int, name: str):
+    def __init__(self, image_shape: Sequence[int], classes: int, name: str, layers: Sequence[Layer] = ()):
         super().__init__(name=name)
         height, width = (int(n) for n in image_shape)
         self.image_shape, self.classes = (height, width), classes
         if not 2 <= classes <= 1000:
             raise InputError(f"classes is {classes}: expected 2 to 1000.")
-        self.layers: list[Layer] = []
+        self.layers: list[Layer] = list(layers)
         self._frozen: frozenset[str] = frozenset()  # names of variables
         signature = [tf.TensorSpec([None, height, width], tf.uint8)]
         self._logits = tf.function(self._predict, input_signature=signature, autograph=False)
@@ -254,7 +255,8 @@ class Network(tf.Module, metaclass=_Checked):
             ) from None
 
     def check_forward(self) -> None:
-        """Raises an `InputError` if `forward` does not return logits, or reads a variable that no attribute holds."""
+        """Raises an `InputError` if names clash, `forward` returns no logits, or it reads a variable held elsewhere."""
+        self.check_names()
         self.check_signature()
         logits = self._trace().structured_outputs
         if logits.shape.rank != 2 or logits.shape[1] != self.classes or self.classes < 2:

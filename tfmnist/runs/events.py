@@ -9,7 +9,7 @@ from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.split import Digits
 from tfmnist.nn.models import Network
 from tfmnist.recipe import Recipe
-from tfmnist.training.loop import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress
 from tfmnist.training.profile import Profile
 
 

@@ -29,8 +29,9 @@ from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
 from tfmnist.training.evaluation import outputs
+from tfmnist.training.events import Epoch
 from tfmnist.training.inspection import inspect
-from tfmnist.training.loop import Epoch, Trainer, set_weights
+from tfmnist.training.loop import Trainer, set_weights
 from tfmnist.training.profile import profile
 from tfmnist.training.threads import choose_threads, threads_set
 

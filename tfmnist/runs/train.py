@@ -1,7 +1,7 @@
 """Runs from start to finish: `run` and `resume`, and their events one by one."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
+from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
 from tfmnist.system.files import write_whole
@@ -20,46 +21,46 @@ from tfmnist.training.loop import Trainer
 from tfmnist.training.threads import choose_threads, set_threads
 
 
-def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None) -> Run:
+def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, *, progress: bool = True) -> Run:
     """Trains a recipe, evaluates it on the test set, exports it, and writes the run folder.
 
     Args:
         recipe: a recipe, the name of a shipped one, or the path of a `.toml` file.
         run_dir: a new or empty folder; by default `runs/<recipe>-<UTC time>`, which `runs/latest` then points to.
+        progress: whether to print what `tfmnist train` prints, with a live line in a terminal or a notebook.
 
     Raises:
         InputError: the recipe or its data are wrong, or the folder is not empty; nothing was written.
         DivergedError: a loss was not finite; the last good checkpoint is intact.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    *_, last = run_events(recipe, run_dir)
-    assert isinstance(last, Run)
-    return last
+    return show_run(run_events(recipe, run_dir), quiet=not progress)
 
 
-def resume(run_dir: str | Path, epochs: int | None = None) -> Run:
+def resume(run_dir: str | Path, epochs: int | None = None, *, progress: bool = True) -> Run:
     """Resumes a run exactly where it stopped; it ends with the same weights as an uninterrupted run.
 
     Args:
         run_dir: the run's folder.
         epochs: the new total number of epochs, or None for the recipe's own.
+        progress: as for `run`.
     """
-    *_, last = resume_events(run_dir, epochs)
-    assert isinstance(last, Run)
-    return last
+    return show_run(resume_events(run_dir, epochs), quiet=not progress)
 
 
 def run_events(
-    recipe: Recipe,
+    recipe: Recipe | str | Path = "mlp",
     run_dir: str | Path | None = None,
     stop: threading.Event | None = None,
     *,
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
-) -> Iterator[Event]:
-    """Like `run`, step by step: yields `DecodingProgress` while pictures are decoded, `Started`, then `Progress` and
-    `Epoch` as training continues, and the `Run` at the end.
+) -> Generator[Event]:
+    """Like `run`, step by step, and prints nothing: an iterator of what happens, which trains as you ask for the next.
+
+    It yields `DecodingProgress` while pictures are decoded, `Started` before the first step, then `Progress` after each
+    block of steps but the last of an epoch, `Epoch` after each epoch, which has just been saved, and the `Run` at the
+    end. Leave the loop whenever you like: `resume` or `resume_events` continue after the last epoch.
 
     Args:
         recipe: as for `run`.
@@ -68,7 +69,13 @@ def run_events(
         owns_process: whether the process exists only for this run, which may then set TensorFlow's number of threads.
         profiled: whether to measure first where the time of a step goes, and yield a `Profile`.
         evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
+
+    Raises:
+        InputError: as for `run`.
+        DivergedError: as for `run`.
+        Interrupted: `stop` was set.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     check_new_folder(run_dir)
     clock = Clock()
     recipe = pin(_with_absolute_paths(recipe))
@@ -93,8 +100,8 @@ def resume_events(
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
-) -> Iterator[Event]:
-    """Like `resume`, with the events of `run_events`."""
+) -> Generator[Event]:
+    """Like `resume`, with the events and the arguments of `run_events`."""
     path, clock = Path(run_dir), Clock()
     recipe = Recipe.load_run(path)
     if epochs is not None and epochs != recipe.train.epochs:

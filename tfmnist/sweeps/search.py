@@ -18,6 +18,7 @@ from tfmnist.errors import InputError, Interrupted
 from tfmnist.recipe import Recipe
 from tfmnist.runs.folder import locked, make_folder_at
 from tfmnist.sweeps.report import write_sweep_report
+from tfmnist.sweeps.screen import SweepScreen
 from tfmnist.sweeps.seed_study import is_study_of, study_events
 from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import (
@@ -98,6 +99,7 @@ def sweep(
     threads: int = 1,
     storage: str = "",
     ray: str = "",
+    progress: bool = True,
 ) -> SweepResult:
     """Runs or resumes a sweep, writes its report, and returns its table.
 
@@ -108,6 +110,8 @@ def sweep(
         threads: TensorFlow threads per process.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto`, or `local` to start one on this machine.
+        progress: whether to print what `tfmnist sweep` prints: a live table in a terminal or a notebook, else a line
+            per trial, and the result.
 
     Raises:
         InputError: the file is wrong, the folder holds another sweep, every trial failed, or there is no such
@@ -115,11 +119,13 @@ def sweep(
     """
     searched = sweep if isinstance(sweep, Sweep) else Sweep.load(sweep)
     folder = Path(run_dir or f"sweeps/{searched.name}")
-    with closing(Workers(workers, threads, ray)) as pool:
-        *_, result = search_events(searched, folder, pool, storage=storage)
+    result: SweepProgress | SeedResult | SweepResult | None = None
+    with closing(Workers(workers, threads, ray)) as pool, SweepScreen(searched, quiet=not progress) as screen:
+        for result in search_events(searched, folder, pool, storage=storage):
+            screen.show(result)
     assert isinstance(result, SweepResult)
     if result.trials:
-        write_sweep_report(folder)
+        screen.console.print(f"report   {write_sweep_report(folder)}", soft_wrap=True)
     return result
 
 

@@ -71,7 +71,7 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
     """Trains a run, or resumes it; yields the row of each epoch, then the row of the trained run, without `epoch`."""
     from tfmnist.runs.events import Run, Trained
     from tfmnist.runs.train import resume_events, run_events
-    from tfmnist.training.loop import Epoch
+    from tfmnist.training.events import Epoch
 
     if folder.exists() and not (folder / "recipe.toml").exists():
         shutil.rmtree(folder)  # killed before it began
@@ -240,7 +240,6 @@ def main() -> None:
         timer.start()
 
     threading.Thread(target=listen, daemon=True).start()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # not used here, and slow to import
     from tfmnist.training.threads import set_threads
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -24,43 +24,11 @@ from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
+from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, make_steps, train_step
 
 AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress within an epoch; loss and accuracy are means over its steps so far."""
-
-    epoch: int  # from 1
-    step: int
-    steps: int  # of the epoch
-    loss: float
-    accuracy: float
-    images_per_second: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The metrics of one finished epoch: one line of `metrics.jsonl`."""
-
-    epoch: int  # from 1
-    step: int  # since the start of training
-    loss: float
-    accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
-    images_per_second: float
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Of the user's functions, on the validation set."""
-
-    def to_row(self) -> dict[str, Any]:
-        """Returns the line of `metrics.jsonl`; without metrics if there are none."""
-        row = asdict(self)
-        return row if self.metrics else {key: value for key, value in row.items() if key != "metrics"}
 
 
 @dataclass
@@ -327,10 +295,9 @@ def fit(
     average: float = 0.0,
     patience: int = 0,
     monitor: Literal["accuracy", "loss"] = "accuracy",
-    threads: int | Literal["auto"] = "auto",
-    progress: int = 0,
+    progress: bool | int = True,
 ) -> list[Epoch]:
-    """Trains a network in place and returns one `Epoch` per epoch.
+    """Trains a network in place, shows its progress, and returns one `Epoch` per epoch.
 
     Args:
         model: `tfmnist.MLP`, `tfmnist.CNN`, a `tfmnist.nn.Network` of your own, or any `tf.Module` with a method
@@ -358,7 +325,8 @@ def fit(
         average: decay of the exponential moving average of the weights, 0 for none.
         patience: stop after this many epochs without a better validation result, 0 for never.
         monitor: the validation result that `patience` watches.
-        threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
+        progress: whether to show a live line in a terminal or a notebook and a printed line per epoch; False or 0 to
+            print nothing; a number to print a line every so many steps, too.
 
     Raises:
         InputError: a value is out of range, or data, model, loss and optimizer do not fit.
@@ -374,8 +342,7 @@ def fit(
         average=average,
         patience=patience,
         monitor=monitor,
-        threads=threads,
-        progress=progress,
+        progress=0 if isinstance(progress, bool) else progress,
     )
     named = metrics if isinstance(metrics, Mapping) else {metric.__name__: metric for metric in metrics}
     trainer = Trainer(
@@ -390,7 +357,12 @@ def fit(
         metrics=named,
         steps_per_epoch=steps_per_epoch,
     )
-    history = [event for event in trainer.run() if isinstance(event, Epoch)]
+    history: list[Epoch] = []
+    with TrainingScreen(quiet=not progress) as screen:
+        screen.begin(epochs, trainer.plan.count, trainer.plan.batch_size, settings.progress)
+        for event in trainer.run():
+            screen.show(event)
+            history += [event] if isinstance(event, Epoch) else []
     set_weights(trainer.model, trainer.final_weights())
     return history
 

@@ -155,7 +155,7 @@ def training(changes: dict[str, float] | None = None) -> Contender:
     """tfmnist: steps of the `cnn` recipe, with augmentation or without."""
     import tfmnist
     from tfmnist.runs.build import build_trainer
-    from tfmnist.training.loop import Epoch
+    from tfmnist.training.events import Epoch
 
     section = {f"augment.{key}": value for key, value in (changes or {}).items()}
     off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}

@@ -50,7 +50,7 @@ def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int
     """
     import tfmnist
     from tfmnist.runs.build import build_trainer
-    from tfmnist.training.loop import Epoch
+    from tfmnist.training.events import Epoch
     from tfmnist.training.threads import choose_threads, set_threads, threads_set
 
     off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}

@@ -40,7 +40,7 @@ def own() -> Contender:
 
     import tfmnist
     from tfmnist.runs.build import build_trainer, make_model
-    from tfmnist.training.loop import Epoch
+    from tfmnist.training.events import Epoch
 
     folder = write_pictures()
     os.environ["TFMNIST_CACHE"] = str(Path(folder.name) / "cache")

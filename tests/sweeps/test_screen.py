@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfmnist.cli.sweep_screen import SweepScreen, show_seed, show_study
+from tfmnist.sweeps.screen import SweepScreen, show_seed, show_study
 from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import SeedResult, StudyResult, SweepProgress, SweepResult, Trial
 
@@ -49,9 +49,10 @@ def test_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_terminal_shows_the_table_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("tfmnist.cli.sweep_screen.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tfmnist.sweeps.screen.time.monotonic", lambda: now[0])
     screen = SweepScreen(SWEEP)
     screen.console = screen.live.console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    screen.is_live = True
     with screen:
         screen.show(SweepProgress(TRIALS[2:], 4, 2))
         now[0] = 40.0
@@ -60,6 +61,13 @@ def test_a_terminal_shows_the_table_and_the_time_left(monkeypatch: pytest.Monkey
     assert isinstance(file, io.StringIO)
     assert "rates: 2 of 4 trials, 1 running, 2 workers, about 40 s left" in file.getvalue()
     assert "97.12%       3      2.0  learning_rate 0.1, dropout 0.5" in file.getvalue()
+
+
+def test_nothing_is_printed_if_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    with SweepScreen(SWEEP, quiet=True) as screen:
+        screen.show(SweepProgress(TRIALS, 4, 2, TRIALS[0]))
+        screen.show(SweepResult(Path("a"), TRIALS, TRIALS[0], None))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_lines_of_a_study() -> None:

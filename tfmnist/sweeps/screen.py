@@ -1,10 +1,10 @@
-"""Shows sweeps in a terminal of 80 columns; one line per trial if the output is not a terminal. No TensorFlow."""
+"""Shows sweeps in a terminal of 80 columns or a notebook; one line per trial elsewhere. No TensorFlow."""
 
 import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +19,7 @@ from tfmnist.sweeps.trials import (
     ranked,
     values_in_short,
 )
+from tfmnist.system.consoles import open_consoles
 
 _REASON = 70  # characters shown of the reason why a trial ended early
 _RUNNING = 4  # running trials shown
@@ -26,17 +27,23 @@ _ROWS = 10  # best trials shown while the sweep runs
 
 
 class SweepScreen:
-    """Draws a sweep's progress: the best and the running trials and the time left; and the table at the end."""
+    """Draws a sweep's progress: the best and the running trials and the time left; and the table at the end.
 
-    def __init__(self, sweep: Sweep) -> None:
+    Args:
+        sweep: what is searched.
+        quiet: whether nothing is shown at all.
+    """
+
+    def __init__(self, sweep: Sweep, *, quiet: bool = False) -> None:
         self.sweep = sweep
         self._began = time.monotonic()
         self._done_before: int | None = None
-        self.console = Console(highlight=False, markup=False, emoji=False)
-        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.console, live = open_consoles(quiet=quiet)
+        self.is_live = live is not None
+        self.live = Live(console=live or self.console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.start()
         return self
 
@@ -53,11 +60,11 @@ class SweepScreen:
             self._show_result(event)
         elif isinstance(event, SeedResult):
             line = f"{_label(event.study)} {show_seed(event)}"
-            if self.console.is_terminal:
+            if self.is_live:
                 self.live.update(Text(line), refresh=True)
             else:
                 self.console.print(line)
-        elif self.console.is_terminal:
+        elif self.is_live:
             ended = [trial for trial in event.trials if trial.state != "running"]
             running = [trial for trial in event.trials if trial.state == "running"]
             rows = [*ranked(self.sweep.search, ended)[:_ROWS], *running[:_RUNNING]]

@@ -1,0 +1,62 @@
+"""Prints metrics and gradients as tables of 80 columns."""
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tfmnist.backprop.check import Comparison
+from tfmnist.nn.metrics import Metrics
+
+
+def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> None:
+    """Prints accuracy with its interval, loss, calibration, and a table of the classes."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    low, high = metrics.accuracy_ci95
+    console.print(title, soft_wrap=True)
+    console.print(
+        f"accuracy {metrics.accuracy:.2%}, {metrics.correct:,} of {metrics.count:,} "
+        f"(95 % interval {low:.2%} to {high:.2%})\n"
+        f"loss {metrics.loss:.4f}, calibration error {metrics.calibration.error:.2%}",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for name in ("images", "precision", "recall", "F1", "most confused with"):
+        table.add_column(name, justify="right")
+    for index, name in enumerate(class_names):
+        row = metrics.confusion[index].copy()
+        row[index] = 0
+        confused_with = f"{class_names[int(row.argmax())]} ({row.max()})" if row.max() else "-"
+        values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
+        table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, confused_with)
+    console.print(table)
+
+
+def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> float:
+    """Prints a table of the comparisons and returns the largest relative error in it."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"{name}: gradients of {examples} examples; errors relative to the largest entry")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("variable")
+    pairs = ("tape -\nformula", "tape -\ndifference", "formula -\ndifference")
+    for heading in ("shape", "largest", *pairs, "checked"):
+        table.add_column(heading, justify="right")
+    relative_errors = [0.0]
+    for row in rows:
+        by_difference = (row.tape_difference, row.formula_difference)
+        relative_errors += [row.tape_formula, *(by_difference if row.checked else ())]
+        errors = (f"{x:.1e}" for x in (row.tape_formula, *by_difference))
+        table.add_row(row.name, "x".join(map(str, row.shape)), f"{row.largest:.3g}", *errors, f"{row.checked:,}")
+    console.print(table)
+    for row in rows:
+        if row.entry:
+            console.print(f"{row.name}[{', '.join(map(str, row.entry.index))}]", soft_wrap=True)
+            for what in ("tape", "formula", "difference"):
+                console.print(f"  {what:<10} {getattr(row.entry, what):+.15e}")
+    largest = max(relative_errors, key=lambda x: math.inf if math.isnan(x) else x)
+    if kinks := sum(row.kinks for row in rows):
+        console.print(f"left out {kinks} entries at which a ReLU switches, where there is no derivative")
+    console.print(f"largest relative error {largest:.1e}")
+    return largest
