@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -513,17 +512,13 @@ class Recipe(Section):
         """
         text = str(name_or_path)
         if text.endswith(".toml"):
-            path: Traversable = Path(text)
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).stem).strip("-._") or "recipe"
+            path = Path(text)
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "recipe"
         else:
-            path, name = _SHIPPED / f"{text}.toml", text
-            if text not in shipped_recipes():
-                raise InputError(
-                    f"recipe {text!r} is neither shipped nor a .toml file{did_you_mean(text, shipped_recipes())}"
-                )
+            path, name = None, text
         values = _read_toml(path, text)
         try:
-            recipe, given = cls._from_file(values, name, path if isinstance(path, Path) else None, seen)
+            recipe, given = cls._from_file(values, name, path, seen)
             if not _is_resolved(values):
                 recipe.check_effect(given)
             return recipe
@@ -648,9 +643,10 @@ class Recipe(Section):
         return tomli_w.dumps(self.model_dump(mode="json"))
 
 
-def _read_toml(path: Traversable, text: str) -> dict[str, Any]:
+def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
+        content = path.read_bytes() if path else read_shipped(text)
+        return tomllib.loads(content.decode().removeprefix("\ufeff"))
     except OSError as error:
         raise InputError(
             f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
@@ -679,3 +675,11 @@ def shipped_recipes() -> list[str]:
     """Returns the names of the recipes in the package, the default first."""
     names = sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
     return sorted(names, key=lambda name: name != "mlp")
+
+
+def read_shipped(name: str) -> bytes:
+    """Returns the file of a shipped recipe, or raises an `InputError`."""
+    known = shipped_recipes()
+    if name not in known:
+        raise InputError(f"recipe {name!r} is neither shipped nor a .toml file{did_you_mean(name, known)}")
+    return _SHIPPED.joinpath(f"{name}.toml").read_bytes()

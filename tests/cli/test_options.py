@@ -198,7 +198,7 @@ def test_items_of_lists_are_validated_by_the_recipe(words: list[str], expected: 
         Recipe().replace(changes_of(*words))
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["train", "--nothing"], ["evaluate"]])
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", "--nothing"], ["evaluate"], ["recipes", "mpl"]])
 def test_help_and_usage_errors_do_not_import_tensorflow(words: list[str]) -> None:
     code = "import sys\nfrom tfmnist.cli.main import main\ntry: sys.exit(main(sys.argv[1:]))\n"
     code += "finally: assert 'tensorflow' not in sys.modules and 'numpy' not in sys.modules"
