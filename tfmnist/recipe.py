@@ -203,9 +203,13 @@ class About(Section):
     """What a shipped recipe is and what to expect of it."""
 
     summary: str = ""
+    """What it trains."""
     accuracy: str = ""
+    """The test accuracy to expect."""
     time: str = ""
+    """How long it takes, and on what."""
     source: str = ""
+    """Where it comes from."""
 
 
 class Data(Section):
@@ -477,6 +481,7 @@ class Recipe(Section):
     """
 
     name: str = Field(default="recipe", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of its run folders: letters, digits and . _ -; by default the name of the file."""
     about: About = About()
     data: Data = Data()
     model: Model = Model()

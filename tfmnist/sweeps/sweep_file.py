@@ -157,11 +157,17 @@ class Search(_Table):
         return int(self.keep.partition(" ")[2])
 
 
-class _File(_Table):
+class File(_Table):
+    """A sweep file as it is written."""
+
     recipe: str = "mlp"
+    """The base recipe: a shipped one, or a .toml file, relative to the folder of the sweep file."""
     fixed: dict[str, Value] = {}
+    """Keys of the recipe, in quotes, with the values that they have in all trials."""
     space: dict[str, Range] = Field(min_length=1)
+    """Keys of the recipe, in quotes, with the values to search."""
     search: Search = Search()
+    """How to search, and for how long."""
 
 
 class Sweep(_Table):
@@ -205,7 +211,7 @@ class Sweep(_Table):
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not valid TOML: {error}.") from None
         try:
-            file = _File.model_validate(values)
+            file = File.model_validate(values)
         except ValidationError as error:
             raise InputError(_sentence(error)) from None
         is_file = file.recipe.endswith(".toml")
@@ -409,7 +415,7 @@ def _sentence(error: ValidationError) -> str:
         for part in (name, *tables):
             if part in Recipe.sections():
                 return _section(part)
-        table: Any = {"search": Search, "space": Range}.get(tables[0] if tables else "", _File)
+        table: Any = {"search": Search, "space": Range}.get(tables[0] if tables else "", File)
         hint, meant = did_you_mean(name, table.model_fields), nearest_key(name)
         if meant and table is not Range and not hint.startswith("; did you mean"):
             hint = f'; did you mean "{meant}", in [fixed]?'
