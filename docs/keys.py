@@ -38,8 +38,15 @@ learning_rate = 0.003
 ```
 
 On the command line, each key of a section is an option of `tfmnist train`, such as `--train.epochs 3`; the most used
-have short forms. In Python: `tfmnist.Recipe.load("cnn").replace({"train.epochs": 3})`. A key that does not exist, a
-value of another type or range, and a key that is set but has no effect are errors.
+have short forms. A key that does not exist, a value of another type or range, and a key that is set but has no effect
+are errors. In Python:
+
+```python
+import tfmnist
+
+recipe = tfmnist.Recipe.load("cnn").replace({"train.epochs": 1, "optimizer.learning_rate": 0.003})
+run = tfmnist.run(recipe)
+```
 """
 OWN = """\
 `FILE.py:NAME`, or `MODULE:NAME`, is code of your own: a function or class in a file, whose path is relative to the
