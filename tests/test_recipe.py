@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -228,6 +229,7 @@ def test_a_typo_suggests_the_right_key(tmp_path: Path, key: str, meant: str) -> 
         ("model.weight_decay", "optimizer.weight_decay"),
         ("augment.rotation", "augment.rotate"),
         ("optimiser.lr", "optimizer.learning_rate"),
+        ("dataset", "data.source"),
     ],
 )
 def test_what_people_type_suggests_the_right_key(tmp_path: Path, typed: str, meant: str) -> None:
@@ -238,6 +240,7 @@ def test_what_people_type_suggests_the_right_key(tmp_path: Path, typed: str, mea
         path.write_text(f"[{section}]\n{name} = 1\n" if section else f"{name} = 1\n")
         message = complaint(lambda: Recipe.load(path))
         assert message == f"{path}: recipe key {typed!r} does not exist; did you mean {meant!r}?"
+        assert message == f"{path}: {complaint_about({typed: 1})}"
 
 
 @pytest.mark.parametrize(
@@ -378,9 +381,156 @@ def test_a_changed_recipe_makes_no_promises() -> None:
     assert changed.about.accuracy == changed.about.summary == ""
 
 
+def test_paths_can_be_left_out() -> None:
+    changes = {"data.source": "/home/me/letters/", "model.init_from": "/runs/first", "data.only": ["/b"]}
+    recipe = Recipe.load("mlp").replace(changes)
+    values = recipe.without_folders()
+    assert (values["data"]["source"], values["model"]["init_from"]) == ("letters", "first")
+    assert values["data"]["only"] == ["/b"], "names of classes are no paths"
+    assert Recipe.model_validate(values).changed_from(recipe) == ["data.source", "model.init_from"]
+    own = Recipe().replace({"model.kind": "/home/me/net.py:make", "model.options": {"table": "/home/me/table.npz"}})
+    values = own.without_folders()["model"]
+    assert (values["kind"], values["options"]) == ("net.py:make", {"table": "table.npz"})
+    plain = Recipe.load("cnn")
+    assert plain.without_folders() == plain.model_dump(mode="json")
+
+
 # Imports
 
 
 def test_recipes_come_without_tensorflow() -> None:
     code = "import sys, tfmnist.recipe as r; r.Recipe.load('mlp'); print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+# Keys without effect
+
+IDLE: list[tuple[dict[str, Any], str, Any, str]] = [
+    ({}, "model.layers", ["conv 4 3x3"], "layers belong to 'cnn'"),
+    ({"model.kind": "cnn", "model.layers": ["conv 4 3x3"]}, "model.hidden", [20], "hidden belongs to 'mlp'"),
+    ({"model.kind": "cnn", "model.layers": ["conv 4 3x3"]}, "model.dropout", 0.5, "no hidden dense layer"),
+    ({"model.kind": "cnn", "model.layers": ["max 2"]}, "model.batch_norm", True, "no hidden layer"),
+    ({"model.hidden": []}, "model.dropout", 0.5, "no hidden dense layer"),
+    ({"model.hidden": []}, "model.activation", "tanh", "no hidden layer"),
+    ({"model.hidden": []}, "model.batch_norm", True, "no hidden layer"),
+    ({}, "model.batch_norm_momentum", 0.5, "model.batch_norm is false"),
+    ({"model.initializer": "zeros"}, "model.init_scale", 2.0, "model.initializer is 'zeros'"),
+    ({}, "model.init_sha256", "0" * 64, "model.init_from names no run"),
+    ({}, "model.options.width", 3, "no code of your own"),
+    ({}, "model.source_sha256", "0" * 64, "no code of your own"),
+    ({"model.kind": "some.module:make"}, "model.hidden", [20], "options belong under model.options"),
+    ({"model.kind": "some.module:make"}, "model.dropout", 0.5, "options belong under model.options"),
+    ({}, "loss.options.gamma", 2.0, "no code of your own"),
+    ({}, "optimizer.momentum", 0.5, "momentum belongs to 'momentum'"),
+    ({}, "optimizer.nesterov", True, "nesterov belongs to 'momentum'"),
+    ({"optimizer.kind": "momentum", "optimizer.momentum": 0.0}, "optimizer.nesterov", True, "optimizer.momentum is 0"),
+    ({}, "optimizer.rho", 0.5, "rho belongs to 'rmsprop'"),
+    ({}, "optimizer.weight_decay", 0.5, "weight_decay belongs to 'adamw'"),
+    ({"optimizer.kind": "sgd"}, "optimizer.beta1", 0.5, "beta1 belongs to 'adam' or 'adamw'"),
+    ({"optimizer.kind": "rmsprop"}, "optimizer.beta2", 0.5, "beta2 belongs to 'adam' or 'adamw'"),
+    ({"optimizer.kind": "momentum"}, "optimizer.epsilon", 0.5, "epsilon belongs to 'rmsprop' or 'adam' or 'adamw'"),
+    ({"optimizer.kind": "some.module:Rule"}, "optimizer.beta1", 0.5, "options belong under optimizer.options"),
+    ({}, "optimizer.options.beta", 0.5, "no code of your own"),
+    ({}, "schedule.factor", 0.5, "factor belongs to 'step' or 'exponential'"),
+    ({"schedule.kind": "cosine"}, "schedule.every", 2.0, "every belongs to 'step' or 'exponential'"),
+    ({"schedule.kind": "step", "schedule.factor": 1.0}, "schedule.every", 2.0, "schedule.factor is 1"),
+    ({"schedule.kind": "cosine"}, "schedule.start", 0.5, "start belongs to 'one_cycle'"),
+    ({"schedule.kind": "step"}, "schedule.peak", 0.5, "peak belongs to 'one_cycle'"),
+    ({}, "schedule.end", 0.5, "end belongs to 'cosine' or 'one_cycle'"),
+    ({"augment.shift": 1.0}, "augment.elastic_width", 2.0, "augment.elastic is 0"),
+    ({}, "train.monitor", "loss", "train.patience is 0"),
+    ({}, "data.test_share", 0.3, "which has a test set"),
+    ({}, "data.skip_broken", True, "which has no picture files"),
+]
+
+
+def to_file(path: Path, values: dict[str, Any]) -> Path:
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = value
+    path.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("others", "key", "value", "reason"), IDLE)
+def test_a_key_without_effect_is_an_error_in_a_file_and_as_a_change(
+    tmp_path: Path, others: dict[str, Any], key: str, value: Any, reason: str
+) -> None:
+    base = Recipe().replace(others)
+    for start in (
+        lambda: base.replace({key: value}),
+        lambda: Recipe.load(to_file(tmp_path / "r.toml", {**others, key: value})),
+        lambda: Recipe.load(to_file(tmp_path / "r.toml", {"extends": "mlp", **others, key: value})),
+    ):
+        with pytest.raises(InputError) as caught:
+            start()
+        text = str(caught.value)
+        assert f"recipe key '{key}' is " in text and "has no effect" in text and reason in text
+        assert text.endswith(f"change that, or leave {key} out.") and "\n" not in text
+
+
+@pytest.mark.parametrize(("others", "key", "value", "reason"), IDLE)
+def test_a_key_without_effect_is_read_where_nobody_gave_it(
+    tmp_path: Path, others: dict[str, Any], key: str, value: Any, reason: str
+) -> None:
+    default: Any = {} if ".options." in key else Recipe().values()[key]
+    if ".options." not in key:
+        assert Recipe().replace({**others, key: default}), "at its default"
+    resolved = Recipe().with_values({**others, key: value})
+    (tmp_path / "recipe.toml").write_text(resolved.to_toml(), encoding="utf-8")
+    assert Recipe.load(tmp_path / "recipe.toml") == Recipe.load_run(tmp_path) == resolved
+    extending = Recipe.load(to_file(tmp_path / "mine.toml", {"extends": "recipe.toml", "train.epochs": 7}))
+    assert extending.train.epochs == 7 and extending.values().get(key) == resolved.values().get(key)
+    if ".kind" not in key:
+        assert resolved.replace({"train.epochs": 3}).values().get(key) == resolved.values().get(key)
+
+
+def test_the_recipe_of_a_run_of_an_early_version_is_read(tmp_path: Path) -> None:
+    values = tomllib.loads(Recipe().with_values({"optimizer.momentum": 0.5, "schedule.end": 0.3}).to_toml())
+    for section in ("model", "loss", "optimizer"):
+        del values[section]["options"], values[section]["source_sha256"]
+    (tmp_path / "recipe.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+    assert Recipe.load_run(tmp_path).optimizer.momentum == 0.5
+
+
+# Recipes that extend others
+
+
+def test_a_recipe_changes_the_one_that_it_extends(tmp_path: Path) -> None:
+    path = to_file(tmp_path / "my.toml", {"extends": "cnn", "train.epochs": 1, "about.summary": "mine"})
+    mine, cnn = Recipe.load(path), Recipe.load("cnn")
+    assert mine.name == "my" and mine.changed_from(cnn) == ["train.epochs"]
+    assert (mine.about.summary, mine.about.accuracy) == ("mine", "")
+    folder = tmp_path / "deeper"
+    folder.mkdir()
+    again = Recipe.load(to_file(folder / "again.toml", {"extends": "../my.toml", "optimizer.learning_rate": 0.5}))
+    assert again.changed_from(cnn) == ["optimizer.learning_rate", "train.epochs"] and again.about.summary == ""
+
+
+def test_what_cannot_be_extended_is_named(tmp_path: Path) -> None:
+    def said(**values: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            Recipe.load(to_file(tmp_path / "a.toml", values))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "recipe 'cmn' is neither shipped nor a .toml file; did you mean 'cnn'?" in said(extends="cmn")
+    assert "nothing.toml: cannot read the recipe" in said(extends="nothing.toml")
+    assert "'extends' is 3: expected a shipped recipe" in said(extends=3)
+    assert "recipes extend each other" in said(extends="a.toml")
+    to_file(tmp_path / "b.toml", {"extends": "a.toml"})
+    assert "recipes extend each other" in said(extends="b.toml")
+    assert "'model.hiden' does not exist; did you mean 'model.hidden'" in said(extends="mlp", model={"hiden": [1]})
+    assert "'lr' does not exist; did you mean 'optimizer.learning_rate'" in said(extends="mlp", lr=0.1)
+
+
+def test_options_of_other_code_are_not_taken_over(tmp_path: Path) -> None:
+    first = to_file(tmp_path / "a.toml", {"model.kind": "one.py:make", "model.options.width": 3})
+    mine = Recipe.load(to_file(tmp_path / "b.toml", {"extends": "a.toml", "model.options.depth": 2}))
+    assert mine.model.options == {"width": 3, "depth": 2}
+    other = Recipe.load(to_file(tmp_path / "c.toml", {"extends": "a.toml", "model.kind": "two.py:make"}))
+    assert other.model.options == {} and Recipe.load(first).replace({"model.kind": "mlp"}).model.options == {}

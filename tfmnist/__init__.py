@@ -5,9 +5,9 @@ otherwise prints, unless you set `TF_CPP_MIN_LOG_LEVEL`. The public names are li
 checkers and for this module, which imports each when it is first used.
 """
 
+from tfmnist.system.import_log import hide_import_log
 from tfmnist.system.lazy import lazy_names
 from tfmnist.system.machine import VERSION
-from tfmnist.system.tensorflow_log import hide_import_log
 
 __version__ = VERSION
 

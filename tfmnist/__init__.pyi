@@ -24,6 +24,8 @@ from tfmnist.runs.events import Run as Run
 from tfmnist.runs.events import Started as Started
 from tfmnist.runs.events import Trained as Trained
 from tfmnist.runs.export import export as export
+from tfmnist.runs.saved import SavedRun as SavedRun
+from tfmnist.runs.saved import open_run as open_run
 from tfmnist.runs.train import resume as resume
 from tfmnist.runs.train import resume_events as resume_events
 from tfmnist.runs.train import run as run

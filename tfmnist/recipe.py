@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,7 @@ Positive = Annotated[float, Field(gt=0, le=1e37, allow_inf_nan=False)]  # what f
 NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
 Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
+LOSS_KINDS = ("cross_entropy", "quadratic", "naive_cross_entropy")
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _TYPED = {  # what people type for a key, besides its own name
     word: key
@@ -280,9 +281,11 @@ class Model(Section):
         kind = f"model.kind is {self.kind!r}"
         if is_own(self.kind):
             own = {"kind", "init_from", "init_sha256", "freeze", *_OF_OWN}
-            idle = dict.fromkeys(Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options")
+            idle: dict[str, str] = dict.fromkeys(
+                Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options"
+            )
         else:
-            idle = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
+            idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
             idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
             idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
             dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.startswith("dense")]
@@ -311,7 +314,7 @@ class Model(Section):
 class Loss(Section):
     """What is minimised."""
 
-    kind: Annotated[str, _kind("cross_entropy", "quadratic", "naive_cross_entropy")] = "cross_entropy"
+    kind: Annotated[str, _kind(*LOSS_KINDS)] = "cross_entropy"
     """Softmax cross-entropy; half the squared error of sigmoids; log(softmax), which can be NaN; or FILE.py:NAME."""
     label_smoothing: Fraction = 0.0
     """cross_entropy: fraction of each target to spread evenly over all classes."""
@@ -536,23 +539,25 @@ class Recipe(Section):
     ) -> tuple["Recipe", list[str]]:
         """Returns the recipe of a file, over the one that it extends, and the keys that it gives itself."""
         folder = path.parent if path else Path()
+        tables: dict[str, dict[str, Any]] = {s: values[s] for s in cls.sections() if isinstance(values.get(s), dict)}
+        changes = {f"{s}.{key}": value for s, table in tables.items() for key, value in table.items()}
         for section in ("model", "loss", "optimizer"):
-            if isinstance(values.get(section), dict) and isinstance(kind := values[section].get("kind"), str):
-                values[section]["kind"] = locate(kind, folder)
-        own = cls.model_validate({"name": name, **{key: value for key, value in values.items() if key != "extends"}})
-        given = [f"{s}.{key}" for s in cls.sections() for key in values.get(s, {})]
-        if "extends" not in values:
-            return own, given
-        extended = values["extends"]
-        if not isinstance(extended, str):
-            raise InputError(f"recipe key 'extends' is {extended!r}: expected the name of a recipe, or a .toml file.")
-        if path and path.resolve() in seen:
-            raise InputError(f"recipe key 'extends' is {extended!r}: the recipes extend each other; break the circle.")
-        base = cls.load(
-            folder / extended if extended.endswith(".toml") else extended, (*seen, path.resolve()) if path else seen
-        )
-        changed = base.with_values({key: _get(values, key) for key in given})
-        return changed.model_copy(update={"name": own.name, "about": own.about}), given
+            if isinstance(kind := changes.get(f"{section}.kind"), str):
+                changes[f"{section}.kind"] = locate(kind, folder)
+            if isinstance(options := changes.get(f"{section}.options"), dict):
+                del changes[f"{section}.options"]
+                changes |= {f"{section}.options.{key}": value for key, value in options.items()}  # type: ignore
+        base = Recipe()
+        if "extends" in values:
+            extended, here = values["extends"], path.resolve() if path else Path()
+            if not isinstance(extended, str):
+                raise InputError(f"recipe key 'extends' is {extended!r}: expected a shipped recipe, or a .toml file.")
+            if here in seen:
+                raise InputError(f"recipe key 'extends' is {extended!r}: recipes extend each other; break the circle.")
+            base = cls.load(folder / extended if extended.endswith(".toml") else extended, (*seen, here))
+        rest = {key: value for key, value in values.items() if key not in tables and key != "extends"}
+        own: dict[str, Any] = {**base.with_values(changes).model_dump(), "name": name, "about": {}, **rest}
+        return cls.model_validate(own), list(changes)
 
     @classmethod
     def load_run(cls, run_dir: str | Path) -> "Recipe":
@@ -574,7 +579,7 @@ class Recipe(Section):
 
     def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
         """Like `replace`, but a key without effect is no error, and the recipe's claims stay."""
-        values = self.model_dump()
+        values: dict[str, dict[str, Any]] = self.model_dump()
         for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
             if section not in self.sections():
@@ -647,6 +652,11 @@ class Recipe(Section):
 
         return tomli_w.dumps(self.model_dump(mode="json"))
 
+    def without_folders(self) -> dict[str, Any]:
+        """Returns the recipe as JSON types, and of each absolute path, such as `data.source`, only the last name."""
+
+        return _without_folders(self.model_dump(mode="json"))
+
 
 def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
     try:
@@ -666,11 +676,11 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
 
 
-def _get(values: Mapping[str, Any], name: str) -> Any:
-    """Returns the value of a key, `section.key` or `section.options.name`, from nested tables."""
-    for part in name.split(".", 2):
-        values = values[part]
-    return values
+def _without_folders(value: Any) -> Any:
+    """Returns a JSON value; of each absolute path in a table, only the last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from tfmnist.artifacts.card import ModelCard
-from tfmnist.artifacts.versions import find_version, list_versions, next_version, read_card, write_manifest
+from tfmnist.artifacts.versions import (
+    compare_files,
+    find_version,
+    list_versions,
+    next_version,
+    read_card,
+    write_manifest,
+)
 from tfmnist.errors import InputError
 
 
@@ -38,7 +45,7 @@ def test_paths_without_a_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no exported model .*; give another folder"):
         find_version(tmp_path)
     (tmp_path / "recipe.toml").touch()
-    with pytest.raises(InputError, match="finish the run with 'tfmnist train --resume"):
+    with pytest.raises(InputError, match=r"'tfmnist info .*' tells the state of this run"):
         find_version(tmp_path)
 
 
@@ -50,7 +57,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"variables/data: damaged, its SHA-256"):
         read_card(version)
     data.unlink()
-    with pytest.raises(InputError, match=r"variables/data: cannot read it: No such file"):
+    with pytest.raises(InputError, match=r"variables/data: missing; export the model again"):
         read_card(version)
     data.write_bytes(b"weights")
     (version / "assets.extra" / "model_card.json").write_text("{}")
@@ -58,3 +65,24 @@ def test_damage_is_named(tmp_path: Path) -> None:
     write_manifest(version)
     with pytest.raises(InputError, match="manifest or model card is damaged"):
         read_card(version)
+
+
+def test_every_file_is_compared_with_the_manifest(tmp_path: Path) -> None:
+    version = make(tmp_path / "1")
+    card = "assets.extra/model_card.json"
+    assert compare_files(version) == dict.fromkeys((card, "saved_model.pb", "variables/data"), "intact")
+    (version / "saved_model.pb").write_bytes(b"another graph")
+    (version / "variables" / "data").unlink()
+    (version / "variables" / "notes.txt").touch()
+    assert compare_files(version) == {
+        card: "intact",
+        "saved_model.pb": "damaged",
+        "variables/data": "missing",
+        "variables/notes.txt": "not in the manifest",
+    }
+    (version / "assets.extra" / "manifest.sha256").write_text("nothing like it\n")
+    with pytest.raises(InputError, match="its manifest or model card is damaged"):
+        compare_files(version)
+    (version / "assets.extra" / "manifest.sha256").unlink()
+    with pytest.raises(InputError, match=r"manifest\.sha256: cannot read it: No such file"):
+        compare_files(version)

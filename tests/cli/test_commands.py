@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -183,6 +184,59 @@ def test_a_data_set_becomes_pictures(small: Path, tmp_path: Path, command: Comma
     counts = {name: len(list((folder / "test" / name).glob("*.png"))) for name in ("seven", "three")}
     assert counts == {name: int(np.sum(digits.test.labels == n)) for n, name in enumerate(("seven", "three"))}
     assert "not an empty folder" in complaint("pictures", folder, "--data", small)
+
+
+# runs and info
+
+
+def test_runs(trained: Path, tmp_path: Path, command: Command, complaint: Complaint) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest").symlink_to(trained)
+    shutil.copytree(trained, tmp_path / "runs" / "mlp-1")
+    code, out, errors = command("runs", tmp_path / "runs")
+    result = json.loads((trained / "result.json").read_text())
+    assert code == 0 and errors == "" and out.count("\n") >= 2
+    assert f"mlp-1  {result['test_accuracy']:.2%} ± " in out and "hidden [16]" in " ".join(out.split())
+    (row,) = json.loads(command("runs", tmp_path / "runs", "--json")[1])
+    assert (row["run"], row["state"], row["epochs"]) == (str(tmp_path / "runs/mlp-1"), "done", 4)
+    assert row["result"] == result and row["differs"]["model.hidden"] == [16]
+    assert "holds no runs" in complaint("runs", tmp_path)
+
+
+def test_runs_answers_at_once(trained: Path) -> None:
+    code = "import sys; from tfmnist.cli.main import main; main(sys.argv[1:]); assert 'tensorflow' not in sys.modules"
+    for words in (["runs", str(trained.parent)], ["info", str(trained)], ["info", str(trained / "model")]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
+def test_info_of_a_run(trained: Path, command: Command) -> None:
+    code, out, errors = command("info", trained)
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    result = json.loads((trained / "result.json").read_text())
+    assert code == 0 and errors == "" and lines["run"] == str(trained)
+    assert lines["state"].startswith("done, 4/4 epochs") and lines["host"] == result["host"]
+    assert lines["date"] == result["date"].replace("T", " ").replace("Z", " UTC")
+    assert lines["model"].startswith(f"{trained / 'model/1'}: ") and "files intact" in lines["model"]
+    about = json.loads(command("info", trained, "--json")[1])
+    assert about["result"] == result and about["model"]["model"] == str(trained / "model/1")
+
+
+def test_info_of_a_model_checks_its_files(trained: Path, tmp_path: Path, command: Command) -> None:
+    version = tfmnist.export(trained, tmp_path / "model")
+    code, out, errors = command("info", tmp_path / "model")
+    assert code == 0 and errors == "" and max(map(len, out.splitlines())) <= max(80, len(str(version)) + 12)
+    assert "images uint8 [n, 28, 28]" in out and "probabilities float32 [n, 10]" in out and "host" not in out
+    about = json.loads(command("info", version, "--json")[1])
+    assert about["model"] == str(version) and set(about["files"].values()) == {"intact"}
+    assert set(about["card"]["signatures"]) == {"serving_default", "float_images", "image_bytes"}
+    (version / "notes.txt").touch()
+    assert command("info", version)[0] == 0, "more files do no harm"
+    (version / "saved_model.pb").write_bytes(b"")
+    for words in ((), ("--json",)):
+        code, out, errors = command("info", version, *words)
+        assert code == 2 and "saved_model.pb" in out and "notes.txt" in out
+        assert errors.startswith(f"tfmnist: {version / 'saved_model.pb'}: damaged") and errors.count("\n") == 1
 
 
 # gradients and recipes

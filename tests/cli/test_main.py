@@ -150,6 +150,8 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "only": (["train", "--data.only", "7", "8", "ten"], "'data.only' has 'ten': no such class"),
     "export nothing": (["export", "nothing", "x"], "not a run folder"),
     "report nothing": (["report", "nothing"], "nothing"),
+    "runs nowhere": (["runs"], "runs: does not exist"),
+    "info nothing": (["info", "nothing"], "does not exist"),
 }
 
 

@@ -129,7 +129,7 @@ def test_help_lists_every_key_and_shows_the_defaults_of_the_recipe(capsys: Any, 
     assert end.value.code == 0 and "What it does." in text
     assert max(map(len, text.splitlines())) <= 80
     for section in Recipe.sections():
-        for key in getattr(Recipe(), section).model_dump(exclude={"options"}):  # which the user's code decides
+        for key in getattr(Recipe(), section).model_dump(exclude={"options"}):
             assert f"--{section}.{key}" in text
     text = re.sub(r"[│\s]+", " ", text)
     assert "--lr FLOAT, --optimizer.learning_rate FLOAT" in text and "(default: 0.006)" in text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tfmnist.cli import main as cli
 from tfmnist.cli import train as cli_train
@@ -90,6 +91,28 @@ def test_a_resumed_run_may_be_named_with_what_it_has(followed: list[Any], tmp_pa
     assert (given.resume, recipe.train.epochs) == ("first", 9)
 
 
+def test_the_newest_run_is_pointed_to_if_latest_is_another(
+    followed: list[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    write_run(runs / "first", {})
+    write_run(runs / "second", {})
+    (runs / "newest").symlink_to("second")
+    assert cli.main(["train", "--resume", "runs/latest"]) == 2
+    expected = "tfmnist: runs/latest: no run has finished yet; resume the newest run, second, with --resume runs/newest"
+    assert capfd.readouterr().err == f"{expected}.\n" and followed == []
+    (runs / "latest").symlink_to("first")
+    assert cli.main(["train", "--resume", "runs/latest", "--epochs", "9"]) == 0
+    expected = "the newest finished run, first; resume the newest run, second, with --resume runs/newest"
+    assert capfd.readouterr().err == f"runs/latest: is {expected}\n"
+    assert cli.main(["train", "--resume", "runs/newest"]) == 0
+    (runs / "second" / "result.json").touch()
+    assert cli.main(["train", "--resume", "runs/latest"]) == 0
+    assert capfd.readouterr().err == ""
+    assert [given.resume for _, given in followed] == ["runs/latest", "runs/newest", "runs/latest"]
+
+
 def test_kind_may_be_repeated(followed: list[Any]) -> None:
     assert cli.main(["train", "cnn", "--model.kind", "cnn"]) == 0
     assert followed[0][0].model == Recipe.load("cnn").model
@@ -139,6 +162,15 @@ def test_a_diverged_run_is_one_line_and_code_1(small: Path, tmp_path: Path, comm
     assert code == 1 and "recipe   mlp-as-printed" in out and "test accuracy" not in out
     assert errors.count("\n") == 1 and errors.startswith("tfmnist: diverged: the loss is nan at epoch 1, step 1 of 5, ")
     assert "model.initializer he" in errors and "loss.kind cross_entropy" in errors
+    picture = tmp_path / "seven.png"
+    Image.new("L", (28, 28)).save(picture)
+    for asked in (["evaluate"], ["predict", "RUN", picture], ["export", "RUN", tmp_path / "model"], ["report"]):
+        code, out, errors = command(asked[0], tmp_path / "run", *asked[2:])
+        assert (code, out, errors.count("\n")) == (2, "", 1), asked
+        assert errors.startswith(f"tfmnist: {tmp_path / 'run'}: diverged: the loss is nan at epoch 1, step 1 of 5, ")
+        assert "Start a new run" in errors and "--resume" not in errors
+    code, out, errors = command("info", tmp_path / "run")
+    assert code == 0 and "diverged, 0/5 epochs" in out and "the loss is nan at epoch 1, step 1 of 5, " in out
 
 
 def test_a_run_that_starts_from_another_says_so(trained: Path, tmp_path: Path, command: Command) -> None:

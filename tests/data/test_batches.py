@@ -61,7 +61,7 @@ def test_steps_per_epoch_cut_a_dataset_and_continue_it() -> None:
 
 
 def test_augmentation_sees_the_number_of_the_step() -> None:
-    seen = augment_steps(lambda images, seed: tf.fill(tf.shape(images), tf.cast(seed[1], tf.uint8)), key=7)
+    seen = augment_steps(lambda images, seed: tf.fill(tf.shape(images), tf.cast(seed[1], tf.uint8)), 7, (2, 2))
     source = BatchSource(dataset(), 3, 3, 100, augment=seen)
     numbers = [
         block.images[step, 0, 0, 0].numpy()
@@ -69,7 +69,7 @@ def test_augmentation_sees_the_number_of_the_step() -> None:
         for step in range(block.end - block.first)
     ]
     assert numbers == list(range(10))
-    keys = augment_steps(lambda images, seed: tf.fill(tf.shape(images), tf.cast(seed[0], tf.uint8)), key=7)
+    keys = augment_steps(lambda images, seed: tf.fill(tf.shape(images), tf.cast(seed[0], tf.uint8)), 7, (4, 4))
     assert set(keys(tf.zeros([2, 3, 4, 4], tf.uint8), tf.constant(0, tf.int64)).numpy().ravel()) == {7}
 
 
@@ -82,7 +82,7 @@ def test_augmentation_sees_the_number_of_the_step() -> None:
 )
 def test_what_an_augmentation_returns_is_checked(change: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        augment_steps(change, 0)(tf.zeros([1, 3, 4, 4], tf.uint8), tf.constant(0, tf.int64))
+        augment_steps(change, 0, (4, 4))
 
 
 def endless() -> Iterator[Any]:

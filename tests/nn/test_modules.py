@@ -101,7 +101,7 @@ def test_plain_modules_are_named_by_their_attributes() -> None:
     class Branch(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight = tf.Variable([1.0])
+            self.weight = tf.Variable(tf.ones([1]))
 
     class Both(tf.Module):
         def __init__(self) -> None:
@@ -109,7 +109,7 @@ def test_plain_modules_are_named_by_their_attributes() -> None:
             self.branches = [Branch(), Branch()]
             self.by_name = {"left": Branch()}
             self.dense = nn.Dense(1, 1, name="named")
-            self.pair = (tf.Variable(1.0), tf.Variable(2.0, trainable=False))
+            self.pair = (tf.Variable(tf.ones([])), tf.Variable(tf.zeros([]), trainable=False))
 
     module = Both()
     assert list(named_variables(module)) == [

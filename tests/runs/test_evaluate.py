@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import tfmnist
+from tfmnist.artifacts.card import ModelCard
+from tfmnist.artifacts.versions import write_manifest
 from tfmnist.data.split import Digits
 from tfmnist.errors import InputError
 from tfmnist.nn.models import MLP
@@ -82,6 +84,22 @@ def test_a_model_that_does_not_say_what_it_was_trained_on(small: Path, tmp_path:
     with pytest.raises(InputError, match="does not say what it was trained on; name the data"):
         plan_evaluation(version)
     assert plan_evaluation(version, str(small)).evaluate().count == 200
+
+
+def test_an_exported_model_has_lost_the_folder_of_its_data(done: Run, small: Path, tmp_path: Path) -> None:
+    assert plan_evaluation(done.path / "model/1").data.source == str(small), "a run's own recipe has it"
+    version = tfmnist.export(done.path, tmp_path / "model")
+    with pytest.raises(InputError, match=r"was trained on 'small\.npz', but does not say where .* with --data"):
+        plan_evaluation(version)
+    assert plan_evaluation(version, str(small)).evaluate().accuracy == done.test_accuracy
+    card = ModelCard.read(version).to_dict()
+    for source in (str(small), "mnist"):  # a card of version 0.1, and a source that is no folder
+        card["recipe"]["data"]["source"] = source
+        ModelCard.model_validate(card).write(version)
+        (version / "assets.extra" / "manifest.sha256").unlink()
+        write_manifest(version)
+        plan = plan_evaluation(version)
+        assert (plan.data.source, plan.sha256) == (source, done.result["data"]["sha256"])
 
 
 def test_what_is_missing_is_named_without_tensorflow(done: Run, tmp_path: Path) -> None:

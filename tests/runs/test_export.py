@@ -1,5 +1,6 @@
 """Exporting a run: as accurate as its result says, and only when it is finished."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import tfmnist
 from tfmnist.recipe import Recipe
+from tfmnist.runs import session
 from tfmnist.runs.events import Run
 from tfmnist.runs.train import run_events
 
@@ -16,6 +18,34 @@ def test_the_export_is_as_accurate_as_the_result_says(done: Run, recipe: Recipe)
     exported = tfmnist.load_exported(done.path)
     assert np.mean(exported.predict(test.images).classes == test.labels) == done.test_accuracy
     assert tfmnist.evaluate(exported, test).accuracy == done.test_accuracy
+
+
+def test_an_export_names_no_host_command_or_folder(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "secret-script.py")])
+    monkeypatch.setattr("platform.node", lambda: "secret-host")
+    monkeypatch.setattr(session, "git_commit", lambda: "secret-commit")
+    source = tmp_path / "letters.npz"
+    shutil.copy(recipe.data.source, source)
+    code = "import tfmnist\ndef make(image_shape, classes, *, seed):\n"
+    (tmp_path / "net.py").write_text(f"{code}    return tfmnist.MLP(image_shape, [8], classes, seed=seed)\n")
+    changes = {"model.kind": f"{tmp_path / 'net.py'}:make", "model.hidden": [512], "data.source": str(source)}
+    quick = recipe.replace({**changes, "train.epochs": 1, "export.report": False})
+    first = tfmnist.run(quick, tmp_path / "first")
+    run = tfmnist.run(quick.replace({"model.init_from": str(first.path)}), tmp_path / "run")
+    assert {"host", "command", "git_commit"} <= set(run.result)
+    for version in (run.path / "model/1", tfmnist.open_run(run.path).export(tmp_path / "model")):
+        files = [path for path in version.rglob("*") if path.is_file()]
+        assert len(files) >= 6
+        for path in files:
+            content = path.read_bytes()
+            assert str(tmp_path).encode() not in content and b"secret" not in content, path
+        card = tfmnist.load_exported(version).card
+        assert (card["recipe"]["data"]["source"], card["recipe"]["model"]["init_from"]) == ("letters.npz", "first")
+        assert card["recipe"]["model"]["kind"] == "net.py:make"
+        assert (card["data"]["source"], card["data"]["sha256"]) == ("letters.npz", run.result["data"]["sha256"])
+        assert (card["result"]["date"], card["result"]["processor"]) == (run.result["date"], run.result["processor"])
 
 
 def test_an_unfinished_run_cannot_be_exported(recipe: Recipe, tmp_path: Path) -> None:

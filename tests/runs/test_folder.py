@@ -13,7 +13,7 @@ import tfmnist
 from tfmnist.errors import BusyError, InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs import folder
-from tfmnist.runs.folder import check_new_folder, is_trained, locked, make_folder
+from tfmnist.runs.folder import check_new_folder, follow_link, is_trained, locked, make_folder, newest_unfinished
 from tfmnist.runs.train import resume, run_events
 from tfmnist.system.files import write_whole
 from tfmnist.system.locks import lock
@@ -141,21 +141,36 @@ def test_a_lock_file_that_its_owner_has_just_deleted_excludes_nobody(
 # Names
 
 
-def test_the_default_folder_and_latest(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_and_its_links(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False})
     for run in (tfmnist.run(quick), tfmnist.run(quick)):
         assert run.path.parent == Path("runs") and run.path.name.startswith("mlp-")
     assert len([path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]) == 2
     run = tfmnist.run(quick)
-    assert (tmp_path / "runs/latest").resolve() == run.path.resolve()
+    latest, newest = Path("runs/latest"), Path("runs/newest")
+    assert follow_link(latest) == follow_link(newest) == run.path == follow_link(run.path)
+    assert newest_unfinished(latest) is None
+
+    begun = run_events(quick)
+    next(begun)
+    del begun  # which ends it, as a signal would
+    assert follow_link(latest) == run.path != follow_link(newest)
+    assert newest_unfinished("runs/latest") == newest and newest_unfinished(run.path) is None
+    monkeypatch.chdir("runs")
+    assert newest_unfinished("latest") == Path("newest")
+    tfmnist.resume("newest")
+    monkeypatch.chdir(tmp_path)
+    assert follow_link(latest) == follow_link(newest) != run.path
+    tfmnist.run(quick, "runs/mine")
+    assert follow_link(latest) == follow_link(newest) != Path("runs/mine"), "only default folders have links"
     with pytest.raises(tfmnist.InputError, match="holds no exported model"):
         tfmnist.load_exported(run.path)
     assert tfmnist.export(run.path, tmp_path / "later") == tmp_path / "later/1"
     assert tfmnist.load_exported(tmp_path / "later").card["result"]["weights_sha256"] == run.result["weights_sha256"]
 
 
-def test_latest_moves_on_where_links_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_moves_on_where_links_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def replace(old: Path, new: Path) -> None:
         if os.path.lexists(new):
             raise PermissionError(13, "Access is denied")
@@ -165,7 +180,7 @@ def test_latest_moves_on_where_links_cannot_be_replaced(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "replace", replace)
     for _ in range(2):
         path = make_folder("mlp", None)
-        assert Path("runs/latest").resolve() == path.resolve()
+        assert Path("runs/newest").resolve() == path.resolve()
 
 
 def test_a_new_or_empty_folder_is_fine(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The typed files of a run folder: written and read again, missing, damaged, of other versions."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ import pytest
 
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
-from tfmnist.runs.result import Evaluation, Inspection, Result, load_history, read_history, read_weights, write_history
+from tfmnist.runs.result import (
+    Divergence,
+    EpochRow,
+    Evaluation,
+    Inspection,
+    Result,
+    load_history,
+    read_history,
+    read_weights,
+    write_history,
+)
 from tfmnist.system.files import read_npz, write_npz
 
 ROW = {"epoch": 1, "step": 8, "loss": 0.5, "accuracy": 0.9, "validation_loss": None, "validation_accuracy": None}
@@ -63,6 +74,34 @@ def test_a_result_that_is_missing_or_damaged_is_named(content: str | None, tmp_p
     assert f"tfmnist train --resume {tmp_path}" in str(caught.value)
 
 
+def test_a_divergence_takes_the_place_of_a_result(tmp_path: Path) -> None:
+    assert Divergence.find(tmp_path) is None
+    divergence = Divergence(reason="diverged: the loss is nan.", date=datetime(2026, 1, 2, tzinfo=UTC))
+    divergence.write(tmp_path)
+    assert Divergence.find(tmp_path) == divergence
+    with pytest.raises(InputError) as caught:
+        Result.read(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: diverged: the loss is nan. Start a new run")
+    (tmp_path / "result.json").write_text(json.dumps(result()))
+    assert Result.read(tmp_path).name == "tiny", "of the epochs before it was resumed"
+    (tmp_path / "diverged.json").write_text("{}")
+    with pytest.raises(InputError, match=r"diverged\.json: damaged: reason Field required; delete it"):
+        Divergence.find(tmp_path)
+    Divergence.delete(tmp_path)
+    Divergence.delete(tmp_path)
+    assert Divergence.find(tmp_path) is None
+
+
+def test_a_result_of_an_early_version_lacks_when_and_where(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(result()))
+    found = Result.read(tmp_path)
+    assert (found.date, found.host, found.processor, found.command, found.git_commit) == (None,) * 5
+    (tmp_path / "result.json").write_text(json.dumps(result(date="2026-11-22T03:10:15Z", host="box")))
+    found = Result.read(tmp_path)
+    assert (found.date, found.host) == (datetime(2026, 11, 22, 3, 10, 15, tzinfo=UTC), "box")
+    assert found.to_dict()["date"] == "2026-11-22T03:10:15Z"
+
+
 def test_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
     path = tmp_path / "weights.npz"
     write_npz(path, {"dense_1/kernel": np.ones([2, 3], np.float32)})
@@ -78,6 +117,7 @@ def test_the_history_is_one_line_per_epoch(tmp_path: Path) -> None:
     write_history(tmp_path, rows)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert load_history(tmp_path) == read_history(tmp_path) == rows
+    assert [(row.epoch, row.loss) for row in EpochRow.read_all(tmp_path)] == [(1, 0.5), (2, 0.5)]
     (tmp_path / "metrics.jsonl").write_text(json.dumps(ROW)[:-9])
     assert read_history(tmp_path) == []
     with pytest.raises(ValueError):
@@ -92,6 +132,7 @@ def test_an_evaluation_keeps_the_most_confident_mistakes(tmp_path: Path) -> None
     found = Evaluation.read(tmp_path)
     np.testing.assert_array_equal(found.labels, split.labels)
     np.testing.assert_array_equal(found.probabilities, probabilities)
+    np.testing.assert_array_equal(found.classes, probabilities.argmax(axis=1))
     assert (float(found.loss), found.class_names.tolist()) == (0.25, ["a", "b", "c"])
     index = found.mistake_index
     assert len(index) == 32 and (probabilities[index].argmax(axis=1) != split.labels[index]).all()

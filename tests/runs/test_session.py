@@ -1,14 +1,20 @@
 """What a run leaves in its folder."""
 
 import json
+import platform
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tfmnist
 from tfmnist.recipe import Recipe
+from tfmnist.runs import session
 from tfmnist.runs.events import Run
+from tfmnist.runs.result import Result
 from tfmnist.runs.train import run_events
+from tfmnist.system.machine import processor_name
 from tfmnist.training.profile import Profile
 
 
@@ -38,6 +44,18 @@ def test_the_result(done: Run) -> None:
     assert set(result["seconds"]) == {"load", "compile", "train", "evaluate", "export", "total"}
     assert {"tfmnist", "tensorflow", "numpy", "python"} <= set(result["versions"])
     assert len(result["weights_sha256"]) == len(result["data"]["sha256"]) == 64
+
+
+def test_a_result_says_when_where_and_how(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "git_commit", lambda: "c0ffee")
+    monkeypatch.setattr("sys.argv", ["mine.py", "--fast"])
+    quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False})
+    result = Result.read(tfmnist.run(quick, tmp_path / "run").path)
+    assert result.date and abs(datetime.now(UTC) - result.date) < timedelta(minutes=1)
+    assert (result.host, result.processor) == (platform.node(), processor_name())
+    assert (result.command, result.git_commit) == ("mine.py --fast", "c0ffee")
+    monkeypatch.setattr(session, "git_commit", lambda: None)
+    assert "git_commit" not in tfmnist.resume(tmp_path / "run", epochs=2).result
 
 
 def test_a_profile_comes_first_and_changes_nothing(

@@ -1,9 +1,11 @@
 """Runs from start to finish: repeated, stopped, resumed, diverged, started from another."""
 
 import json
+import math
 import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,16 @@ import pytest
 
 import tfmnist
 from tfmnist.recipe import Recipe, shipped_recipes
+from tfmnist.runs import session
+from tfmnist.runs.evaluate import plan_evaluation
 from tfmnist.runs.events import Run, Started
+from tfmnist.runs.folder import is_trained
+from tfmnist.runs.report import write_report
+from tfmnist.runs.result import Divergence
+from tfmnist.runs.saved import find_model
 from tfmnist.runs.train import resume_events, run_events
 from tfmnist.system.files import read_npz
+from tfmnist.training.evaluation import outputs
 from tfmnist.training.events import Epoch, Progress
 
 
@@ -117,6 +126,47 @@ def test_a_diverged_run_names_its_last_good_checkpoint(recipe: Recipe, tmp_path:
     with pytest.raises(tfmnist.DivergedError):
         tfmnist.run(recipe.replace(wild), path)
     assert not (path / "result.json").exists() and not (path / "model").exists()
+
+
+def test_a_diverged_run_says_so_until_it_is_resumed(recipe: Recipe, tmp_path: Path) -> None:
+    wild = {"optimizer.kind": "sgd", "optimizer.learning_rate": 1e30, "export.report": False, "export.model": False}
+    path = tmp_path / "run"
+    with pytest.raises(tfmnist.DivergedError):
+        tfmnist.run(recipe.replace(wild), path)
+    asked = (lambda: tfmnist.export(path, tmp_path / "x"), lambda: find_model(path), lambda: write_report(path))
+    for ask in (*asked, lambda: plan_evaluation(path), lambda: tfmnist.open_run(path).result):
+        with pytest.raises(tfmnist.InputError) as caught:
+            ask()
+        message = str(caught.value)
+        assert message.startswith(f"{path}: diverged: ") and message.isprintable() and "--resume" not in message
+        assert " at epoch 1, step " in message and "lower optimizer.learning_rate" in message
+        assert "Start a new run" in message
+    assert tfmnist.open_run(path).recipe == recipe.replace(wild) and tfmnist.open_run(path).history == []
+    (path / "recipe.toml").write_text(recipe.replace({"train.epochs": 1, "export.report": False}).to_toml())
+    events = resume_events(path)
+    next(events)
+    assert Divergence.find(path) is None
+    *_, done = events
+    assert isinstance(done, Run) and find_model(path) == path / "model/1"
+
+
+def test_a_test_loss_that_is_not_finite_diverges_too(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(*arguments: Any) -> Any:
+        found = outputs(*arguments)
+        return found._replace(metrics=replace(found.metrics, loss=math.inf))
+
+    quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False, "data.validation": 0})
+    for _ in run_events(quick, tmp_path / "run", evaluate_test=False):
+        pass
+    assert is_trained(tmp_path / "run")
+    monkeypatch.setattr(session, "outputs", infinite)
+    with pytest.raises(tfmnist.DivergedError, match=r"the test loss is inf after epoch 1, the last; lower .*step-0000"):
+        tfmnist.resume(tmp_path / "run")
+    assert not is_trained(tmp_path / "run"), "it would be evaluated again and again"
+    with pytest.raises(tfmnist.InputError, match="diverged: the test loss is inf after epoch 1"):
+        tfmnist.export(tmp_path / "run", tmp_path / "model")
 
 
 def test_bad_data_leaves_no_folder(recipe: Recipe, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tfmnist.errors import InputError
 from tfmnist.sweeps.sweep_file import Sweep
 
+WHEN = '{choice = [0.5], when = {"optimizer.kind" = "momentum"}}'
 SPACE = '[space]\n"optimizer.learning_rate" = {low = 0.001, high = 0.1, log = true, points = 3}\n'
 
 
@@ -151,3 +152,80 @@ def test_a_sweep_can_be_sent_as_json() -> None:
     sweep = parse(SPACE + '"model.hidden" = [[16], [32, 16]]\n[search]\nsampler = "grid"\n')
     again = Sweep.model_validate_json(sweep.model_dump_json())
     assert again == sweep and again.grid() == sweep.grid() and again.trials == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '"optimizer.momentum" = [0.5, 0.9]',
+            "space: 'optimizer.momentum' has no effect where optimizer.kind is 'adam'",
+        ),
+        (
+            '"optimizer.kind" = ["adam", "momentum"]\n"optimizer.momentum" = {low = 0.5, high = 0.9}',
+            "space: 'optimizer.momentum' has no effect where optimizer.kind is 'adam'.* when = ",
+        ),
+        (
+            '"optimizer.momentum" = {low = 0.5, high = 0.9}\n"optimizer.kind" = ["momentum", "sgd"]',
+            "space: 'optimizer.momentum' has no effect where optimizer.kind is 'sgd'",
+        ),
+        ('"schedule.factor" = [0.5, 0.9]', "space: 'schedule.factor' has no effect where schedule.kind is 'constant'"),
+        ('"model.layers" = [["conv 4 3x3"]]', "space: 'model.layers' has no effect where model.kind is 'mlp'"),
+        ('"model.options.width" = [1, 2]', "space: 'model.options.width' has no effect where model.kind is 'mlp'"),
+        (
+            '"model.batch_norm" = [true, false]\n"model.batch_norm_momentum" = [0.5, 0.8]',
+            "'model.batch_norm_momentum' has no effect where model.batch_norm is false",
+        ),
+        ('"train.monitor" = ["loss", "accuracy"]', "space: 'train.monitor' has no effect where train.patience is 0"),
+        ('"train.progress" = [10, 20]', "space: 'train.progress' has no effect: a sweep shows its trials"),
+        ('"train.threads" = [1, 2]', "space: 'train.threads' has no effect on the training of a trial"),
+        ('"export.report" = [true, false]', "space: 'export.report' has no effect on the training of a trial"),
+        (
+            '"optimizer.kind" = ["adam", "sgd"]\n"optimizer.momentum" = ' + WHEN,
+            "space: 'optimizer.momentum' is searched when {'optimizer.kind': 'momentum'}, which cannot occur",
+        ),
+        (
+            '"model.dropout" = {choice = [0.5], when = {"train.epochs" = 99}}',
+            "space: 'model.dropout' is searched when {'train.epochs': 99}, which cannot occur",
+        ),
+        (
+            '"train.epochs" = {low = 1, high = 5}\n"model.dropout" = {choice = [0.5], when = {"train.epochs" = 9}}',
+            "'train.epochs': 9}, which cannot occur",
+        ),
+        (
+            '"model.dropout" = {low = 0.0, high = 0.5}\n"loss.l2" = {choice = [0.1], when = {"model.dropout" = 0.25}}',
+            "'model.dropout': 0.25}, which cannot occur",
+        ),
+        (
+            '"train.epochs" = [1, 2]\n[fixed]\n"optimizer.momentum" = 0.5',
+            "fixed: 'optimizer.momentum' has no effect",
+        ),
+        ('"train.epochs" = [1, 2]\n[fixed]\n"train.seed" = 5', "fixed: 'train.seed' has no effect: .* search.seeds"),
+        (
+            '"train.epochs" = [1, 2]\n[fixed]\n"augment.elastic_width" = 2.0',
+            "'augment.elastic_width' has no effect",
+        ),
+    ],
+)
+def test_keys_without_effect_and_conditions_that_cannot_occur_are_refused(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        parse(f"[space]\n{text}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"optimizer.kind" = ["adam", "momentum"]\n"optimizer.momentum" = ' + WHEN,
+        '"optimizer.kind" = ["momentum"]\n"optimizer.momentum" = [0.5, 0.8]',
+        '"optimizer.kind" = ["adam", "momentum"]\n[fixed]\n"optimizer.momentum" = 0.5',
+        '"optimizer.momentum" = [0.5, 0.8]\n[fixed]\n"optimizer.kind" = "momentum"',
+        '"schedule.kind" = ["step", "exponential"]\n"schedule.factor" = {low = 0.1, high = 0.5}',
+        '"train.epochs" = {low = 1, high = 5}\n"model.dropout" = {choice = [0.5], when = {"train.epochs" = 3}}',
+        '"optimizer.beta1" = {choice = [0.5], when = {"optimizer.kind" = "adam"}}',
+        '"train.epochs" = [1, 2]\n[fixed]\n"optimizer.momentum" = 0.9',  # its default
+        '"train.epochs" = [1, 2]\n[fixed]\n"export.report" = false',
+    ],
+)
+def test_keys_that_have_an_effect_somewhere_are_taken(text: str) -> None:
+    assert parse(f"[space]\n{text}").trials

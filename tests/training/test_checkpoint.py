@@ -29,10 +29,10 @@ def noise(count: int = 75, seed: int = 0) -> Split:
 
 
 def make(kind: str = "adam", model: Network | None = None, augment: Augment = Augment(), **settings: Any) -> Trainer:
-    model = model or MLP((6, 6), [5], 3, batch_norm=True, dropout=0.3)
+    network = model or MLP((6, 6), [5], 3, batch_norm=True, dropout=0.3)
     validation = noise(20, seed=1) if settings.get("patience") else None
-    optimizer = OPTIMIZERS[kind](model.parameters, 0.01)
-    return Trainer(model, optimizer, noise(), validation, Train(**{**SETTINGS, **settings}), augment=augment)
+    optimizer = OPTIMIZERS[kind](network.parameters, 0.01)
+    return Trainer(network, optimizer, noise(), validation, Train(**{**SETTINGS, **settings}), augment=augment)
 
 
 def advance(trainer: Trainer, events: int) -> Trainer:

@@ -301,7 +301,7 @@ class Script:
         self.results = iter(results)
         self.weights: list[Weights] = []
 
-    def __call__(self, model: Network, split: Split, *loss: Any) -> Any:
+    def __call__(self, model: Network, split: Split, *_: Any) -> Any:
         self.weights.append(weights_of(model))
         loss, accuracy = next(self.results)
         return SimpleNamespace(metrics=SimpleNamespace(loss=loss, accuracy=accuracy), extra={})
@@ -477,3 +477,237 @@ def test_only_scales_and_offsets_may_be_trained() -> None:
     model.freeze(["dense_1", "logits"])
     x = np.zeros([8, 4, 4], np.uint8)
     assert len(fit(model, Split(x, np.arange(8) % 2), epochs=1, compile="eager")) == 1
+
+
+# The user's own pieces
+
+
+class Raw(tf.Module):
+    """A plain module of raw variables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernel = tf.random.stateless_normal([36, 4], (0, 1)) * 0.1
+        self.weights = [tf.Variable(kernel), tf.Variable(tf.zeros(4))]
+
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.reshape(images, [-1, 36]) @ self.weights[0] + self.weights[1]
+
+
+def halved(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return 0.5 * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.float32)
+
+
+@pytest.mark.parametrize("compile", ["xla", "graph", "eager"])
+def test_a_plain_module_is_trained(compile: Any) -> None:
+    ends = []
+    for _ in range(2):
+        module = Raw()
+        before = [weight.numpy() for weight in module.weights]
+        history = fit(
+            module, quadrants(), validation=quadrants(seed=1), epochs=3, compile=compile, average=0.5, progress=False
+        )
+        assert history[-1].loss < history[0].loss
+        assert not any(np.array_equal(weight, old) for weight, old in zip(module.weights, before))
+        ends.append([weight.numpy() for weight in module.weights])
+    assert all(np.array_equal(a, b) for a, b in zip(*ends))
+    assert evaluate(module, quadrants(seed=1)).accuracy == history[-1].validation_accuracy
+
+
+def test_a_loss_of_the_users_is_minimised_and_reported() -> None:
+    ours, theirs = mlp(), mlp()
+    options: dict[str, Any] = {"validation": quadrants(seed=1), "epochs": 2, "compile": "eager", "progress": False}
+    optimizers = [SGD(ours.parameters, 0.1), SGD(theirs.parameters, 0.2)]
+    expected = fit(ours, quadrants(), optimizer=optimizers[0], **options)
+    history = fit(theirs, quadrants(), optimizer=optimizers[1], loss=halved, **options)
+    for one, other in zip(history, expected):
+        assert 2 * one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert 2 * (one.validation_loss or 0) == pytest.approx(other.validation_loss, rel=1e-4)
+
+
+def test_metrics_of_the_users_are_means_over_validation() -> None:
+    options: dict[str, Any] = {"validation": quadrants(37, seed=1), "epochs": 2, "compile": "eager", "progress": False}
+    for metrics, name in (([is_right], "is_right"), ({"right": is_right}, "right")):
+        history = fit(mlp(), quadrants(), metrics=metrics, **options)
+        for epoch in history:
+            assert epoch.metrics == {name: pytest.approx(epoch.validation_accuracy)}
+            assert epoch.to_row()["metrics"] == epoch.metrics
+    assert "metrics" not in fit(mlp(), quadrants(), **options)[0].to_row()
+
+
+@pytest.mark.parametrize("compile", ["xla", "eager"])
+def test_batches_of_a_dataset_train_like_the_same_batches_of_a_split(compile: Any) -> None:
+    split = quadrants(50)
+    order = seeds.permutation(0, 0, 50)
+    data = tf.data.Dataset.from_tensor_slices((split.images[order], split.labels[order])).batch(16)
+    models = mlp(), mlp()
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 16, "compile": compile, "progress": False}
+    one = fit(models[0], split, **options)
+    other = fit(models[1], data, **options)
+    assert models[0].sha256() == models[1].sha256()
+    assert (one[0].loss, one[0].accuracy, one[0].step) == (other[0].loss, other[0].accuracy, other[0].step)
+
+
+def test_an_augmentation_of_the_users_is_a_function_of_seed_and_step() -> None:
+    def noise(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.random.stateless_uniform(tf.shape(images), seed, 0, 256, tf.int32), tf.uint8)
+
+    digests = []
+    for block, seed in ((1, 0), (3, 0), (3, 1)):
+        model = mlp()
+        fit(
+            model,
+            quadrants(),
+            augment=noise,
+            epochs=2,
+            batch_size=16,
+            block=block,
+            seed=seed,
+            compile="graph",
+            progress=False,
+        )
+        digests.append(model.sha256())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_pairs_of_arrays_are_a_split() -> None:
+    split, models = quadrants(), (mlp(), mlp())
+    fit(models[0], split, validation=split, epochs=1, compile="eager", progress=False)
+    arrays = (split.images, split.labels.astype(np.uint8))
+    fit(models[1], arrays, validation=arrays, epochs=1, compile="eager", progress=False)
+    assert models[0].sha256() == models[1].sha256()
+
+
+class Hidden:
+    """No tf.Module, so what it holds is not found."""
+
+    def __init__(self) -> None:
+        self.weight = tf.Variable(tf.ones([36, 4]))
+
+
+class Loses(Raw):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = Hidden()
+
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return super().forward(images, training, step) + tf.reshape(images, [-1, 36]) @ self.hidden.weight
+
+
+class Idle(Raw):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = tf.Variable(tf.ones([2]))
+
+
+class OneLogit(Raw):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return super().forward(images, training, step)[:, :1]
+
+
+class OneArgument(Raw):
+    def forward(self, images: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
+        return tf.reshape(images, [-1, 36]) @ self.weights[0]
+
+
+class Returns(SGD):
+    def update(self, parameter: Any, gradient: Any, slots: Any, learning_rate: Any, t: Any) -> Any:
+        return parameter - learning_rate * gradient
+
+
+def other_optimizer() -> dict[str, Any]:
+    model = mlp()
+    return {"model": model, "optimizer": Adam(mlp().parameters)}
+
+
+def partial_optimizer() -> dict[str, Any]:
+    model = mlp()
+    return {"model": model, "optimizer": Adam(model.parameters[:2])}
+
+
+def frozen_optimizer() -> dict[str, Any]:
+    model = mlp()
+    optimizer = Adam(model.parameters)
+    model.freeze(["dense_1"])
+    return {"model": model, "optimizer": optimizer}
+
+
+def returning_optimizer() -> dict[str, Any]:
+    model = mlp()
+    return {"model": model, "optimizer": Returns(model.parameters)}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (other_optimizer, "the optimizer updates .*, which the model does not have: expected the model's parameters"),
+        (partial_optimizer, "the optimizer does not update .*: expected all parameters of the model"),
+        (frozen_optimizer, "the optimizer updates dense_1/kernel, which is frozen"),
+        (returning_optimizer, "Returns.update returns a value: expected None"),
+        (lambda: {"optimizer": "adam"}, "the optimizer is a str: expected a tfmnist.Optimizer"),
+        (lambda: {"model": Loses()}, r"forward reads the variable Variable:0 \[36, 4\], which no attribute of it"),
+        (lambda: {"model": Idle()}, "unused does not influence the loss, so it has no gradient"),
+        (lambda: {"model": OneLogit()}, r"forward returns shape \[None, 1\], expected \[batch, 2\]"),
+        (lambda: {"model": OneArgument()}, r"OneArgument: expected a method forward\(images, training, step\)"),
+        (lambda: {"model": tf.Module()}, r"Module: expected a method forward\(images, training, step\)"),
+        (lambda: {"model": object()}, "the model is a object: expected a tf.Module"),
+        (lambda: {"loss": lambda z, y: tf.reduce_mean(halved(z, y))}, r"returns shape \[\], expected \[batch\]"),
+        (lambda: {"loss": lambda z, y: z}, r"returns shape \[.*, 4\], expected \[batch\]"),
+        (lambda: {"augment": lambda x, seed: tf.cast(x, tf.float32)}, "the augmentation returns float32"),
+        (lambda: {"metrics": [is_right]}, "metrics has is_right but there are no validation examples"),
+        (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it belongs to a tf.data.Dataset"),
+        (lambda: {"train": quadrants().images}, "the examples are a ndarray: expected a tfmnist.Split"),
+    ],
+)
+def test_pieces_of_the_users_that_do_not_fit_are_named(options: Any, said: str) -> None:
+    chosen: dict[str, Any] = {"train": quadrants(), **options()}
+    model = chosen.pop("model", None) or mlp()
+    with pytest.raises(InputError, match=said) as caught:
+        fit(model, chosen.pop("train"), epochs=1, compile="eager", progress=False, **chosen)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rule_of_the_users_is_not_overtaken_by_the_one_it_inherits() -> None:
+    class Still(Adam):
+        def update(self, parameter: Any, gradient: Any, slots: Any, learning_rate: Any, t: Any) -> None:
+            pass
+
+    model = mlp()
+    before = model.sha256()
+    fit(model, quadrants(), optimizer=Still(model.parameters), epochs=1, compile="graph", progress=False)
+    assert model.sha256() == before
+
+
+def test_the_state_of_a_rule_of_the_users_is_in_the_checkpoint() -> None:
+    class Counts(SGD):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, 0.1)
+            self.seen = tf.Variable(tf.zeros([]), trainable=False)
+
+        def update(self, parameter: Any, gradient: Any, slots: Any, learning_rate: Any, t: Any) -> None:
+            self.seen.assign_add(1.0)
+
+    module = Raw()
+    trainer = Trainer(
+        module, Counts(module.weights), quadrants(), None, Train(epochs=1, batch_size=16, compile="eager")
+    )
+    *_, last = trainer.run()
+    assert float(trainer.named_variables()["optimizer/seen"].numpy()) == 2.0 * last.step
+    names = ["weights/weights/0", "weights/weights/1", "optimizer/step", "optimizer/seen"]
+    assert list(trainer.named_variables()) == names
+
+
+def test_what_xla_cannot_compile_is_said_with_the_way_out() -> None:
+    class Unique(Raw):
+        def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+            count = tf.size(tf.unique(tf.reshape(tf.cast(images * 9, tf.int32), [-1])).y)
+            text = tf.strings.length(tf.strings.as_string(count))
+            return super().forward(images, training, step) + tf.cast(text, tf.float32)
+
+    with pytest.raises(InputError, match=r"XLA cannot compile the training step: .*compile graph"):
+        fit(Unique(), quadrants(), epochs=1, compile="xla", progress=False)
+    assert fit(Unique(), quadrants(), epochs=1, compile="graph", progress=False)

@@ -2,12 +2,17 @@
 
 import hashlib
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from tfmnist.artifacts.card import EXTRA, ModelCard
 from tfmnist.errors import InputError
 
 MANIFEST = f"{EXTRA}/manifest.sha256"
+
+FileState = Literal["intact", "damaged", "missing", "not in the manifest"]
 
 
 def list_versions(model: Path) -> list[int]:
@@ -38,15 +43,32 @@ def find_version(path: str | Path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: does not exist; expected a run folder or an exported model.")
     run = (path / "recipe.toml").is_file()
-    remedy = f"finish the run with 'tfmnist train --resume {path}'" if run else "give another folder"
+    remedy = f"'tfmnist info {path}' tells the state of this run" if run else "give another folder"
     raise InputError(f"{path}: holds no exported model (a folder '1' with saved_model.pb); {remedy}.")
 
 
 def write_manifest(version: Path) -> None:
     """Writes the SHA-256 of every other file of a version, in the format of the `sha256sum` command."""
-    files = sorted(path for path in version.rglob("*") if path.is_file())
-    lines = [f"{_sha256(path)}  {path.relative_to(version).as_posix()}\n" for path in files]
+    lines = [f"{_sha256(version / name)}  {name}\n" for name in _list_files(version)]
     (version / MANIFEST).write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def compare_files(version: Path) -> dict[str, FileState]:
+    """Compares every file of a version with the manifest.
+
+    Raises:
+        InputError: the manifest is missing or damaged, or a file cannot be read.
+    """
+    states: dict[str, FileState] = {}
+    with _readable(version):
+        for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
+            digest, name = line.split("  ", 1)
+            path = version / name
+            states[name] = "missing" if not path.exists() else "intact" if _sha256(path) == digest else "damaged"
+        for name in _list_files(version):
+            states.setdefault(name, "not in the manifest")
+    states.pop(MANIFEST, None)
+    return states
 
 
 def read_card(version: Path) -> ModelCard:
@@ -55,18 +77,28 @@ def read_card(version: Path) -> ModelCard:
     Raises:
         InputError: a file is missing or damaged.
     """
-    try:
-        for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
-            digest, name = line.split("  ", 1)
-            if _sha256(version / name) != digest:
-                raise InputError(
-                    f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again."
-                )
+    for name, state in compare_files(version).items():
+        if state == "missing":
+            raise InputError(f"{version / name}: missing; export the model again.")
+        if state == "damaged":
+            raise InputError(f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again.")
+    with _readable(version):
         return ModelCard.read(version)
+
+
+@contextmanager
+def _readable(version: Path) -> Generator[None]:
+    """Turns the errors of reading a version's files into one line."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{error.filename}: cannot read it: {error.strerror}; export the model again.") from None
     except ValueError:
         raise InputError(f"{version}: its manifest or model card is damaged; export the model again.") from None
+
+
+def _list_files(version: Path) -> list[str]:
+    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file())
 
 
 def _sha256(path: Path) -> str:

@@ -39,12 +39,15 @@ def evaluate(
         import tfmnist.runs.build  # noqa: F401
     metrics = plan.evaluate()
     if as_json:
-        about = {"model": str(plan.model), "data": plan.data.source, "split": split}
-        print(json.dumps({**about, **metrics.to_dict(plan.class_names)}))
+        values = metrics.to_dict(plan.class_names)
+        if plan.own_loss:
+            values = {"cross_entropy" if key == "loss" else key: value for key, value in values.items()}
+            values["trained_with"] = plan.own_loss
+        print(json.dumps({"model": str(plan.model), "data": plan.data.source, "split": split, **values}))
         return
     from tfmnist.cli.tables import show_metrics
 
-    show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}")
+    show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}", plan.own_loss)
 
 
 def predict(
@@ -63,8 +66,8 @@ def predict(
         show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """
-    from tfmnist.artifacts.versions import find_version
     from tfmnist.photos.files import read_photo
+    from tfmnist.runs.saved import find_model
 
     if not images:
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
@@ -72,7 +75,7 @@ def predict(
         raise InputError(f"--show {show}: expected a .png file, for one picture ({len(images)} given).")
     contents = [read_photo(path) for path in images]
     _finish(model)
-    version = find_version(model)
+    version = find_model(model)
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
         from tfmnist.artifacts.photo_predictions import read_pictures
@@ -130,6 +133,49 @@ def report(run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")]) -> None
 
         _finish(run)
     print(write(Path(run)))
+
+
+def runs(
+    folder: Annotated[str, Positional, arg(metavar="[FOLDER]", help_behavior_hint="")] = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Lists runs side by side: accuracy, epochs, seconds, differences.
+
+    The run that ended last comes last.
+
+    Args:
+        folder: A folder of runs, or of a sweep's trials; runs by default. Runs of a shipped recipe show what they
+            change in it, runs of your own recipes where they differ from each other.
+    """
+    from tfmnist.runs.overview import list_runs
+
+    found = list_runs(folder)
+    if as_json:
+        print(json.dumps([run.to_dict() for run in found]))
+        return
+    from tfmnist.cli.overview_screen import show_runs
+
+    show_runs(found)
+
+
+def info(model: ModelPath, as_json: AsJson = False) -> None:
+    """Describes a run or an exported model, and checks its files."""
+    from tfmnist.artifacts.versions import read_card
+    from tfmnist.runs.overview import describe
+
+    run, exported = describe(model)
+    if as_json:
+        files = exported.to_dict() if exported else {}
+        print(json.dumps({**run.to_dict(), "model": files or None} if run else files))
+    else:
+        from tfmnist.cli.overview_screen import show_model, show_run
+
+        if run:
+            show_run(run, exported)
+        elif exported:
+            show_model(exported)
+    if exported:
+        read_card(exported.version)  # raises an error if a file is missing or damaged
 
 
 def gradients(

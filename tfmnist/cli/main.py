@@ -9,13 +9,13 @@ from typing import Any
 
 import tyro
 
-from tfmnist.cli.commands import evaluate, export, gradients, pictures, predict, recipes, report
+from tfmnist.cli.commands import evaluate, export, gradients, info, pictures, predict, recipes, report, runs
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
 
-_IN_ORDER = (train, evaluate, predict, export, report, gradients, pictures, sweep, study, recipes)
+_IN_ORDER = (train, evaluate, predict, export, report, runs, info, gradients, pictures, sweep, study, recipes)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
 
 

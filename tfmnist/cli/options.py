@@ -119,9 +119,10 @@ def _arguments(shown: Recipe) -> dict[str, Any]:
     recipe = f"A shipped recipe ({', '.join(shipped_recipes())}) or a .toml file; {DEFAULT_RECIPE} by default."
     start = "Start from the weights of this finished run, with its recipe unless RECIPE is given. "
     start += "The last layer starts afresh if the classes differ."
+    resume = "Resume the stopped run in this folder, such as runs/newest; only --epochs can change."
     arguments: dict[str, Any] = {
         "recipe": Annotated[_option(str, recipe, metavar="[RECIPE]"), Positional],
-        "resume": _option(str, "Resume the stopped run in this folder; only --epochs can change.", metavar="RUN"),
+        "resume": _option(str, resume, metavar="RUN"),
         "run_dir": _option(str, "A new folder for the run; runs/<recipe>-<UTC time> by default.", metavar="DIR"),
         "init_from": _option(str, start, metavar="RUN"),
         "profile": _option(bool, "First measure where a step spends its time, for about 15 s."),

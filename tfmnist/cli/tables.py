@@ -10,17 +10,23 @@ from tfmnist.backprop.check import Comparison
 from tfmnist.nn.metrics import Metrics
 
 
-def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str) -> None:
-    """Prints accuracy with its interval, loss, calibration, and a table of the classes."""
+def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_loss: str = "") -> None:
+    """Prints accuracy with its interval, loss, calibration, and a table of the classes.
+
+    `own_loss` names the loss of the user's that the model was trained with; then the loss here is cross-entropy.
+    """
     console = Console(highlight=False, markup=False, emoji=False)
     low, high = metrics.accuracy_ci95
     console.print(title, soft_wrap=True)
     console.print(
         f"accuracy {metrics.accuracy:.2%}, {metrics.correct:,} of {metrics.count:,} "
         f"(95 % interval {low:.2%} to {high:.2%})\n"
-        f"loss {metrics.loss:.4f}, calibration error {metrics.calibration.error:.2%}",
+        f"{'cross-entropy' if own_loss else 'loss'} {metrics.loss:.4f}, "
+        f"calibration error {metrics.calibration.error:.2%}",
         soft_wrap=True,
     )
+    if own_loss:
+        console.print(f"trained with {own_loss}, which the model does not hold", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     for name in ("images", "precision", "recall", "F1", "most confused with"):

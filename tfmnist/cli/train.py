@@ -1,6 +1,8 @@
 """`tfmnist train`."""
 
 import inspect
+import sys
+from pathlib import Path
 
 from tfmnist.cli.options import DEFAULT_RECIPE, TrainArguments, parse_train
 from tfmnist.cli.process import stoppable, tensorflow_quietly
@@ -14,6 +16,7 @@ def train(words: list[str]) -> None:
     if given.resume:
         if given.run_dir or given.recipe or given.init_from:
             raise InputError("--resume takes no recipe, --run-dir or --init-from: the run has its own; leave them out.")
+        _point_to_newest(given.resume)
         own = Recipe.load_run(given.resume)
         recipe = own.replace(given.changes)
         if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
@@ -33,6 +36,17 @@ def train(words: list[str]) -> None:
     check_source(recipe.data.source)  # before the seconds that importing TensorFlow takes
     check_new_folder(given.run_dir or None)
     _follow(recipe, given)
+
+
+def _point_to_newest(run: str) -> None:
+    """Says so if `runs/latest` is to be resumed while a newer run beside it is unfinished."""
+    from tfmnist.runs.folder import follow_link, newest_unfinished
+
+    if newest := newest_unfinished(run):
+        remedy = f"resume the newest run, {follow_link(newest).name}, with --resume {newest}"
+        if not Path(run).exists():
+            raise InputError(f"{run}: no run has finished yet; {remedy}.")
+        print(f"{run}: is the newest finished run, {follow_link(run).name}; {remedy}", file=sys.stderr)
 
 
 def _follow(recipe: Recipe, given: TrainArguments) -> None:

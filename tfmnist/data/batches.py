@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,11 @@ from tfmnist.data.pipeline import Augment, Block
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 
-Examples = Split | tuple[npt.ArrayLike, npt.ArrayLike] | tf.data.Dataset
+if TYPE_CHECKING:
+    Batches = tf.data.Dataset[Any]
+else:
+    Batches = tf.data.Dataset
+Examples = Split | tuple[npt.ArrayLike, npt.ArrayLike] | Batches
 
 _EXPECTED = "expected batches (images uint8 [batch, height, width], labels integers [batch])"
 
@@ -67,7 +71,7 @@ class BatchSource:
 
     def __init__(
         self,
-        dataset: tf.data.Dataset,
+        dataset: Batches,
         classes: int,
         block: int | str,
         images_per_block: int,
@@ -88,7 +92,7 @@ class BatchSource:
         steps = max(1, images_per_block // self.batch_size) if block == "auto" else int(block)
         self.block = min(steps, self.steps or steps)
         self.shapes = [(self.block, self.batch_size)]
-        self._augment = None if augment is None else tf.function(augment, autograph=False)
+        self._augment = augment
 
     def blocks(self, epochs: range, skip: int = 0) -> Iterator[Block]:
         """Yields the blocks of all epochs; all batches of a block have the same size."""
@@ -134,13 +138,16 @@ class BatchSource:
         return len(batches[0][0]) == self.batch_size
 
 
-def augment_steps(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: int) -> Augment:
-    """Returns the augmentation of whole blocks by a function of the user's, step by step.
+def augment_steps(
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: int, image_shape: tuple[int, int]
+) -> Augment:
+    """Returns the augmentation of whole blocks by a function of the user's, step by step, as a graph.
 
     Args:
         function: takes images, uint8 `[batch, height, width]`, and a seed, int64 `[2]`, and returns images of the same
-            type and shape, as a function of both alone.
+            type and shape, as a function of both alone, by TensorFlow operations.
         key: the first number of the seed; the second is the number of the step.
+        image_shape: height and width.
 
     Raises:
         InputError: the function returns another type or shape.
@@ -161,12 +168,14 @@ def augment_steps(function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: in
 
         return tf.map_fn(one_step, (images, numbers), fn_output_signature=tf.uint8)
 
-    return augment
+    block = tf.TensorSpec([None, None, *image_shape], tf.uint8)
+    # traced here, since tf.data would add its own lines to an error
+    return tf.function(augment, autograph=False).get_concrete_function(block, tf.TensorSpec([], tf.int64))
 
 
-def check_batches(dataset: tf.data.Dataset) -> tuple[int, int]:
+def check_batches(dataset: Batches) -> tuple[int, int]:
     """Returns height and width of the images, or raises an `InputError`."""
-    spec = dataset.element_spec
+    spec: Any = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
         raise InputError(f"the dataset yields {spec}: {_EXPECTED}.")
     images, labels = spec

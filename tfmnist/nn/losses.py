@@ -86,15 +86,21 @@ class Objective:
         Raises:
             InputError: the function does not return one number per example.
         """
-        return tf.reduce_mean(per_example(self.function, logits, labels)) + penalty(kernels, self.l1, self.l2)
+        return tf.reduce_mean(per_example(self.function, logits, labels, self.name)) + penalty(
+            kernels, self.l1, self.l2
+        )
 
 
-def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0) -> Objective:
-    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`.
+def find_loss(
+    loss: str | LossFunction | Objective, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0
+) -> Objective:
+    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`, or as it is.
 
     Raises:
         InputError: there is no loss of that name.
     """
+    if isinstance(loss, Objective):
+        return loss
     if callable(loss):
         names = {function: name for name, function in LOSSES.items()}
         return Objective(loss, names.get(loss, getattr(loss, "__name__", type(loss).__name__)), l1, l2)
@@ -104,8 +110,8 @@ def find_loss(loss: str | LossFunction, label_smoothing: float = 0.0, l1: float 
     return Objective(function, loss, l1, l2)
 
 
-def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype.
+def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype; the name is for messages.
 
     Raises:
         InputError: it has another shape.
@@ -114,7 +120,6 @@ def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor) ->
     if values.shape.rank != 1 or (
         None not in (values.shape[0], logits.shape[0]) and values.shape[0] != logits.shape[0]
     ):
-        name = getattr(function, "__name__", type(function).__name__)
         raise InputError(
             f"{name} returns shape {values.shape.as_list()}, expected [batch]: one number per example, no mean."
         )

@@ -60,7 +60,7 @@ def _walk(
     module: tf.Module, path: str, origin: str, frozen: bool, seen: set[int]
 ) -> Iterator[tuple[str, str, Any, bool]]:
     frozen = frozen or getattr(module, "frozen", False) is True
-    ignored = module._TF_MODULE_IGNORED_PROPERTIES  # how TensorFlow itself tracks the attributes
+    ignored = module._TF_MODULE_IGNORED_PROPERTIES  # type: ignore[attr-defined]  # how TensorFlow itself tracks the attributes
     for name, value in list(vars(module).items()):
         for attribute, item in _leaves(name, value) if name not in ignored else ():
             if id(item) in seen:

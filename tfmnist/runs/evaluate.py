@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfmnist.artifacts.versions import find_version, read_card
+from tfmnist.artifacts.versions import read_card
 from tfmnist.data.sources import check_source
 from tfmnist.errors import InputError
 from tfmnist.nn.metrics import Metrics
-from tfmnist.recipe import Data, Recipe
+from tfmnist.recipe import LOSS_KINDS, Data, Recipe
+from tfmnist.runs.saved import find_model
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -23,9 +24,10 @@ class EvaluationPlan:
     split: SplitName
     seed: int
     sha256: str  # that the data must have; empty for any
+    loss: str  # that it was trained with
 
     def evaluate(self) -> Metrics:
-        """Loads the data and the model, and evaluates the model.
+        """Loads the data and the model, and evaluates the model; by cross-entropy if its loss is the user's.
 
         Raises:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.
@@ -43,8 +45,12 @@ class EvaluationPlan:
         split = getattr(digits, self.split)
         if not len(split):
             raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
-        exported = Exported(self.model)
-        return evaluate(exported, split, exported.loss)
+        return evaluate(Exported(self.model), split, "cross_entropy" if self.own_loss else self.loss)
+
+    @property
+    def own_loss(self) -> str:
+        """The loss of the user's that it was trained with, and which it does not hold; empty for ours."""
+        return "" if self.loss in LOSS_KINDS else self.loss
 
 
 def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test") -> EvaluationPlan:
@@ -58,14 +64,21 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
     Raises:
         InputError: there is no model or no such source, or the model does not say what it was trained on.
     """
-    model = find_version(path)
+    model = find_model(path)
     card = read_card(model)
+    run = model.resolve().parents[1]
+    has_run = (run / "recipe.toml").is_file()
+    recipe = Recipe.load_run(run) if has_run else Recipe.model_validate(card.recipe or {})
     if card.recipe is None and not data:
         raise InputError(f"{model}: does not say what it was trained on; name the data to evaluate on with --data.")
-    recipe = Recipe.model_validate(card.recipe or {})
+    source = recipe.data.source
+    if not (data or has_run or source == "mnist" or Path(source).is_absolute()):  # cards of version 0.1 have the path
+        raise InputError(
+            f"{model}: was trained on {source!r}, but does not say where that is; name the data with --data."
+        )
     section, digest = recipe.data, "" if data or not card.data else card.data["sha256"]
     if data:
         held_out = section.validation if split != "test" else 0
         section = Data(source=data, validation=held_out, test_share=section.test_share, skip_broken=section.skip_broken)
     check_source(section.source)
-    return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest)
+    return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest, card.loss)

@@ -22,6 +22,8 @@ from tfmnist.runs.result import Result, read_weights
 from tfmnist.system.machine import VERSION
 from tfmnist.training.loop import set_weights
 
+_NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit")  # keys of a result
+
 
 def export(
     run_or_model: str | Path | tf.Module,
@@ -76,15 +78,20 @@ def export(
         )
         return write_saved_model(Path(destination), trace(model, name, form), card)
     path = Path(run_or_model)
-    recipe = Recipe.load_run(path)
-    result = Result.read(path)
-    data = result.data
-    model = make_model(recipe.model, data.image_shape, len(data.class_names), recipe.train.seed)
-    set_weights(model, read_weights(path))
+    recipe, result = Recipe.load_run(path), Result.read(path)
+    model, data = load_network(path), result.data
     form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
     return write_saved_model(
         Path(destination), trace(model, name_of(recipe.loss.kind), form), make_card(recipe, result, form)
     )
+
+
+def load_network(run: Path) -> Network:
+    """Returns the network of a finished run, with its final weights. Raises what `export` raises."""
+    recipe, data = Recipe.load_run(run), Result.read(run).data
+    model = make_model(recipe.model, data.image_shape, len(data.class_names), recipe.train.seed)
+    set_weights(model, read_weights(run))
+    return model
 
 
 def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
@@ -99,13 +106,14 @@ def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
 
 
 def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
-    """Returns the model card of a finished run."""
+    """Returns the model card of a finished run; who gets the model does not learn where and how it was made."""
     fields = result.to_dict()
+    data, source = fields["data"], result.data.source
     return ModelCard(
         loss=name_of(recipe.loss.kind),
-        recipe=recipe.model_dump(mode="json"),
-        result={key: value for key, value in fields.items() if key not in ("data", "versions", "seconds")},
-        data=fields["data"],
+        recipe=recipe.without_folders(),
+        result={key: value for key, value in fields.items() if key not in _NOT_IN_CARD},
+        data=data | {"source": Path(source).name or source},
         versions=result.versions,
         form=form.to_dict(),
         image_shape=result.data.image_shape,

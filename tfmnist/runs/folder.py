@@ -18,10 +18,11 @@ from tfmnist.system.locks import lock
 _LOCK = ".lock"
 # temporary names of files that are written under the lock
 _HALF_WRITTEN = re.compile(r"\.(.+\.(toml|jsonl|json|npz)|writing)-[a-z0-9_]{8}")
+_DEFAULT_NAME = re.compile(r".+-\d{8}-\d{6}(-\d+)?")
 
 
 def make_folder(name: str, run_dir: str | Path | None) -> Path:
-    """Makes a run's folder: `run_dir`, or else `runs/<name>-<UTC time>`, which `runs/latest` then points to."""
+    """Makes a run's folder: `run_dir`, or else `runs/<name>-<UTC time>`, which `runs/newest` then points to."""
     try:
         if run_dir is not None:
             return make_folder_at(Path(run_dir))
@@ -34,16 +35,7 @@ def make_folder(name: str, run_dir: str | Path | None) -> Path:
             except FileExistsError:
                 number += 1
                 path = Path(f"{stem}-{number}")
-        link = path.parent / f".latest-{os.getpid()}"
-        try:
-            link.symlink_to(path.name, target_is_directory=True)
-            try:
-                link.replace(path.parent / "latest")
-            except PermissionError:  # on Windows, where no link to a folder is replaced
-                (path.parent / "latest").unlink()
-                link.replace(path.parent / "latest")
-        except OSError:  # a folder has that name, or no links are allowed here; `latest` is only a convenience
-            link.unlink(missing_ok=True)
+        _link("newest", path)
         return path
     except OSError as error:
         raise _cannot_make(error) from None
@@ -56,6 +48,41 @@ def make_folder_at(path: Path) -> Path:
     except OSError as error:
         raise _cannot_make(error) from None
     return path
+
+
+def link_latest(path: Path) -> None:
+    """Lets `runs/latest` point to a run, which is finished, if `make_folder` chose its folder."""
+    path = path.resolve()
+    if path.parent.name == "runs" and _DEFAULT_NAME.fullmatch(path.name):
+        _link("latest", path)
+
+
+def _link(name: str, path: Path) -> None:
+    link = path.parent / f".{name}-{os.getpid()}"
+    try:
+        link.symlink_to(path.name, target_is_directory=True)
+        try:
+            link.replace(path.parent / name)
+        except PermissionError:  # on Windows, where no link to a folder is replaced
+            (path.parent / name).unlink()
+            link.replace(path.parent / name)
+    except OSError:  # a folder has that name, or no links are allowed here, which are only a convenience
+        link.unlink(missing_ok=True)
+
+
+def follow_link(path: str | Path) -> Path:
+    """Returns the folder that a link such as `runs/latest` points to now, before it points to another."""
+    path = Path(path)
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def newest_unfinished(path: str | Path) -> Path | None:
+    """Returns `runs/newest` if `path` is `runs/latest`, and `newest` points to another run, still to be finished."""
+    path = Path(path)
+    newest = path.parent / "newest"
+    if path.name != "latest" or not (newest / "recipe.toml").is_file() or newest.resolve() == path.resolve():
+        return None
+    return None if _has_ended(newest) else newest
 
 
 def _cannot_make(error: OSError) -> InputError:
@@ -113,7 +140,7 @@ def is_trained(path: Path) -> bool:
     import numpy as np  # slow to import, and not needed to lock a folder
 
     checkpoints = sorted(path.glob("checkpoints/step-*.npz"), key=lambda file: (len(file.name), file.name))
-    if not checkpoints or (path / "result.json").exists() or not (path / "recipe.toml").is_file():
+    if not checkpoints or _has_ended(path) or not (path / "recipe.toml").is_file():
         return False
     settings = Recipe.load_run(path).train
     try:
@@ -123,6 +150,10 @@ def is_trained(path: Path) -> bool:
         return state["epoch"] >= settings.epochs or bool(settings.patience and waited >= settings.patience)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False  # resuming the run says what is wrong with it
+
+
+def _has_ended(path: Path) -> bool:
+    return any((path / name).exists() for name in ("result.json", "diverged.json"))
 
 
 def check_new_folder(path: str | Path | None) -> None:

@@ -64,6 +64,11 @@ def load_own(section: Model | Loss | Optimizer) -> tuple[Callable[..., Any], dic
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         hint = did_you_mean(attribute, names)
         raise InputError(f"recipe key '{name}.kind' is {kind!r}: no function or class {attribute!r}{hint}")
+    if name == "optimizer":
+        from tfmnist.nn.optimizers import Optimizer as Rule  # imports TensorFlow, as that code does
+
+        if not (isinstance(function, type) and issubclass(function, Rule)):
+            raise InputError(f"recipe key 'optimizer.kind' is {kind!r}: expected a subclass of tfmnist.Optimizer.")
     return function, _check_options(name, function, section.options)
 
 

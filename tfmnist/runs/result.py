@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from tfmnist.errors import InputError
 from tfmnist.reports.page import checked
 from tfmnist.system.files import read_npz, write_npz, write_whole
 
-RESULT, HISTORY, WEIGHTS = "result.json", "metrics.jsonl", "weights.npz"
+RESULT, DIVERGED, HISTORY, WEIGHTS = "result.json", "diverged.json", "metrics.jsonl", "weights.npz"
 EVALUATION, INSPECTION = "evaluation.npz", "inspection.npz"
 _MISTAKES = 32  # whose images are saved
 
@@ -60,14 +61,24 @@ class Result(BaseModel):
     best_epoch: int | None = None
     model: str | None = None
     seconds: Mapping[str, float | None] = {}
+    date: datetime | None = None
+    """When the run was finished; this and the next three are missing in runs of early versions."""
+    host: str | None = None
+    processor: str | None = None
+    command: str | None = None
+    """The command, or the Python program, that finished the run."""
+    git_commit: str | None = None
+    """Of the folder in which the command ran; missing if that is in no repository."""
 
     @classmethod
     def read(cls, run: Path) -> Self:
         """Reads the result of a finished run.
 
         Raises:
-            InputError: the run is not finished, or the file is damaged.
+            InputError: the run is not finished or diverged, or the file is damaged.
         """
+        if not (run / RESULT).exists() and (divergence := Divergence.find(run)):
+            raise InputError(f"{run}: {divergence.message}")
         with checked(run, how_to_finish(run)) as file:
             return cls.model_validate_json(file(RESULT).read_text(encoding="utf-8"))
 
@@ -86,6 +97,37 @@ class Result(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Returns what the file holds, as JSON types."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Divergence(BaseModel):
+    """`diverged.json`: why a run stopped for good. Resuming the run, with more epochs or fixed code, deletes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    reason: str
+    date: datetime
+
+    @classmethod
+    def find(cls, run: Path) -> Self | None:
+        """Reads the file; None if there is none. Raises an `InputError` if it is damaged."""
+        if not (run / DIVERGED).exists():
+            return None
+        with checked(run, "delete it, and resume the run to see whether it diverges.") as file:
+            return cls.model_validate_json(file(DIVERGED).read_text(encoding="utf-8"))
+
+    def write(self, run: Path) -> None:
+        """Writes the file whole."""
+        write_whole(run / DIVERGED, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+
+    @staticmethod
+    def delete(run: Path) -> None:
+        """Deletes the file if there is one."""
+        (run / DIVERGED).unlink(missing_ok=True)
+
+    @property
+    def message(self) -> str:
+        """What happened, where, why and what to do, in one line."""
+        return f"{self.reason} Start a new run: resumed, this one would diverge again."
 
 
 def how_to_finish(run: Path) -> str:
@@ -114,6 +156,11 @@ class EpochRow(BaseModel):
     seconds: float
     images_per_second: float
 
+    @classmethod
+    def read_all(cls, run: Path) -> list[Self]:
+        """Reads `metrics.jsonl`. Raises OSError or ValueError if it is missing or damaged."""
+        return [cls.model_validate_json(line) for line in (run / HISTORY).read_text(encoding="utf-8").splitlines()]
+
 
 def write_history(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes `metrics.jsonl`, one line per epoch."""
@@ -122,8 +169,7 @@ def write_history(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def load_history(run: Path) -> list[dict[str, Any]]:
     """Returns the rows of `metrics.jsonl`, one per epoch. Raises OSError or ValueError if it is missing or damaged."""
-    lines = (run / HISTORY).read_text(encoding="utf-8").splitlines()
-    return [EpochRow.model_validate_json(line).model_dump() for line in lines]
+    return [row.model_dump() for row in EpochRow.read_all(run)]
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
@@ -144,6 +190,11 @@ class Evaluation:
     class_names: NDArray[np.str_]  # [C]
     mistake_index: NDArray[np.int64]  # [m] in [0, n), the most confident first
     mistake_images: NDArray[np.uint8]  # [m, H, W]
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The predicted class of each example, `[n]`."""
+        return self.probabilities.argmax(axis=1)
 
     @classmethod
     def of(cls, split: Split, probabilities: NDArray[np.float32], loss: float, class_names: Iterable[str]) -> Self:

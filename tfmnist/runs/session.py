@@ -2,16 +2,18 @@
 
 A run folder is complete in itself: the recipe (`recipe.toml`), the course of training (`metrics.jsonl`,
 `checkpoints/`), and the results (`result.json`, `weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`,
-`report.html`, `figures/`).
+`report.html`, `figures/`), or why there are none (`diverged.json`).
 """
 
 import json
 import math
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import tensorflow as tf
@@ -23,10 +25,11 @@ from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
 from tfmnist.runs.export import form_of, make_card, trace, versions
+from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
-from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Evaluation, Result, write_history
+from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Divergence, Evaluation, Result, write_history
 from tfmnist.system.files import write_npz, write_whole
-from tfmnist.system.machine import processors
+from tfmnist.system.machine import command_line, git_commit, processor_name, processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
 from tfmnist.training.evaluation import outputs
 from tfmnist.training.events import Epoch
@@ -59,6 +62,7 @@ class RunSession:
         notes = (*self.notes, *_describe_choices(recipe, trainer, self.digits))
         yield Started(path, recipe, self.digits, trainer.model, notes, trainer.state.epoch + 1)
         clock.lap("compile")
+        commit = git_commit() if evaluate_test else None  # of the code that runs: files may change while it does
         form = form_of(self.digits.train)
         with ThreadPoolExecutor(1) as background:
             # in parallel with compiling and training, which leave a core idle now and then
@@ -81,16 +85,17 @@ class RunSession:
                     if stop is not None and stop.is_set() and not trainer.finished:
                         self._save()
                         raise Interrupted(f"stopped and saved; resume with: tfmnist train --resume {path}")
+                clock.lap("train")
+                if evaluate_test:
+                    set_weights(trainer.model, trainer.final_weights())
+                    yield self._finish(form, signatures, background, commit)
+                else:
+                    yield self._trained()
             except DivergedError as error:
+                Divergence(reason=str(error), date=_now()).write(path)
                 checkpoints = list_checkpoints(path / "checkpoints")
                 last = checkpoints[-1] if checkpoints else "none yet"
                 raise DivergedError(f"{error} Last good checkpoint: {last}.") from None
-            clock.lap("train")
-            if evaluate_test:
-                set_weights(trainer.model, trainer.final_weights())
-                yield self._finish(form, signatures, background)
-            else:
-                yield self._trained()
 
     def write_history(self) -> None:
         """Writes `metrics.jsonl`, one line per epoch so far."""
@@ -107,14 +112,21 @@ class RunSession:
         seconds = sum(row["seconds"] for row in state.history)
         return Trained(self.path, state.epoch, last["validation_accuracy"], last["validation_loss"], seconds)
 
-    def _finish(self, form: ImageFormat, signatures: "Future[tf.Module] | None", background: ThreadPoolExecutor) -> Run:
+    def _finish(
+        self,
+        form: ImageFormat,
+        signatures: "Future[tf.Module] | None",
+        background: ThreadPoolExecutor,
+        commit: str | None,
+    ) -> Run:
         """Evaluates on the test set, exports, and draws the report."""
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
         model, loss = trainer.model, trainer.loss
         validation = outputs(model, digits.validation, loss).metrics.accuracy if len(digits.validation) else None
         metrics, probabilities, _ = outputs(model, digits.test, loss)  # the only time that the test set is read
         if not math.isfinite(metrics.loss):
-            raise DivergedError(f"diverged: the test loss is {metrics.loss}; lower optimizer.learning_rate.")
+            where = f"after epoch {trainer.state.epoch}, the last"
+            raise DivergedError(f"diverged: the test loss is {metrics.loss} {where}; lower optimizer.learning_rate.")
         self.clock.lap("evaluate")
         result = Result(
             name=recipe.name,
@@ -141,7 +153,13 @@ class RunSession:
             compile={"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set()},
             versions=versions(),
             processors=os.cpu_count(),
+            date=_now(),
+            host=platform.node(),
+            processor=processor_name(),
+            command=command_line(),
         )
+        if commit:
+            result.git_commit = commit
         if recipe.train.patience:
             result.best_epoch = trainer.state.best_epoch
         Evaluation.of(digits.test, probabilities, metrics.loss, digits.class_names).write(path)
@@ -154,9 +172,14 @@ class RunSession:
         self.clock.lap("export")
         result.seconds = self.clock.all()
         result.write(path)
+        link_latest(path)
         if figures:
             write_report(path, figures.result())
         return Run(path, result.to_dict())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[str]:

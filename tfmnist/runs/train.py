@@ -10,8 +10,9 @@ from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
-from tfmnist.runs.folder import check_new_folder, locked, make_folder
+from tfmnist.runs.folder import check_new_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
+from tfmnist.runs.result import Divergence
 from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
@@ -26,7 +27,8 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, 
 
     Args:
         recipe: a recipe, the name of a shipped one, or the path of a `.toml` file.
-        run_dir: a new or empty folder; by default `runs/<recipe>-<UTC time>`, which `runs/latest` then points to.
+        run_dir: a new or empty folder; by default `runs/<recipe>-<UTC time>`, to which `runs/newest` then points, and
+            `runs/latest` once the run is finished.
         progress: whether to print what `tfmnist train` prints, with a live line in a terminal or a notebook.
 
     Raises:
@@ -102,7 +104,7 @@ def resume_events(
     evaluate_test: bool = True,
 ) -> Generator[Event]:
     """Like `resume`, with the events and the arguments of `run_events`."""
-    path, clock = Path(run_dir), Clock()
+    path, clock = follow_link(run_dir), Clock()
     recipe = Recipe.load_run(path)
     if epochs is not None and epochs != recipe.train.epochs:
         if recipe.schedule.kind in ("cosine", "one_cycle"):
@@ -123,6 +125,7 @@ def resume_events(
         if state.data_sha256 not in ("", digits.train.sha256):
             raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
         state.data_sha256 = digits.train.sha256
+        Divergence.delete(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
         session.write_history()  # up to this checkpoint

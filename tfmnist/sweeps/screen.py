@@ -1,8 +1,9 @@
 """Shows sweeps in a terminal of 80 columns or a notebook; one line per trial elsewhere. No TensorFlow."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -109,9 +110,7 @@ class SweepScreen:
 
     def _what(self, trial: Trial) -> str:
         """Returns the values, and the beginning of the reason if it ended early; `sweep.json` has the whole reason."""
-        reason = trial.reason.removeprefix("diverged: ").partition(", learning rate")[0]
-        short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
-        return values_in_short(trial.values) + (f" ({short})" if short else "")
+        return what_and_why(trial.values, trial.reason)
 
     def _result(self, trial: Trial) -> str:
         if trial.result is None:
@@ -127,6 +126,13 @@ class SweepScreen:
             left = (event.total - done) * (time.monotonic() - self._began) / (done - self._done_before)
             line += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
         return line
+
+
+def what_and_why(values: Mapping[str, Any], reason: str) -> str:
+    """Returns values of a recipe in short, and the beginning of the reason why the training ended early, if it did."""
+    reason = reason.removeprefix("diverged: ").partition(", learning rate")[0]
+    short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
+    return " ".join(filter(None, (values_in_short(values), f"({short})" if short else "")))
 
 
 def _label(study: str) -> str:

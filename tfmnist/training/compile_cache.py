@@ -20,6 +20,7 @@ import numpy as np
 
 from tfmnist.recipe import Recipe
 from tfmnist.system.cache import ArrayCache, find_cache
+from tfmnist.system.machine import processor_details
 
 _FLAGS = "TF_XLA_FLAGS"
 _LARGEST = 64 << 20  # bytes
@@ -61,14 +62,13 @@ def _key(recipe: Recipe) -> str:
 
     Empty if the system does not say which processor it has, as other systems than Linux do not.
     """
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        lines = {line for line in file if line.startswith(("model name", "flags", "Features", "CPU part"))}
-        processor = "".join(sorted(lines))
-        values = recipe.model_dump(mode="json", exclude={"name": True, "about": True, "export": True})
-        values["train"] = {k: v for k, v in values["train"].items() if k not in ("seed", "progress")}
-        about = [processor, platform.machine(), version("tensorflow"), os.environ.get("XLA_FLAGS", ""), values]
-        return hashlib.sha256(json.dumps([*about, os.cpu_count()], sort_keys=True).encode()).hexdigest()
-    return ""
+    lines = processor_details()
+    if not lines:
+        return ""
+    values = recipe.model_dump(mode="json", exclude={"name": True, "about": True, "export": True})
+    values["train"] = {k: v for k, v in values["train"].items() if k not in ("seed", "progress")}
+    about = ["".join(lines), platform.machine(), version("tensorflow"), os.environ.get("XLA_FLAGS", ""), values]
+    return hashlib.sha256(json.dumps([*about, os.cpu_count()], sort_keys=True).encode()).hexdigest()
 
 
 def _is_private(cache: Path) -> bool:

@@ -64,7 +64,7 @@ def outputs(
 ) -> Outputs:
     """Like `evaluate`, with the probabilities, and the means of further functions like the loss."""
     check_split(split, model)
-    objective = loss if isinstance(loss, Objective) else find_loss(loss)
+    objective = find_loss(loss)
     functions = {"": objective.function, **extra}
     totals = dict.fromkeys(functions, 0.0)
     batches = [np.zeros((0, model.classes), np.float32)]
@@ -72,7 +72,7 @@ def outputs(
         images, labels = split.take(np.arange(start, min(start + _BATCH, len(split))))
         logits = model.logits(images)
         for name, function in functions.items():
-            values = per_example(function, logits, tf.constant(labels))
+            values = per_example(function, logits, tf.constant(labels), name or objective.name)
             totals[name] += float(tf.reduce_sum(tf.cast(values, tf.float64)))
         batches.append(probabilities(objective.name, logits).numpy())
     means = {name: total / max(1, len(split)) for name, total in totals.items()}

@@ -14,19 +14,19 @@ import tensorflow as tf
 
 from tfmnist import seeds
 from tfmnist.data.augment import augment_block
-from tfmnist.data.batches import BatchSource, Examples, as_split, augment_steps, check_batches
+from tfmnist.data.batches import Batches, BatchSource, Examples, as_split, augment_steps, check_batches
 from tfmnist.data.pipeline import Augment as BlockAugment
 from tfmnist.data.pipeline import make_plan, stream_blocks
 from tfmnist.data.split import Split
 from tfmnist.errors import DivergedError, InputError
-from tfmnist.nn.losses import LossFunction, Objective, find_loss
+from tfmnist.nn.losses import LossFunction, Objective
 from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.events import Epoch, Progress
 from tfmnist.training.screen import TrainingScreen
-from tfmnist.training.step import CompileMode, StepResults, WeightAverage, make_steps, train_step
+from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
 
 AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -83,16 +83,14 @@ class Trainer:
         steps_per_epoch: int = 0,
     ):
         self.settings, self.clip_norm, self.metrics = settings, clip_norm, metrics
-        if isinstance(loss, Loss):
-            loss = find_loss(loss.kind, loss.label_smoothing, loss.l1, loss.l2)
-        self.loss = loss if isinstance(loss, Objective) else find_loss(loss)
+        self.loss = as_objective(loss)
         self.validation = None if validation is None else as_split(validation)
         shape = check_batches(train) if isinstance(train, tf.data.Dataset) else (train := as_split(train)).image_shape
         self.model = as_network(model, shape)
         self.model.check_forward()
         self.optimizer = optimizer or Adam(self.model.parameters)
         _check_fit(self.model, self.optimizer, train, self.validation, settings, metrics)
-        self.augment = _block_augment(augment, settings.seed)
+        self.augment = _block_augment(augment, settings.seed, shape)
         self.mode: CompileMode = _choose_mode(settings.compile, self.model)
         # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
         images_per_block = 10_000 if self.mode == "xla" else 2_000
@@ -191,7 +189,7 @@ class Trainer:
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
             state.step = block.end
-            state.examples += (block.end - block.first) * block.images.shape[1]
+            state.examples += (block.end - block.first) * len(block.labels[0])
             state.loss += float(total)
             state.correct += int(correct)
             state.seconds += time.perf_counter() - began
@@ -391,19 +389,21 @@ def _choose_mode(requested: str, model: Network) -> CompileMode:
     return "graph" if model.has_convolutions and not tf.config.list_logical_devices("GPU") else "xla"
 
 
-def _block_augment(augment: Augment | AugmentFunction | None, seed: int) -> BlockAugment | None:
+def _block_augment(
+    augment: Augment | AugmentFunction | None, seed: int, image_shape: tuple[int, int]
+) -> BlockAugment | None:
     """Returns a function that changes a block of images, given the number of its first step; None for no change."""
     if augment is None or augment == Augment():
         return None
     if isinstance(augment, Augment):
         return partial(augment_block, seed=seed, **augment.model_dump())
-    return augment_steps(augment, seeds.key(seed, "augment"))
+    return augment_steps(augment, seeds.key(seed, "augment"), image_shape)
 
 
 def _check_fit(
     model: Network,
     optimizer: Optimizer,
-    train: Split | tf.data.Dataset,
+    train: Split | Batches,
     validation: Split | None,
     settings: Train,
     metrics: Mapping[str, LossFunction],

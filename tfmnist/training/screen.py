@@ -61,9 +61,8 @@ class TrainingScreen:
 
     def update(self, title: str, done: int, total: int, figures: str = "") -> None:
         """Shows a live line; a total of 0 is not known."""
-        self.bar.update(
-            self.task, description=title, completed=done, total=total or None, figures=figures, visible=True
-        )
+        known = {"completed": done, "total": total or None}
+        self.bar.update(self.task, description=title, figures=figures, visible=True, **known)
         self.bar.refresh()
 
     def hide(self) -> None:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tfmnist.errors import InputError
-from tfmnist.nn.losses import Objective
+from tfmnist.nn.losses import LossFunction, Objective, find_loss
 from tfmnist.nn.models import Network, float32_logits, to_unit
 from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
+from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
 StepResults = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
@@ -46,7 +47,7 @@ def train_step(
     images: tf.Tensor,
     labels: tf.Tensor,
     *,
-    loss: Objective,
+    loss: Loss | Objective | LossFunction | str = "cross_entropy",
     precision: str = "float32",
     clip_norm: float = 0.0,
     averages: WeightAverage | None = None,
@@ -59,7 +60,7 @@ def train_step(
         optimizer: over `model.parameters`, in any order.
         images: uint8 `[batch, height, width]`.
         labels: int64 `[batch]`.
-        loss: what is minimised.
+        loss: what is minimised: a loss's name, a function, a recipe's `loss` section, or an `Objective`.
         precision: dtype of the forward and backward pass.
         clip_norm: limit of the gradients' global norm, 0 for none.
         averages: updated too, if given.
@@ -69,7 +70,13 @@ def train_step(
         The batch's mean loss, penalties included, float32 scalar; and the number of correct predictions, int64 scalar.
     """
     value, correct, gradients = loss_and_gradients(
-        model, optimizer.parameters, images, labels, loss=loss, precision=precision, step=optimizer.step
+        model,
+        optimizer.parameters,
+        images,
+        labels,
+        loss=as_objective(loss),
+        precision=precision,
+        step=optimizer.step,
     )
     if clip_norm:
         gradients = clip_by_global_norm(gradients, clip_norm)
@@ -116,6 +123,13 @@ def forward_loss(
     kernels = [p for p in model.parameters if p.shape.rank >= 2]
     value = loss.mean(logits, labels, kernels)
     return value, tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
+
+
+def as_objective(loss: Loss | Objective | LossFunction | str) -> Objective:
+    """Returns what is minimised: by a loss's name, a function, or a recipe's `loss` section."""
+    if isinstance(loss, Loss):
+        return find_loss(loss.kind, loss.label_smoothing, loss.l1, loss.l2)
+    return find_loss(loss)
 
 
 def make_steps(step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode) -> Steps:
