@@ -191,7 +191,7 @@ def test_tests_mirror_the_package() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
         if path.relative_to(ROOT / "tests").parts[0] not in ("experiments", "whole")
     }
-    alone = {Path("layering.py"), Path("like_windows.py"), Path("no_keras.py"), Path("package.py"), Path("readme.py")}
+    alone = {Path("docs.py"), Path("layering.py"), Path("like_windows.py"), Path("no_keras.py"), Path("package.py")}
     assert sorted(map(str, package - tests)) == []
     assert sorted(map(str, tests - package - alone)) == []
 

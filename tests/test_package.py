@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
@@ -75,48 +74,3 @@ def test_the_wheel_says_what_it_is(wheel_path: Path) -> None:
     assert {"gpu", "ray", "sweep"} <= set(metadata.get_all("Provides-Extra", []))
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {"filelock", "numpy", "tensorflow"} <= {re.split("[<>=]", line)[0] for line in needed}
-
-
-def readme_example(call: str) -> str:
-    """The example in the README that makes this call."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = (code for part in text.split("```python\n")[1:] if call in (code := part.split("```", 1)[0]))
-    return example
-
-
-@pytest.fixture
-def run_example(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], str]:
-    """Runs an example in an empty folder and returns what it prints."""
-
-    def run(example: str) -> str:
-        monkeypatch.chdir(tmp_path)
-        exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
-        return capsys.readouterr().out
-
-    return run
-
-
-def test_the_readme_example_runs(run_example: Callable[[str], str]) -> None:
-    example = readme_example("tfmnist.fit(").replace("epochs=5", "epochs=2").replace("[512]", "[64]")
-    out = run_example(example.replace('"mnist"', '"mnist", per_class=500'))
-    assert float(out.split("test ")[1].split()[0]) > 0.8
-
-
-def test_the_readme_loop_over_events_runs(small: Path, tmp_path: Path, run_example: Callable[[str], str]) -> None:
-    keys = {"data.source": str(small), "data.validation": 100, "train.compile": "graph"}
-    (tmp_path / "mlp.toml").write_text(tfmnist.Recipe.load("mlp").replace(keys).to_toml(), encoding="utf-8")
-    out = run_example(readme_example("tfmnist.run_events(").replace('"mlp"', '"mlp.toml"').replace("0.97", "0.2"))
-    assert out.startswith("epoch 1: ") and len(out.splitlines()) == 1
-    assert (tmp_path / "runs/first-try/checkpoints").is_dir() and not (tmp_path / "runs/first-try/result.json").exists()
-
-
-def test_the_readme_sweep_runs(small: Path, tmp_path: Path, run_example: Callable[[str], str]) -> None:
-    keys = f'"data.source" = "{small}"\n"data.validation" = 100\n"train.epochs" = 2\n"train.compile" = "graph"\n'
-    keys += '"export.model" = false\n"export.report" = false\n'
-    space = '[space]\n"model.hidden" = [[8], [16]]\n[search]\nsampler = "grid"\nconfirm = 1\n'
-    (tmp_path / "widths.toml").write_text(f"[fixed]\n{keys}{space}")
-    out = run_example(readme_example("tfmnist.sweep(").replace("workers=2", "workers=-1"))
-    assert "1 done 0." in out and "best: {'model.hidden': [" in out and out.endswith("digits-model/1\n")
-    assert (tmp_path / "sweeps" / "widths" / "report.html").exists()

@@ -4,11 +4,13 @@ A recipe is data: it holds everything that decides the weights, so training it a
 command line and their help come from these types. Nothing here imports TensorFlow.
 """
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -33,19 +35,33 @@ Epochs = Annotated[float, Field(ge=0, le=1e6)]
 LOSS_KINDS = ("cross_entropy", "quadratic", "naive_cross_entropy")
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _TYPED = {  # what people type for a key, besides its own name
-    "lr": "optimizer.learning_rate",
-    "rate": "optimizer.learning_rate",
-    "batch": "train.batch_size",
-    "batchsize": "train.batch_size",
-    "epoch": "train.epochs",
-    "units": "model.hidden",
-    "width": "model.hidden",
-    "widths": "model.hidden",
-    "dataset": "data.source",
-    "wd": "optimizer.weight_decay",
-    "ema": "train.average",
-    "early_stopping": "train.patience",
-    "smoothing": "loss.label_smoothing",
+    word: key
+    for key, words in {
+        "data.source": "data dataset path",
+        "data.validation": "val valid validation_split val_split",
+        "model.kind": "network net architecture",
+        "model.hidden": "units width widths neurons hidden_units hidden_size hidden_sizes hidden_layers "
+        "hidden_layer_sizes",
+        "model.initializer": "init",
+        "loss.kind": "criterion",
+        "loss.label_smoothing": "smoothing",
+        "optimizer.kind": "optim",
+        "optimizer.learning_rate": "lr rate eta alpha step_size",
+        "optimizer.epsilon": "eps",
+        "optimizer.weight_decay": "wd decay",
+        "optimizer.clip_norm": "clip grad_clip clip_grad max_grad_norm clipping",
+        "schedule.kind": "scheduler lr_schedule lr_scheduler",
+        "augment.scale": "zoom",
+        "augment.shift": "translate translation",
+        "train.epochs": "epoch",
+        "train.batch_size": "batch batchsize bs",
+        "train.seed": "random_seed random_state",
+        "train.precision": "dtype mixed_precision amp",
+        "train.compile": "jit jit_compile xla",
+        "train.average": "ema swa averaging",
+        "train.patience": "early_stopping early_stop",
+    }.items()
+    for word in words.split()
 }
 
 
@@ -62,29 +78,55 @@ def locate(kind: str, folder: Path = Path()) -> str:
     return f"{(folder / Path(file).expanduser()).absolute()}{colon}{name}"
 
 
-def _kind(*known: str) -> AfterValidator:
-    """Returns the check of a key that is one of the known kinds, or names code of the user's."""
+@dataclass(frozen=True)
+class Kinds:
+    """The check of a key that is one of the known kinds, or names code of the user's."""
 
-    def check(value: str) -> str:
-        if value in known or is_own(value):
+    known: tuple[str, ...]
+
+    def __call__(self, value: str) -> str:
+        if value in self.known or is_own(value):
             return locate(value)
-        words = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-        raise ValueError(
-            f"expected {words}, or code of your own as FILE.py:NAME or MODULE:NAME{did_you_mean(value, known)}"
-        )
-
-    return AfterValidator(check)
+        words = f"{', '.join(map(repr, self.known[:-1]))} or {self.known[-1]!r}"
+        hint = did_you_mean(value, self.known)
+        raise ValueError(f"expected {words}, or code of your own as FILE.py:NAME or MODULE:NAME{hint}")
 
 
-def suggest_key(word: str, known: Iterable[str], section: str = "") -> str:
-    """Returns the end of a sentence on a key that does not exist: the nearest of its section, or what people mean."""
-    near = did_you_mean(word, known)
-    if section and near.startswith("; did you mean"):
-        return near
-    words = word.lower().replace("-", "_").rpartition(".")[2]
-    every = [f"{s}.{key}" for s, table in Recipe.tables().items() for key in table.model_fields]
-    meant = _TYPED.get(words) or next((key for key in every if key.endswith(f".{words}")), None)
-    return f"; did you mean {meant!r}?" if meant else near
+def _kind(*known: str) -> AfterValidator:
+    return AfterValidator(Kinds(known))
+
+
+def nearest_key(typed: str) -> str:
+    """Returns the key, `section.key`, that someone means who typed a word or `section.word`; empty if none is near.
+
+    People use other names (`lr`), other sections (`train.lr`), a section alone (`optimizer`), or mistype.
+    """
+    near = partial(difflib.get_close_matches, n=1, cutoff=0.65)
+    section, _, word = typed.lower().replace("-", "_").rpartition(".")
+    section = next(iter(near(section, Recipe.sections())), section)
+    keys = Recipe.key_names()
+    if (kind := f"{word}.kind") in keys:
+        return kind
+    inside = [key for key in keys if key.startswith(f"{section}.")]
+    for some in (inside, keys):
+        if len(same := [key for key in some if key.endswith(f".{word}")]) == 1:
+            return same[0]
+    if meant := _TYPED.get(word):
+        return meant
+    for some in (inside, keys):
+        names = {key.partition(".")[2]: key for key in some}
+        if match := near(word, names):
+            return names[match[0]]
+    return ""
+
+
+def suggest_key(typed: str) -> str:
+    """Returns the end of a sentence on a key that does not exist: the nearest, or all those of its section."""
+    if meant := nearest_key(typed):
+        return f"; did you mean {meant!r}?"
+    section, _, word = typed.rpartition(".")
+    table = Recipe.tables().get(section)
+    return did_you_mean(word, table.model_fields if table else Recipe.sections())
 
 
 def _describe(error: ValidationError, section: str, known: list[str]) -> str:
@@ -94,8 +136,18 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][0])
         where = f"{section}.{name}" if section else name
-        return f"recipe key {where!r} does not exist{suggest_key(name, known, section)}"
+        if not section and name in ("recipe", "fixed", "space", "search"):
+            return f"it has {name!r}, as a sweep has: expected a recipe; run it with tfmnist sweep."
+        if name in Recipe.key_names():
+            return f"recipe key {name!r} is in quotes: expected {name} = ..., without them."
+        if not section and isinstance(first["input"], dict):
+            return f"recipe section {name!r} does not exist{did_you_mean(name, known)}"
+        near = difflib.get_close_matches(name, ("extends", *known) if section in ("", "about") else (), cutoff=0.8)
+        return f"recipe key {where!r} does not exist{did_you_mean(name, near) if near else suggest_key(where)}"
     where = ".".join(part for part in (section, key) if part)
+    if first["type"] == "model_type":
+        inside = next((key for key in Recipe.key_names() if key.startswith(f"{where}.")), "about.summary")
+        return f"recipe key {where!r} is {first['input']!r}: expected a section, with keys such as {inside!r}."
     expected = first["msg"].removeprefix("Value error, ")
     for other in others:  # of a union: the same key, the same input
         if other["loc"][:1] == first["loc"][:1] and all(isinstance(part, str) for part in other["loc"]):
@@ -152,9 +204,13 @@ class About(Section):
     """What a shipped recipe is and what to expect of it."""
 
     summary: str = ""
+    """What it trains."""
     accuracy: str = ""
+    """The test accuracy to expect."""
     time: str = ""
+    """How long it takes, and on what."""
     source: str = ""
+    """Where it comes from."""
 
 
 class Data(Section):
@@ -428,6 +484,7 @@ class Recipe(Section):
     """
 
     name: str = Field(default="recipe", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of its run folders: letters, digits and . _ -; by default the name of the file."""
     about: About = About()
     data: Data = Data()
     model: Model = Model()
@@ -463,17 +520,13 @@ class Recipe(Section):
         """
         text = str(name_or_path)
         if text.endswith(".toml"):
-            path: Traversable = Path(text)
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).stem).strip("-._") or "recipe"
+            path = Path(text)
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "recipe"
         else:
-            path, name = _SHIPPED / f"{text}.toml", text
-            if text not in shipped_recipes():
-                raise InputError(
-                    f"recipe {text!r} is neither shipped nor a .toml file{did_you_mean(text, shipped_recipes())}"
-                )
+            path, name = None, text
         values = _read_toml(path, text)
         try:
-            recipe, given = cls._from_file(values, name, path if isinstance(path, Path) else None, seen)
+            recipe, given = cls._from_file(values, name, path, seen)
             if not _is_resolved(values):
                 recipe.check_effect(given)
             return recipe
@@ -529,11 +582,10 @@ class Recipe(Section):
         values: dict[str, dict[str, Any]] = self.model_dump()
         for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
-            target = values.get(section)
-            if section not in self.sections() or target is None:
-                sections = self.sections()
-                hint = did_you_mean(section, sections) if key else suggest_key(name, sections)
-                raise InputError(f"recipe section {section!r} does not exist{hint}")
+            if section not in self.sections():
+                hint = did_you_mean(section, self.sections()) if key else suggest_key(name)
+                raise InputError(f"recipe {'section' if key else 'key'} {section!r} does not exist{hint}")
+            target = values[section]
             if key == "kind" and isinstance(value, str) and locate(value) != target["kind"] and "options" in target:
                 target |= {"options": {}, "source_sha256": ""}  # they belong to the code that was named before
             if key.startswith("options.") and "options" in target:
@@ -589,6 +641,11 @@ class Recipe(Section):
         """Returns the type of each section that holds options."""
         return {name: type(cls.model_fields[name].get_default()) for name in cls.sections()}
 
+    @classmethod
+    def key_names(cls) -> list[str]:
+        """Returns the names of all keys, `section.key`."""
+        return [f"{section}.{key}" for section, table in cls.tables().items() for key in table.model_fields]
+
     def to_toml(self) -> str:
         """Returns the complete recipe as TOML, every key written out."""
         import tomli_w
@@ -601,9 +658,10 @@ class Recipe(Section):
         return _without_folders(self.model_dump(mode="json"))
 
 
-def _read_toml(path: Traversable, text: str) -> dict[str, Any]:
+def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
+        content = path.read_bytes() if path else read_shipped(text)
+        return tomllib.loads(content.decode().removeprefix("\ufeff"))
     except OSError as error:
         raise InputError(
             f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
@@ -632,3 +690,11 @@ def shipped_recipes() -> list[str]:
     """Returns the names of the recipes in the package, the default first."""
     names = sorted(entry.name.removesuffix(".toml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".toml"))
     return sorted(names, key=lambda name: name != "mlp")
+
+
+def read_shipped(name: str) -> bytes:
+    """Returns the file of a shipped recipe, or raises an `InputError`."""
+    known = shipped_recipes()
+    if name not in known:
+        raise InputError(f"recipe {name!r} is neither shipped nor a .toml file{did_you_mean(name, known)}")
+    return _SHIPPED.joinpath(f"{name}.toml").read_bytes()

@@ -1,11 +1,14 @@
 """Every command on one small run: what it prints, as text and as JSON, and what it writes."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 import tfmnist
 from tfmnist.artifacts import exported
 from tfmnist.artifacts.exported import Exported
+from tfmnist.recipe import shipped_recipes
 from tfmnist.runs.train import run_events
 
 Command = Callable[..., tuple[int, str, str]]
@@ -267,3 +271,24 @@ def test_gradients_that_are_not_finite_fail(small: Path, tmp_path: Path, command
 def test_recipes(command: Command) -> None:
     code, out, _ = command("recipes")
     assert code == 0 and out.startswith("mlp  ") and "98.16 %" in out and max(map(len, out.splitlines())) <= 100
+
+
+def test_a_shipped_recipe_is_printed_byte_for_byte() -> None:
+    for name in shipped_recipes():
+        command = [sys.executable, "-m", "tfmnist", "recipes", name]
+        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert done.stdout == resources.files("tfmnist").joinpath(f"recipes/{name}.toml").read_bytes()
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_recipe_file_is_printed_complete(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "cnn"\n[train]\nepochs = 4\n')
+    code, out, _ = command("recipes", path)
+    assert code == 0 and tomllib.loads(out) == tomllib.loads(tfmnist.Recipe.load(path).to_toml())
+    assert 'kind = "cnn"' in out and "epochs = 4" in out
+
+
+def test_a_recipe_that_is_none_is_not_printed(tmp_path: Path, complaint: Complaint) -> None:
+    assert "recipe 'mpl' is neither shipped nor a .toml file; did you mean 'mlp'?" in complaint("recipes", "mpl")
+    assert "cannot read the recipe" in complaint("recipes", tmp_path / "nothing.toml")

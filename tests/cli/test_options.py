@@ -139,10 +139,10 @@ def test_help_lists_every_key_and_shows_the_defaults_of_the_recipe(capsys: Any, 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--optimizer.learning_rat", "1"], "learning_rate"),
+        (["--optimizer.learning_rate"], "learning_rate"),
+        (["--schedule.kind", "cosin"], "cosine"),
         (["--train.epochs", "many"], "many"),
         (["--model.bias", "maybe"], "maybe"),
-        (["--nothing"], "--nothing"),
         (["mlp", "cnn"], "cnn"),
     ],
 )
@@ -151,6 +151,39 @@ def test_bad_options_get_the_librarys_box(words: list[str], expected: str, capsy
         parse_train(words, "")
     out, errors = capsys.readouterr()
     assert end.value.code == 2 and out == "" and expected in errors
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--learning_rate", "--optimizer.learning_rate, or --lr"),
+        ("--learning-rate", "--optimizer.learning_rate, or --lr"),
+        ("--optimizer.lr", "--optimizer.learning_rate, or --lr"),
+        ("--train.lr", "--optimizer.learning_rate, or --lr"),
+        ("--optimizer.learning_rat", "--optimizer.learning_rate, or --lr"),
+        ("--batch", "--train.batch_size, or --batch_size"),
+        ("--train.batch", "--train.batch_size, or --batch_size"),
+        ("--n_epochs", "--epochs"),
+        ("--max-epochs", "--train.epochs, or --epochs"),
+        ("--units", "--model.hidden, or --hidden"),
+        ("--random-seed", "--train.seed, or --seed"),
+        ("--optimizer", "--optimizer.kind"),
+        ("--model", "--model.kind"),
+        ("--dropout", "--model.dropout"),
+        ("--init-form", "--init_from"),
+        ("--run_dirr", "--run_dir"),
+    ],
+)
+def test_what_people_type_suggests_the_right_option(typed: str, meant: str) -> None:
+    for words in ([typed, "1"], [f"{typed}=1"], ["cnn", "--epochs", "3", typed]):
+        with pytest.raises(InputError) as caught:
+            parse_train(words, "")
+        assert str(caught.value) == f"option {typed} does not exist; did you mean {meant}?"
+
+
+def test_an_option_like_no_other_points_to_the_help() -> None:
+    with pytest.raises(InputError, match="option --nothing does not exist; tfmnist train --help lists all"):
+        parse_train(["--nothing"], "")
 
 
 @pytest.mark.parametrize(
@@ -165,9 +198,9 @@ def test_items_of_lists_are_validated_by_the_recipe(words: list[str], expected: 
         Recipe().replace(changes_of(*words))
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["train", "--nothing"], ["evaluate"]])
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", "--nothing"], ["evaluate"], ["recipes", "mpl"]])
 def test_help_and_usage_errors_do_not_import_tensorflow(words: list[str]) -> None:
-    code = "import sys\nfrom tfmnist.cli.main import main\ntry: main(sys.argv[1:])\n"
+    code = "import sys\nfrom tfmnist.cli.main import main\ntry: sys.exit(main(sys.argv[1:]))\n"
     code += "finally: assert 'tensorflow' not in sys.modules and 'numpy' not in sys.modules"
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})

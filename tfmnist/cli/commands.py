@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 from tfmnist.cli.options import DEFAULT_RECIPE
 from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError, TfmnistError
-from tfmnist.recipe import Recipe, shipped_recipes
+from tfmnist.recipe import Recipe, read_shipped, shipped_recipes
 
 ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder of a run or of an exported model.")]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
@@ -223,13 +223,24 @@ def pictures(
     print(f"\r{dest}\x1b[K" if sys.stdout.isatty() else dest)
 
 
-def recipes() -> None:
-    """Lists the shipped recipes with their expected accuracy and time."""
-    loaded = [Recipe.load(name) for name in shipped_recipes()]
-    width = max(len(recipe.name) for recipe in loaded)
-    for recipe in loaded:
-        print(f"{recipe.name:<{width}}  {recipe.about.summary}")
-        print(f"{'':<{width}}  {recipe.about.accuracy}; {recipe.about.time}")
+def recipes(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior_hint="")] = "") -> None:
+    """Lists the shipped recipes, or prints one.
+
+    Args:
+        name: A shipped recipe, whose file is printed; or a .toml file, printed with every key, also those it extends.
+    """
+    if name.endswith(".toml"):
+        print(Recipe.load(name).to_toml(), end="")
+    elif name:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(read_shipped(name))  # bytes, whatever the terminal's encoding
+    else:
+        loaded = [Recipe.load(name) for name in shipped_recipes()]
+        width = max(len(recipe.name) for recipe in loaded)
+        for recipe in loaded:
+            print(f"{recipe.name:<{width}}  {recipe.about.summary}")
+            print(f"{'':<{width}}  {recipe.about.accuracy}; {recipe.about.time}")
+        print("\n'tfmnist recipes NAME' prints a recipe.")
 
 
 def _finish(path: str) -> None:

@@ -1,5 +1,6 @@
 """The options of `train`: a recipe's keys, with the types and help texts of `tfmnist.recipe`."""
 
+import difflib
 import re
 import shlex
 import tomllib
@@ -10,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from tfmnist.errors import InputError
-from tfmnist.recipe import Recipe, shipped_recipes
+from tfmnist.recipe import Recipe, nearest_key, shipped_recipes
 
 DEFAULT_RECIPE = "mlp"
 SHORT_FORMS = {
@@ -22,6 +23,7 @@ SHORT_FORMS = {
     "train.seed": "--seed",
     "model.freeze": "--freeze",
 }
+_OTHERS = ("resume", "run_dir", "init_from", "profile", "help")  # which are no keys of a recipe
 _Boolean = Literal["true", "false", "True", "False"]  # as in TOML, or as in Python
 _OPTION = re.compile(r"--((?:model|loss|optimizer)\.options\.[A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 _INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")  # [512, 256] or 512,256
@@ -48,6 +50,7 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
         for word, after in zip(words, [*words[1:], ""])
     ]
     words, options = _take_options(words)
+    _check_names(words)
     arguments = _typed_dict("Arguments", _arguments(shown), total=False)  # so the result has only what was given
     given: dict[str, Any] = tyro.cli(
         arguments, prog="tfmnist train", description=summary, args=words, use_underscores=True
@@ -62,6 +65,22 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
     changes |= options
     profile = given.pop("profile", "false").lower() == "true"
     return TrainArguments(changes, profile=profile, **given)
+
+
+def _check_names(words: list[str]) -> None:
+    """Raises an `InputError` with the nearest key if a word is an option that does not exist."""
+    shorts = {short.removeprefix("--"): key for key, short in SHORT_FORMS.items()}
+    for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+        name = option.removeprefix("--").replace("-", "_")
+        if name in (*Recipe.key_names(), *shorts, *_OTHERS):
+            continue
+        if near := difflib.get_close_matches(name, (*shorts, *_OTHERS), n=1, cutoff=0.8):
+            hint = f"did you mean --{near[0]}?"
+        elif meant := nearest_key(name):
+            hint = f"did you mean --{meant}{f', or {SHORT_FORMS[meant]}' if meant in SHORT_FORMS else ''}?"
+        else:
+            hint = "tfmnist train --help lists all."
+        raise InputError(f"option {option} does not exist; {hint}")
 
 
 def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:

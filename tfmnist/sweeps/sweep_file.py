@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.recipe import Recipe, is_own, locate, suggest_key
+from tfmnist.recipe import Recipe, is_own, locate, nearest_key, suggest_key
 from tfmnist.runs.own_code import pin
 
 Value = Any  # of a recipe key
@@ -157,11 +157,17 @@ class Search(_Table):
         return int(self.keep.partition(" ")[2])
 
 
-class _File(_Table):
+class File(_Table):
+    """A sweep file as it is written."""
+
     recipe: str = "mlp"
+    """The base recipe: a shipped one, or a .toml file, relative to the folder of the sweep file."""
     fixed: dict[str, Value] = {}
+    """Keys of the recipe, in quotes, with the values that they have in all trials."""
     space: dict[str, Range] = Field(min_length=1)
+    """Keys of the recipe, in quotes, with the values to search."""
     search: Search = Search()
+    """How to search, and for how long."""
 
 
 class Sweep(_Table):
@@ -205,12 +211,14 @@ class Sweep(_Table):
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not valid TOML: {error}.") from None
         try:
-            file = _File.model_validate(values)
+            file = File.model_validate(values)
         except ValidationError as error:
             raise InputError(_sentence(error)) from None
         is_file = file.recipe.endswith(".toml")
         recipe = Recipe.load(folder / file.recipe if is_file else file.recipe)
         space = {key: _located(key, within, folder) for key, within in file.space.items()}
+        for key in file.fixed:
+            _check_key("fixed", key)
         fixed = {key: _locate(key, value, folder) for key, value in file.fixed.items()}
         recipe = pin(recipe.with_values(fixed).without_stale_claims(recipe))
         sweep = cls(name=name, recipe=recipe, space=space, search=file.search, text=text)
@@ -259,7 +267,6 @@ class Sweep(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        known = [f"{s}.{key}" for s, table in Recipe.tables().items() for key in table.model_fields]
         before: list[str] = []
         if not self.recipe.data.validation:
             raise InputError(
@@ -267,13 +274,11 @@ class Sweep(_Table):
                 "to 5000."
             )
         for key, values in self.space.items():
-            if key not in known and ".options." not in key:  # which the user's code decides
-                raise InputError(f"space: recipe key {key!r} does not exist{suggest_key(key, known)}")
+            _check_key("space", key)
             if key == "train.seed":
                 raise InputError("space: 'train.seed' cannot be searched; set search.seeds, the seeds of each trial.")
             for other in values.when:
-                if other not in known and ".options." not in other:
-                    raise InputError(f"space: when of {key!r}: {other!r} does not exist{did_you_mean(other, known)}")
+                _check_key(f"space: when of {key!r}", other)
                 if other in self.space and other not in before:
                     raise InputError(f"space: {key!r} depends on {other!r}, which comes after it; move that before it.")
             before.append(key)
@@ -363,6 +368,21 @@ class Sweep(_Table):
                 raise InputError(f"space: {error}") from None
 
 
+def _check_key(where: str, key: str) -> None:
+    """Raises an `InputError` if a key is none of a recipe's, and none that the user's code decides."""
+    if key in Recipe.sections():
+        raise InputError(f"{where}: {_section(key)}")
+    if key not in Recipe.key_names() and ".options." not in key:
+        meant = "; did you mean search.seeds, the seeds of each trial?" if nearest_key(key) == "train.seed" else ""
+        raise InputError(f"{where}: recipe key {key!r} does not exist{meant or suggest_key(key)}")
+
+
+def _section(name: str) -> str:
+    """Returns the complaint about a section of a recipe in a sweep file."""
+    key = f"{name}.{next(iter(Recipe.tables()[name].model_fields))}"
+    return f'{name!r} is a section: expected its keys in [fixed] or [space], in quotes, such as "{key}".'
+
+
 def _locate(key: str, value: Value, folder: Path) -> Value:
     """Returns the value of a key; a file of code is relative to a folder."""
     return locate(value, folder) if key.endswith(".kind") and isinstance(value, str) else value
@@ -391,9 +411,15 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        *tables, name = first["loc"]
-        table: Any = {"search": Search, "space": Range}.get(str(tables[0]) if tables else "", _File)
-        return f"key {where!r} does not exist{did_you_mean(str(name), table.model_fields)}"
+        *tables, name = map(str, first["loc"])
+        for part in (name, *tables):
+            if part in Recipe.sections():
+                return _section(part)
+        table: Any = {"search": Search, "space": Range}.get(tables[0] if tables else "", File)
+        hint, meant = did_you_mean(name, table.model_fields), nearest_key(name)
+        if meant and table is not Range and not hint.startswith("; did you mean"):
+            hint = f'; did you mean "{meant}", in [fixed]?'
+        return f"key {where!r} does not exist{hint}"
     if first["type"] == "missing" and where == "space":
         return "there is no [space]: expected at least one recipe key to search."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
