@@ -1,8 +1,8 @@
 """One run in progress: trained, saved, stopped, evaluated, exported, reported.
 
 A run folder is complete in itself: the recipe (`recipe.toml`), the course of training (`metrics.jsonl`,
-`checkpoints/`), and the results (`result.json`, `weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`,
-`report.html`, `figures/`).
+`checkpoints/`, and if the recipe asks for them `steps.jsonl` and `tensorboard/`), and the results (`result.json`,
+`weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`, `report.html`, `figures/`).
 """
 
 import json
@@ -25,12 +25,13 @@ from tfmnist.runs.events import Clock, Event, Run, Started, Trained
 from tfmnist.runs.export import form_of, make_card, trace, versions
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Evaluation, Result, write_history
+from tfmnist.runs.step_log import StepLog
 from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
 from tfmnist.training.evaluation import outputs
 from tfmnist.training.inspection import inspect
-from tfmnist.training.loop import Epoch, Trainer, set_weights
+from tfmnist.training.loop import Epoch, Progress, StepLoss, Trainer, set_weights
 from tfmnist.training.profile import profile
 from tfmnist.training.threads import choose_threads, threads_set
 
@@ -73,11 +74,12 @@ class RunSession:
                 clock.lap("profile")
                 yield measured
             try:
-                for event in trainer.run():
+                for event in self._train():
                     if isinstance(event, Epoch):
                         self._save()
                     yield event
-                    if stop is not None and stop.is_set() and not trainer.finished:
+                    may_stop = isinstance(event, Progress | Epoch) and not trainer.finished
+                    if may_stop and stop is not None and stop.is_set():
                         self._save()
                         raise Interrupted(f"stopped and saved; resume with: tfmnist train --resume {path}")
             except DivergedError as error:
@@ -90,6 +92,18 @@ class RunSession:
                 yield self._finish(form, signatures, background)
             else:
                 yield self._trained()
+
+    def _train(self) -> Iterator[StepLoss | Progress | Epoch]:
+        """Trains, and writes what happens to the logs that the recipe asks for."""
+        trainer, recipe = self.trainer, self.recipe
+        events = trainer.run()
+        if recipe.train.log_steps:
+            events = StepLog(self.path).follow(events, int(trainer.optimizer.step.numpy()))
+        if recipe.train.tensorboard:
+            from tfmnist.runs import tensorboard
+
+            events = tensorboard.follow(events, self.path, trainer, self.digits.train, recipe.augment)
+        return events
 
     def write_history(self) -> None:
         """Writes `metrics.jsonl`, one line per epoch so far."""
@@ -144,6 +158,10 @@ class RunSession:
         if recipe.train.patience:
             result.best_epoch = trainer.state.best_epoch
         Evaluation.of(digits.test, probabilities, metrics.loss, digits.class_names).write(path)
+        if recipe.train.tensorboard:
+            from tfmnist.runs import tensorboard
+
+            tensorboard.write_test(path, result.steps, metrics, digits.class_names)
         write_npz(path / WEIGHTS, {name: v.numpy() for name, v in model.named_variables().items()})
         write_npz(path / INSPECTION, inspect(model, digits.train, recipe.augment, recipe.train.seed))
         figures = background.submit(draw_figures, path) if recipe.export.report else None

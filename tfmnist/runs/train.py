@@ -58,8 +58,8 @@ def run_events(
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Iterator[Event]:
-    """Like `run`, step by step: yields `DecodingProgress` while pictures are decoded, `Started`, then `Progress` and
-    `Epoch` as training continues, and the `Run` at the end.
+    """Like `run`, step by step: yields `DecodingProgress` while pictures are decoded, `Started`, then `Progress`,
+    `Epoch` and, if they are logged, `StepLoss` as training continues, and the `Run` at the end.
 
     Args:
         recipe: as for `run`.
@@ -70,6 +70,7 @@ def run_events(
         evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
     """
     check_new_folder(run_dir)
+    _check_extra(recipe)
     clock = Clock()
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
@@ -104,6 +105,7 @@ def resume_events(
                 "resume it without changing that, or start a new run."
             )
         recipe = recipe.replace({"train.epochs": epochs})
+    _check_extra(recipe)
     digits = yield from load_events(recipe.data, recipe.train.seed)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
@@ -148,6 +150,12 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
+
+
+def _check_extra(recipe: Recipe) -> None:
+    """Raises an `InputError` if the recipe needs a package that is not installed."""
+    if recipe.train.tensorboard:
+        import tfmnist.runs.tensorboard  # noqa: F401
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:

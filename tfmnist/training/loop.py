@@ -42,6 +42,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class StepLoss:
+    """The loss of one step, penalties included, before its update: one line of `steps.jsonl`."""
+
+    step: int  # from 1, since the start of training
+    epoch: int  # from 1
+    loss: float  # not finite where training diverges
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class Epoch:
     """The metrics of one finished epoch: one line of `metrics.jsonl`."""
 
@@ -151,10 +161,14 @@ class Trainer:
         options = {"loss": self.loss, "precision": settings.precision, "clip_norm": clip_norm}
         options["fused"] = self.mode != "xla"
         step = partial(train_step, self.model, self.optimizer, averages=self.averages, **options)
-        self._do_full = self._do_short = make_steps(step, self.mode)
+        log_losses = bool(settings.log_steps)
+        self._learning_rates = tf.function(
+            partial(tf.vectorized_map, self.optimizer.schedule), [tf.TensorSpec([None], tf.int64)], autograph=False
+        )
+        self._do_full = self._do_short = make_steps(step, self.mode, log_losses)
         if self.mode == "xla" and plan.shapes[0][1] == plan.batch_size:
             # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
-            self._do_short = make_steps(step, "graph")
+            self._do_short = make_steps(step, "graph", log_losses)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by its name in a checkpoint."""
@@ -192,10 +206,11 @@ class Trainer:
                 "(--train.compile graph), or other operations."
             ) from None
 
-    def run(self) -> Iterator[Progress | Epoch]:
+    def run(self) -> Iterator[StepLoss | Progress | Epoch]:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
 
-        A checkpoint taken between two yields resumes exactly. Leaving the loop early is fine; `final_weights` are then
+        Before that it yields the `StepLoss` of every `train.log_steps`-th step of the block. A checkpoint taken after a
+        `Progress` or an `Epoch` resumes exactly. Leaving the loop early is fine; `final_weights` are then
         those so far.
 
         Example:
@@ -218,7 +233,9 @@ class Trainer:
         began = time.perf_counter()
         for block in self.blocks(epochs=range(state.epoch, self.settings.epochs), skip=state.step):
             results = self.do_steps(block.images, block.labels, block.end - block.first)
-            total, correct, done, last = (result.numpy() for result in results)
+            total, correct, done, last, *losses = (result.numpy() for result in results)
+            if losses:
+                yield from self._every_loss(losses[0][:done])
             if not math.isfinite(last):
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
@@ -236,6 +253,15 @@ class Trainer:
                 if self.finished:
                     return
             began = time.perf_counter()
+
+    def _every_loss(self, losses: np.ndarray) -> Iterator[StepLoss]:
+        """Yields the last steps whose number is a multiple of `train.log_steps`, given the losses of all, `[steps]`."""
+        every, last = self.settings.log_steps, int(self.optimizer.step.numpy())
+        first = last - len(losses) + 1
+        steps = np.arange(first + -first % every, last + 1, every)
+        rates = self._learning_rates(tf.constant(steps - 1)).numpy() if len(steps) else steps
+        for step, rate in zip(steps.tolist(), rates.tolist(), strict=True):
+            yield StepLoss(step, self.state.epoch + 1, float(losses[step - first]), rate)
 
     def _close_epoch(self) -> Epoch:
         """Validates, and returns the metrics of the epoch whose steps are done; `state` moves on to the next."""
@@ -329,6 +355,8 @@ def fit(
     monitor: Literal["accuracy", "loss"] = "accuracy",
     threads: int | Literal["auto"] = "auto",
     progress: int = 0,
+    log_steps: int = 0,
+    tensorboard: bool = False,
 ) -> list[Epoch]:
     """Trains a network in place and returns one `Epoch` per epoch.
 
@@ -358,7 +386,8 @@ def fit(
         average: decay of the exponential moving average of the weights, 0 for none.
         patience: stop after this many epochs without a better validation result, 0 for never.
         monitor: the validation result that `patience` watches.
-        threads, progress: without effect; accepted so that `**recipe.train.model_dump()` can be passed.
+        threads, progress, log_steps, tensorboard: without effect; accepted so that `**recipe.train.model_dump()` can be
+            passed.
 
     Raises:
         InputError: a value is out of range, or data, model, loss and optimizer do not fit.
