@@ -43,10 +43,7 @@ class TrainArguments:
 def parse_train(words: list[str], summary: str) -> TrainArguments:
     """Parses the arguments of `train`. Help and usage errors end the process."""
     shown = Recipe.load(words[0] if words and not words[0].startswith("-") else DEFAULT_RECIPE)
-    words = [  # tyro has no flag with an optional value
-        "--profile=true" if word == "--profile" and after.lower() not in ("true", "false") else word
-        for word, after in zip(words, [*words[1:], ""])
-    ]
+    words = [f"{word}=true" if _is_flag(word, after) else word for word, after in zip(words, [*words[1:], "--"])]
     words, options = _take_options(words)
     arguments = _typed_dict("Arguments", _arguments(shown), total=False)  # so the result has only what was given
     given: dict[str, Any] = tyro.cli(
@@ -62,6 +59,15 @@ def parse_train(words: list[str], summary: str) -> TrainArguments:
     changes |= options
     profile = given.pop("profile", "false").lower() == "true"
     return TrainArguments(changes, profile=profile, **given)
+
+
+def _is_flag(word: str, after: str) -> bool:
+    """Whether a word is a boolean option without a value, which tyro does not know, given the word after it."""
+    if word == "--profile":
+        return after.lower() not in ("true", "false")
+    section, _, name = word.removeprefix("--").replace("-", "_").partition(".")
+    key = Recipe.tables()[section].model_fields.get(name) if section in Recipe.sections() else None
+    return key is not None and key.annotation is bool and after.startswith("--")
 
 
 def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:

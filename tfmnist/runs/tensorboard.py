@@ -25,6 +25,7 @@ from tfmnist.training.inspection import augmented_examples
 from tfmnist.training.loop import Epoch, StepLoss, Trainer
 
 try:
+    from tensorboard.plugins.histogram import metadata as histogram
     from tensorboard.plugins.hparams import summary_v2 as hparams  # noqa: F401  not `api`, which imports Keras
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 except ImportError:
@@ -35,6 +36,7 @@ except ImportError:
 
 FOLDER = "tensorboard"
 _FILES = "events.out.tfevents.*"  # as TensorFlow names them
+_BUCKETS = 30  # as many as TensorBoard draws
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ def follow(events: Iterable[T], run: Path, trainer: Trainer, examples: Split, au
     Args:
         events: of the trainer.
         run: the run's folder.
-        trainer: whose weights are drawn as histograms, by name.
+        trainer: whose weights, not their averages, are drawn as histograms, by name.
         examples: the training examples, of which some are drawn as the training changes them.
         augment: how it does.
     """
@@ -69,7 +71,7 @@ def follow(events: Iterable[T], run: Path, trainer: Trainer, examples: Split, au
                     figures = ("loss", "accuracy", "learning_rate", "images_per_second")
                     write_scalars({f"epoch/{name}": getattr(event, name) for name in figures})
                     for name, variable in trainer.model.named_variables().items():
-                        tf.summary.histogram(name, variable)
+                        _write_histogram(name, variable.numpy())
                 if event.validation_loss is not None and event.validation_accuracy is not None:
                     with writers["validation"].as_default(event.step):
                         write_scalars(
@@ -107,6 +109,13 @@ def write_scalars(values: Mapping[str, float]) -> None:
     for other in others:
         summary.MergeFrom(other)
     tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+
+
+def _write_histogram(name: str, values: npt.NDArray[np.float32]) -> None:
+    """Writes a histogram; `tf.summary.histogram` would need 250 bytes of memory per value."""
+    counts, edges = np.histogram(values, _BUCKETS)
+    buckets = np.stack([edges[:-1], edges[1:], counts], axis=1).astype(np.float64)
+    tf.summary.write(name, buckets, metadata=histogram.create_summary_metadata(None, None))
 
 
 def _write_augmented(originals: npt.NDArray[np.uint8], changed: npt.NDArray[np.uint8]) -> None:
