@@ -69,7 +69,9 @@ def test_stopped_after_every_block_it_has_the_same_lines(logged: Recipe, whole: 
     assert (path / STEPS).read_bytes() == (whole.path / STEPS).read_bytes()
 
 
-@pytest.mark.parametrize("tail", ["", '{"step": 99, "ep', '{"step": 99, "epoch": 9, "loss": 1, "learning_rate": 1}\n'])
+@pytest.mark.parametrize(
+    "tail", ["", '{"step": 99, "ep', "[]\n", '{"step": 99, "epoch": 9, "loss": 1, "learning_rate": 1}\n']
+)
 @pytest.mark.parametrize("steps", [2, 13])
 def test_a_killed_run_trains_steps_again_without_logging_them_twice(
     tail: str, steps: int, logged: Recipe, whole: Run, tmp_path: Path

@@ -44,17 +44,21 @@ class StepLog:
                 _sync(file)
 
     def _lines(self) -> Iterator[tuple[int, StepLoss]]:
-        """Yields the end of each line in the file, in bytes, and its content, up to a line cut short by a kill."""
+        """Yields the end of each line in the file, in bytes, and its content, up to one that is damaged."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
             end = 0
             for line in file:
-                if not line.endswith(b"\n"):
+                try:
+                    row = json.loads(line)
+                    step = StepLoss(**{**row, "loss": math.nan if row["loss"] is None else row["loss"]})
+                except (ValueError, TypeError, KeyError):
+                    return
+                if not line.endswith(b"\n"):  # cut short by a kill, like most damaged ones
                     return
                 end += len(line)
-                row = json.loads(line)
-                yield end, StepLoss(**{**row, "loss": math.nan if row["loss"] is None else row["loss"]})
+                yield end, step
 
 
 def _to_line(row: StepLoss) -> bytes:

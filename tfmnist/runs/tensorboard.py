@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -111,9 +111,9 @@ def write_scalars(values: Mapping[str, float]) -> None:
     tf.summary.experimental.write_raw_pb(summary.SerializeToString())
 
 
-def _write_histogram(name: str, values: npt.NDArray[np.float32]) -> None:
+def _write_histogram(name: str, values: npt.NDArray[Any]) -> None:
     """Writes a histogram; `tf.summary.histogram` would need 250 bytes of memory per value."""
-    counts, edges = np.histogram(values, _BUCKETS)
+    counts, edges = np.histogram(values.astype(np.float32), _BUCKETS)
     buckets = np.stack([edges[:-1], edges[1:], counts], axis=1).astype(np.float64)
     tf.summary.write(name, buckets, metadata=histogram.create_summary_metadata(None, None))
 
@@ -147,8 +147,9 @@ def _drop_after(folder: Path, step: int) -> None:
 def _read(path: Path) -> tuple[list[bytes], bool]:
     """Returns the records of a file, and whether none was cut short by a kill."""
     records: list[bytes] = []
+    content: Any = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     try:
-        records.extend(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        records.extend(content)
     except tf.errors.DataLossError:
         return records, False
     return records, True

@@ -210,8 +210,7 @@ class Trainer:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
 
         Before that it yields the `StepLoss` of every `train.log_steps`-th step of the block. A checkpoint taken after a
-        `Progress` or an `Epoch` resumes exactly. Leaving the loop early is fine; `final_weights` are then
-        those so far.
+        `Progress` or an `Epoch` resumes exactly. Leaving the loop early is fine; `final_weights` are then those so far.
 
         Example:
             >>> import tfmnist
@@ -234,6 +233,7 @@ class Trainer:
         for block in self.blocks(epochs=range(state.epoch, self.settings.epochs), skip=state.step):
             results = self.do_steps(block.images, block.labels, block.end - block.first)
             total, correct, done, last, *losses = (result.numpy() for result in results)
+            seconds = time.perf_counter() - began
             if losses:
                 yield from self._every_loss(losses[0][:done])
             if not math.isfinite(last):
@@ -243,7 +243,7 @@ class Trainer:
             state.examples += (block.end - block.first) * block.images.shape[1]
             state.loss += float(total)
             state.correct += int(correct)
-            state.seconds += time.perf_counter() - began
+            state.seconds += seconds
             if not block.last:
                 count = state.examples
                 loss, accuracy, speed = state.loss / count, state.correct / count, count / state.seconds
@@ -255,7 +255,7 @@ class Trainer:
             began = time.perf_counter()
 
     def _every_loss(self, losses: np.ndarray) -> Iterator[StepLoss]:
-        """Yields the last steps whose number is a multiple of `train.log_steps`, given the losses of all, `[steps]`."""
+        """Yields those of the steps just done that are logged, given the losses of all, float32 `[steps]`."""
         every, last = self.settings.log_steps, int(self.optimizer.step.numpy())
         first = last - len(losses) + 1
         steps = np.arange(first + -first % every, last + 1, every)
