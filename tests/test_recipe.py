@@ -24,7 +24,7 @@ KEYS = {
     "optimizer": ["kind", "learning_rate"],
     "schedule": ["kind"],
     "augment": ["elastic", "elastic_width"],
-    "train": ["epochs", "batch_size", "seed", "precision", "block", "compile", "progress"],
+    "train": ["epochs", "batch_size", "seed", "precision", "block", "compile", "progress", "log_steps", "tensorboard"],
     "export": [],
 }
 
@@ -376,7 +376,8 @@ def test_an_unknown_name_suggests_a_shipped_recipe() -> None:
 
 def test_a_changed_recipe_makes_no_promises() -> None:
     shipped = Recipe.load("mlp")
-    assert shipped.replace({"train.seed": 3}).about == shipped.about
+    same = {"train.seed": 3, "train.progress": 9, "train.log_steps": 1, "train.tensorboard": True}
+    assert shipped.replace({**same, "export.report": False}).about == shipped.about
     changed = shipped.replace({"train.epochs": 3})
     assert changed.about.accuracy == changed.about.summary == ""
 

@@ -35,6 +35,7 @@ from tfmnist.sweeps.trials import SweepResult as SweepResult
 from tfmnist.training.evaluation import evaluate as evaluate
 from tfmnist.training.events import Epoch as Epoch
 from tfmnist.training.events import Progress as Progress
+from tfmnist.training.events import StepLoss as StepLoss
 from tfmnist.training.loop import Trainer as Trainer
 from tfmnist.training.loop import fit as fit
 

@@ -460,6 +460,10 @@ class Train(Section):
     """Validation result that train.patience watches."""
     progress: int = Field(default=0, ge=0)
     """Print the mean loss every this many batches; 0 for a live line only."""
+    log_steps: int = Field(default=0, ge=0)
+    """Write the loss of a step to steps.jsonl every this many steps; 0 for none."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard to the run's folder; needs the extra tfmnist[tensorboard]."""
 
     def idle(self) -> dict[str, str]:
         return {} if self.patience else {"monitor": "train.patience is 0"}
@@ -613,7 +617,8 @@ class Recipe(Section):
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without the accuracy and time that `base` claims, unless both train alike."""
-        harmless = {"train.seed", "train.progress", "export.model", "export.report"}
+        train = {"train.seed", "train.progress", "train.log_steps", "train.tensorboard"}
+        harmless = train | {"export.model", "export.report"}
         same = harmless.issuperset(self.changed_from(base))
         return self if same else self.model_copy(update={"about": About(source=base.about.source)})
 

@@ -79,6 +79,8 @@ def test_short_forms_name_keys_that_exist() -> None:
         (["--export.report", "false"], "export.report", False),
         (["--model.bias=true"], "model.bias", True),
         (["--model.bias", "False"], "model.bias", False),
+        (["--train.tensorboard"], "train.tensorboard", True),
+        (["--model.batch-norm", "--resume", "runs/a"], "model.batch_norm", True),
         (["--data.only", "a,b", "c"], "data.only", ("a,b", "c")),
         (["--data.only", "3,7"], "data.only", ("3", "7")),
         (["--data.only", "true", "false"], "data.only", ("true", "false")),

@@ -79,6 +79,8 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         ('[space]\n"model.dropout" = {low = 0.1, high = 0.5, logs = true}', "did you mean 'log'"),
         ('[space]\n"train.epochs" = {low = 1, high = 2.5}', "'train.epochs' reaches 2.5: expected whole numbers"),
         ('[space]\n"train.seed" = [1, 2]', "set search.seeds"),
+        ('[space]\n"train.tensorboard" = [true]', "'train.tensorboard' has no effect on the training of a trial"),
+        ('[space]\n"train.log_steps" = {low = 1, high = 9}', "'train.log_steps' has no effect on the training"),
         (
             '[space]\n"model.dropout" = {low = 0.1, high = 0.5, when = {"a.b" = 1}}',
             "'a.b' does not exist",

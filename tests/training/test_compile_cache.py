@@ -44,7 +44,8 @@ def test_the_next_run_finds_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "reused"),
     [
-        ({"train.seed": 5, "train.progress": 100, "export.report": False}, True),
+        ({"train.seed": 5, "train.progress": 100, "train.tensorboard": True, "export.report": False}, True),
+        ({"train.log_steps": 5}, False),
         ({"model.hidden": [64]}, False),
         ({"train.batch_size": 32}, False),
         ({"train.threads": 1}, False),

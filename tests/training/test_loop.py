@@ -19,11 +19,12 @@ from tfmnist.data.split import Digits, Split
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum
+from tfmnist.nn.schedules import constant, warmup
 from tfmnist.recipe import Augment, Loss, Recipe, Train
 from tfmnist.runs import train as runs
 from tfmnist.runs.build import load_events
 from tfmnist.training.evaluation import evaluate
-from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress, StepLoss
 from tfmnist.training.loop import Trainer, fit, restored
 from tfmnist.training.step import WeightAverage
 
@@ -167,6 +168,47 @@ def test_progress_counts_towards_the_epoch() -> None:
     assert [(type(e), e.epoch) for e in (events[3], events[-1])] == [(Epoch, 1), (Epoch, 2)]
     assert all(e.steps == 9 and math.isfinite(e.loss) for e in events if isinstance(e, Progress))
     assert trainer.finished and list(trainer.run()) == []
+
+
+@pytest.mark.parametrize("compile", ["xla", "graph", "eager"])
+def test_every_nth_step_is_logged_with_its_loss_and_learning_rate(compile: Any) -> None:
+    def losses(every: int, block: Any) -> tuple[list[StepLoss], Weights]:
+        model = mlp()
+        optimizer = SGD(model.parameters, warmup(constant(0.1), 12))
+        settings = Train(epochs=2, batch_size=20, block=block, compile=compile, log_steps=every)
+        events = list(Trainer(model, optimizer, quadrants(), None, settings).run())
+        where = [type(event).__name__ for event in events]
+        assert where[-1] == "Epoch" and where.count("Epoch") == 2
+        return [event for event in events if isinstance(event, StepLoss)], weights_of(model)
+
+    every, weights = losses(1, block=2)  # 6 full batches of 130 examples, and one of 10
+    assert [(row.step, row.epoch) for row in every] == [(step, 1 + (step > 7)) for step in range(1, 15)]
+    assert [row.learning_rate for row in every] == pytest.approx([0.1 * min(step / 12, 1) for step in range(1, 15)])
+    assert every[0].loss == pytest.approx(math.log(4), rel=0.3) and every[-1].loss < 0.8 * every[0].loss
+    none, same = losses(0, block=5)
+    assert none == [] and is_equal(same, weights)
+    third, same = losses(3, block=1)
+    assert third == [row for row in every if row.step % 3 == 0] and is_equal(same, weights)
+    assert losses(100, block="auto")[0] == []
+
+
+def test_the_logged_losses_average_to_the_loss_of_the_epoch() -> None:
+    settings = Train(epochs=1, batch_size=20, compile="graph", log_steps=1)
+    *steps, epoch = (e for e in Trainer(mlp(), None, quadrants(), None, settings).run() if not isinstance(e, Progress))
+    assert isinstance(epoch, Epoch)
+    sizes = [20.0] * 6 + [10.0]
+    mean = sum(size * step.loss for size, step in zip(sizes, steps, strict=True) if isinstance(step, StepLoss)) / 130
+    assert epoch.loss == pytest.approx(mean, rel=1e-6)
+
+
+def test_steps_are_logged_up_to_the_one_that_diverges() -> None:
+    model = mlp()
+    settings = Train(epochs=1, batch_size=10, compile="graph", log_steps=2)
+    events = Trainer(model, SGD(model.parameters, 1e30), quadrants(), None, settings).run()
+    steps: list[Any] = []
+    with pytest.raises(DivergedError, match="step 2 of 13"):
+        steps.extend(events)
+    assert [step.step for step in steps] == [2] and not math.isfinite(steps[0].loss)
 
 
 def test_compiling_ahead_does_no_step() -> None:

@@ -170,6 +170,21 @@ def test_a_block_equals_its_steps_one_by_one(mode: CompileMode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_losses_of_the_steps_change_nothing(mode: CompileMode) -> None:
+    images, labels = batches(5)
+    logged, plain = mlp(dropout=0.5), mlp(dropout=0.5)
+    step = partial(train_step, logged, Adam(logged.parameters), fused=mode != "xla", loss=Objective())
+    *results, losses = make_steps(step, mode, log_losses=True)(images, labels, 4)
+    expected = compiled(plain, Adam(plain.parameters), mode)(images, labels, 4)
+    assert_equal(weights(logged), weights(plain))
+    assert [x.numpy() for x in results] == [x.numpy() for x in expected]
+    assert losses.dtype == tf.float32 and losses.shape == [5]
+    assert losses[3] == results[3] and losses[4] == 0
+    assert 8 * losses.numpy().astype(np.float64).sum() == pytest.approx(float(results[0]), rel=1e-12)
+    assert len(set(losses.numpy().tolist())) == 5
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_rows_beyond_the_count_change_nothing(mode: CompileMode) -> None:
     images, labels = (x.numpy() for x in batches(4))
     model = mlp(batch_norm=True)

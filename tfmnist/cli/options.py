@@ -45,10 +45,7 @@ class TrainArguments:
 def parse_train(words: list[str], summary: str) -> TrainArguments:
     """Parses the arguments of `train`. Help and usage errors end the process."""
     shown = Recipe.load(words[0] if words and not words[0].startswith("-") else DEFAULT_RECIPE)
-    words = [  # tyro has no flag with an optional value
-        "--profile=true" if word == "--profile" and after.lower() not in ("true", "false") else word
-        for word, after in zip(words, [*words[1:], ""])
-    ]
+    words = [f"{word}=true" if _is_flag(word, after) else word for word, after in zip(words, [*words[1:], "--"])]
     words, options = _take_options(words)
     _check_names(words)
     arguments = _typed_dict("Arguments", _arguments(shown), total=False)  # so the result has only what was given
@@ -81,6 +78,15 @@ def _check_names(words: list[str]) -> None:
         else:
             hint = "tfmnist train --help lists all."
         raise InputError(f"option {option} does not exist; {hint}")
+
+
+def _is_flag(word: str, after: str) -> bool:
+    """Whether a word is a boolean option without a value, which tyro does not know, given the word after it."""
+    if word == "--profile":
+        return after.lower() not in ("true", "false")
+    section, _, name = word.removeprefix("--").replace("-", "_").partition(".")
+    key = Recipe.tables()[section].model_fields.get(name) if section in Recipe.sections() else None
+    return key is not None and key.annotation is bool and after.startswith("--")
 
 
 def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:

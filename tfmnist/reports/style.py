@@ -5,7 +5,7 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,11 @@ LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
 LINE: dict[str, Any] = {"linewidth": 1.8, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
 
 
-def save(figure: "Figure", path: Path | str) -> None:
+def save(figure: "Figure", file: Path | str | IO[bytes]) -> None:
     """Writes a figure as PNG with 150 dots per inch; the same figure always yields the same bytes."""
     # names in a script that the font lacks are drawn as boxes, quietly; catch_warnings would not be safe in a thread
     warnings.filterwarnings("ignore", "Glyph", module="tfmnist")
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def make_figure(width: float, height: float) -> "Figure":

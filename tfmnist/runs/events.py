@@ -9,7 +9,7 @@ from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.split import Digits
 from tfmnist.nn.models import Network
 from tfmnist.recipe import Recipe
-from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress, StepLoss
 from tfmnist.training.profile import Profile
 
 
@@ -49,7 +49,7 @@ class Trained:
     seconds: float  # of training
 
 
-Event = DecodingProgress | Started | Profile | Progress | Epoch | Trained | Run
+Event = DecodingProgress | Started | Profile | StepLoss | Progress | Epoch | Trained | Run
 
 
 class Clock:

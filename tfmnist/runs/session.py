@@ -1,8 +1,9 @@
 """One run in progress: trained, saved, stopped, evaluated, exported, reported.
 
 A run folder is complete in itself: the recipe (`recipe.toml`), the course of training (`metrics.jsonl`,
-`checkpoints/`), and the results (`result.json`, `weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`,
-`report.html`, `figures/`), or why there are none (`diverged.json`).
+`checkpoints/`, and if the recipe asks for them `steps.jsonl` and `tensorboard/`), and the results (`result.json`,
+`weights.npz`, `evaluation.npz`, `inspection.npz`, `model/1`, `report.html`, `figures/`), or why there are none
+(`diverged.json`).
 """
 
 import json
@@ -28,11 +29,12 @@ from tfmnist.runs.export import form_of, make_card, trace, versions
 from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Divergence, Evaluation, Result, write_history
+from tfmnist.runs.step_log import StepLog
 from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import command_line, git_commit, processor_name, processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
 from tfmnist.training.evaluation import outputs
-from tfmnist.training.events import Epoch
+from tfmnist.training.events import Epoch, Progress, StepLoss
 from tfmnist.training.inspection import inspect
 from tfmnist.training.loop import Trainer, set_weights
 from tfmnist.training.profile import profile
@@ -78,11 +80,12 @@ class RunSession:
                 clock.lap("profile")
                 yield measured
             try:
-                for event in trainer.run():
+                for event in self._train():
                     if isinstance(event, Epoch):
                         self._save()
                     yield event
-                    if stop is not None and stop.is_set() and not trainer.finished:
+                    may_stop = isinstance(event, Progress | Epoch) and not trainer.finished
+                    if may_stop and stop is not None and stop.is_set():
                         self._save()
                         raise Interrupted(f"stopped and saved; resume with: tfmnist train --resume {path}")
                 clock.lap("train")
@@ -96,6 +99,18 @@ class RunSession:
                 checkpoints = list_checkpoints(path / "checkpoints")
                 last = checkpoints[-1] if checkpoints else "none yet"
                 raise DivergedError(f"{error} Last good checkpoint: {last}.") from None
+
+    def _train(self) -> Iterator[StepLoss | Progress | Epoch]:
+        """Trains, and writes what happens to the logs that the recipe asks for."""
+        trainer, recipe = self.trainer, self.recipe
+        events = trainer.run()
+        if recipe.train.log_steps:
+            events = StepLog(self.path).follow(events, int(trainer.optimizer.step.numpy()))
+        if recipe.train.tensorboard:
+            from tfmnist.runs import tensorboard
+
+            events = tensorboard.follow(events, self.path, trainer, self.digits.train, recipe.augment)
+        return events
 
     def write_history(self) -> None:
         """Writes `metrics.jsonl`, one line per epoch so far."""
@@ -163,6 +178,10 @@ class RunSession:
         if recipe.train.patience:
             result.best_epoch = trainer.state.best_epoch
         Evaluation.of(digits.test, probabilities, metrics.loss, digits.class_names).write(path)
+        if recipe.train.tensorboard:
+            from tfmnist.runs import tensorboard
+
+            tensorboard.write_test(path, result.steps, metrics, digits.class_names)
         write_npz(path / WEIGHTS, {name: v.numpy() for name, v in model.named_variables().items()})
         write_npz(path / INSPECTION, inspect(model, digits.train, recipe.augment, recipe.train.seed))
         figures = background.submit(draw_figures, path) if recipe.export.report else None

@@ -61,8 +61,9 @@ def run_events(
     """Like `run`, step by step, and prints nothing: an iterator of what happens, which trains as you ask for the next.
 
     It yields `DecodingProgress` while pictures are decoded, `Started` before the first step, then `Progress` after each
-    block of steps but the last of an epoch, `Epoch` after each epoch, which has just been saved, and the `Run` at the
-    end. Leave the loop whenever you like: `resume` or `resume_events` continue after the last epoch.
+    block of steps but the last of an epoch, `StepLoss` for each step that is logged, `Epoch` after each epoch, which
+    has just been saved, and the `Run` at the end. Leave the loop whenever you like: `resume` or `resume_events` continue
+    after the last epoch.
 
     Args:
         recipe: as for `run`.
@@ -79,6 +80,7 @@ def run_events(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     check_new_folder(run_dir)
+    _check_extra(recipe)
     clock = Clock()
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
@@ -113,6 +115,7 @@ def resume_events(
                 "resume it without changing that, or start a new run."
             )
         recipe = recipe.replace({"train.epochs": epochs})
+    _check_extra(recipe)
     digits = yield from load_events(recipe.data, recipe.train.seed)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
@@ -158,6 +161,12 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
+
+
+def _check_extra(recipe: Recipe) -> None:
+    """Raises an `InputError` if the recipe needs a package that is not installed."""
+    if recipe.train.tensorboard:
+        import tfmnist.runs.tensorboard  # noqa: F401
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -175,6 +175,10 @@ class Study:
 
     def finish(self, trial: Trial) -> None:
         """Records how a trial ended. One that diverged gets the worst value, so that the sampler avoids it."""
+        if self.sweep.recipe.train.tensorboard:
+            from tfmnist.sweeps.hparams import write_hparams
+
+            write_hparams(self.sweep, self.folder, trial)
         row = {name: value for name, value in trial.to_dict().items() if name != "number"}
         if optuna_trial := self._opened.pop(trial.number, None):
             optuna_trial.set_user_attr("row", json.dumps(row))

@@ -55,10 +55,13 @@ def search_events(
         stop: once set, the running trials are saved and `Interrupted` is raised.
 
     Raises:
-        InputError: Optuna is not installed, the folder holds another sweep, or every trial failed.
+        InputError: Optuna, or TensorBoard if trials shall write for it, is not installed, the folder holds another
+            sweep, or every trial failed.
     """
     from tfmnist.sweeps.optuna_study import Study  # needs the extra [sweep]
 
+    if sweep.recipe.train.tensorboard:
+        import tfmnist.sweeps.hparams  # noqa: F401  needs the extra [tensorboard]
     make_folder_at(folder)
     stop = stop or Flag()
     with full_disk_interrupts(folder), locked(folder):  # several commands may share a database, but not a folder

@@ -40,6 +40,7 @@ _IDLE = {  # keys without effect in a sweep, and why
     "train.seed": "has no effect: the seeds of the trials are search.seeds",
     "train.progress": "has no effect: a sweep shows its trials, not their batches",
 }
+_UNSEARCHED = ("export.model", "export.report", "train.threads", "train.log_steps", "train.tensorboard")
 
 
 class _Table(BaseModel):
@@ -301,7 +302,7 @@ class Sweep(_Table):
         for key in (*fixed, *self.space):
             if key in _IDLE:
                 raise InputError(f"{'space' if key in self.space else 'fixed'}: {key!r} {_IDLE[key]}.")
-        if unsearched := [key for key in ("export.model", "export.report", "train.threads") if key in self.space]:
+        if unsearched := [key for key in _UNSEARCHED if key in self.space]:
             raise InputError(f"space: {unsearched[0]!r} has no effect on the training of a trial; leave it out.")
         for key in fixed:
             reasons = [self.recipe.with_values(point).why_idle(key) for point in self._contexts(key)]

@@ -66,7 +66,8 @@ def _key(recipe: Recipe) -> str:
     if not lines:
         return ""
     values = recipe.model_dump(mode="json", exclude={"name": True, "about": True, "export": True})
-    values["train"] = {k: v for k, v in values["train"].items() if k not in ("seed", "progress")}
+    train = {k: v for k, v in values["train"].items() if k not in ("seed", "progress", "tensorboard")}
+    values["train"] = {**train, "log_steps": bool(train["log_steps"])}  # what the loop returns depends on it
     about = ["".join(lines), platform.machine(), version("tensorflow"), os.environ.get("XLA_FLAGS", ""), values]
     return hashlib.sha256(json.dumps([*about, os.cpu_count()], sort_keys=True).encode()).hexdigest()
 

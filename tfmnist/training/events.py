@@ -17,6 +17,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class StepLoss:
+    """The loss of one step, penalties included, before its update: one line of `steps.jsonl`."""
+
+    step: int  # from 1, since the start of training
+    epoch: int  # from 1
+    loss: float  # not finite where training diverges
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class Epoch:
     """The metrics of one finished epoch: one line of `metrics.jsonl`."""
 

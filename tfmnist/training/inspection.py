@@ -47,13 +47,22 @@ def inspect(model: Network, examples: Split, augment: Augment, seed: int) -> dic
     if maps := _maps(model, picture):
         arrays |= {"picture": picture, "map_names": np.array(list(maps))}
         arrays |= {f"map_{number}": layer for number, layer in enumerate(maps.values())}
-    if augment != Augment():
-        chosen = np.sort(np.unique(examples.labels, return_index=True)[1])[:_EXAMPLES]
-        originals = examples.take(chosen)[0]
-        block = tf.constant(np.broadcast_to(originals, [_STEPS, *originals.shape]))
-        changed = augment_block(block, tf.constant(0, tf.int64), seed, **augment.model_dump()).numpy()
-        arrays |= {"augmented_originals": originals, "augmented": changed.swapaxes(0, 1)}
+    if drawn := augmented_examples(examples, augment, seed):
+        arrays |= {"augmented_originals": drawn[0], "augmented": drawn[1]}
     return arrays
+
+
+def augmented_examples(
+    examples: Split, augment: Augment, seed: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
+    """Returns `augmented_originals` and `augmented` as `inspect` describes them, or None without augmentation."""
+    if augment == Augment():
+        return None
+    chosen = np.sort(np.unique(examples.labels, return_index=True)[1])[:_EXAMPLES]
+    originals = examples.take(chosen)[0]
+    block = tf.constant(np.broadcast_to(originals, [_STEPS, *originals.shape]))
+    changed = augment_block(block, tf.constant(0, tf.int64), seed, **augment.model_dump()).numpy()
+    return originals, changed.swapaxes(0, 1)
 
 
 def _first_weights(model: Network) -> dict[str, npt.NDArray[Any]]:

@@ -24,7 +24,7 @@ from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.optimizers import Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
-from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress, StepLoss
 from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
 
@@ -117,10 +117,14 @@ class Trainer:
         options = {"loss": self.loss, "precision": settings.precision, "clip_norm": clip_norm}
         options["fused"] = self.mode != "xla"
         step = partial(train_step, self.model, self.optimizer, averages=self.averages, **options)
-        self._do_full = self._do_short = make_steps(step, self.mode)
+        log_losses = bool(settings.log_steps)
+        self._learning_rates = tf.function(
+            partial(tf.vectorized_map, self.optimizer.schedule), [tf.TensorSpec([None], tf.int64)], autograph=False
+        )
+        self._do_full = self._do_short = make_steps(step, self.mode, log_losses)
         if self.mode == "xla" and plan.shapes[0][1] == plan.batch_size:
             # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
-            self._do_short = make_steps(step, "graph")
+            self._do_short = make_steps(step, "graph", log_losses)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every variable that training changes, by its name in a checkpoint."""
@@ -158,11 +162,11 @@ class Trainer:
                 "(--train.compile graph), or other operations."
             ) from None
 
-    def run(self) -> Iterator[Progress | Epoch]:
+    def run(self) -> Iterator[StepLoss | Progress | Epoch]:
         """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
 
-        A checkpoint taken between two yields resumes exactly. Leaving the loop early is fine; `final_weights` are then
-        those so far.
+        Before that it yields the `StepLoss` of every `train.log_steps`-th step of the block. A checkpoint taken after a
+        `Progress` or an `Epoch` resumes exactly. Leaving the loop early is fine; `final_weights` are then those so far.
 
         Example:
             >>> import tfmnist
@@ -184,7 +188,10 @@ class Trainer:
         began = time.perf_counter()
         for block in self.blocks(epochs=range(state.epoch, self.settings.epochs), skip=state.step):
             results = self.do_steps(block.images, block.labels, block.end - block.first)
-            total, correct, done, last = (result.numpy() for result in results)
+            total, correct, done, last, *losses = (result.numpy() for result in results)
+            seconds = time.perf_counter() - began
+            if losses:
+                yield from self._every_loss(losses[0][:done])
             if not math.isfinite(last):
                 raise self._diverged(f"the loss is {last}", block.first + int(done))
             state = self.state
@@ -192,7 +199,7 @@ class Trainer:
             state.examples += (block.end - block.first) * len(block.labels[0])
             state.loss += float(total)
             state.correct += int(correct)
-            state.seconds += time.perf_counter() - began
+            state.seconds += seconds
             if not block.last:
                 count = state.examples
                 loss, accuracy, speed = state.loss / count, state.correct / count, count / state.seconds
@@ -202,6 +209,15 @@ class Trainer:
                 if self.finished:
                     return
             began = time.perf_counter()
+
+    def _every_loss(self, losses: np.ndarray) -> Iterator[StepLoss]:
+        """Yields those of the steps just done that are logged, given the losses of all, float32 `[steps]`."""
+        every, last = self.settings.log_steps, int(self.optimizer.step.numpy())
+        first = last - len(losses) + 1
+        steps = np.arange(first + -first % every, last + 1, every)
+        rates = self._learning_rates(tf.constant(steps - 1)).numpy() if len(steps) else steps
+        for step, rate in zip(steps.tolist(), rates.tolist(), strict=True):
+            yield StepLoss(step, self.state.epoch + 1, float(losses[step - first]), rate)
 
     def _close_epoch(self) -> Epoch:
         """Validates, and returns the metrics of the epoch whose steps are done; `state` moves on to the next."""

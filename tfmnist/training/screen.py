@@ -6,7 +6,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from tfmnist.system.consoles import open_consoles
-from tfmnist.training.events import Epoch, Progress
+from tfmnist.training.events import Epoch, Progress, StepLoss
 
 _ROW = "{:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}"
 _HEAD = _ROW.format("epoch", "loss", "accuracy", "val loss", "val acc", "rate", "images/s", "seconds")
@@ -47,15 +47,15 @@ class TrainingScreen:
         self.epochs, self.examples, self.batch_size, self.progress = epochs, examples, batch_size, progress
         self.update("compiling", 0, 1)
 
-    def show(self, event: Progress | Epoch) -> None:
-        """Shows one event."""
+    def show(self, event: StepLoss | Progress | Epoch) -> None:
+        """Shows one event; single steps are too many to be shown."""
         if isinstance(event, Progress):
             self._print_progress(event.epoch, event.step, event.steps, event.loss)
             steps = f"/{event.steps:,}" if event.steps else ""
             figures = f"{event.step:,}{steps}  loss {event.loss:.4f}  {event.accuracy:.2%}"
             figures += f"  {event.images_per_second:,.0f}/s"
             self.update(f"{event.epoch:>3}/{self.epochs}", event.step, event.steps, figures)
-        else:
+        elif isinstance(event, Epoch):
             self.hide()
             self._print_epoch(event)
 

@@ -12,7 +12,7 @@ from tfmnist.nn.optimizers import Optimizer, clip_by_global_norm
 from tfmnist.recipe import Loss
 
 CompileMode = Literal["xla", "graph", "eager"]
-StepResults = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+StepResults = tuple[tf.Tensor, ...]
 Steps = Callable[[tf.Tensor, tf.Tensor, int], StepResults]
 
 # each training compiles its own, which TensorFlow warns of from the fifth on
@@ -136,27 +136,32 @@ def as_objective(loss: Loss | Objective | LossFunction | str) -> Objective:
     return find_loss(loss)
 
 
-def make_steps(step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode) -> Steps:
+def make_steps(
+    step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode, log_losses: bool = False
+) -> Steps:
     """Returns a function that runs the first `count` steps of a block in one compiled call.
 
     It stops early at a loss that is not finite. Arguments: images uint8 `[block, batch, height, width]`, labels int64
     `[block, batch]`, count. Returns the loss summed over examples (float64), the number of correct predictions (int64),
-    the number of steps done (int64) and the last loss (float32). `eager` runs the same loop operation by operation.
+    the number of steps done (int64) and the last loss (float32); with `log_losses` also the loss of each step (float32
+    `[block]`, 0 for steps not done). `eager` runs the same loop operation by operation.
     """
 
     def run(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> Any:
         batch = tf.cast(tf.shape(labels)[1], tf.float64)
 
-        def condition(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        def condition(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor, *_: Any) -> tf.Tensor:
             return tf.logical_and(index < count, tf.math.is_finite(last))
 
-        def body(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor) -> Any:
+        def body(index: tf.Tensor, total: tf.Tensor, correct: tf.Tensor, last: tf.Tensor, *logged: tf.Tensor) -> Any:
             value, hits = step(images[index], labels[index])
-            return index + 1, total + tf.cast(value, tf.float64) * batch, correct + hits, value
+            losses = [tf.tensor_scatter_nd_update(known, [[index]], [value]) for known in logged]  # one, or none
+            return index + 1, total + tf.cast(value, tf.float64) * batch, correct + hits, value, *losses
 
         start = (tf.constant(0, tf.int64), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64), tf.constant(0.0))
-        done, total, correct, last = tf.while_loop(condition, body, start, parallel_iterations=1)
-        return total, correct, done, last
+        losses = (tf.zeros(tf.shape(labels)[:1]),) if log_losses else ()
+        done, total, correct, last, *losses = tf.while_loop(condition, body, (*start, *losses), parallel_iterations=1)
+        return total, correct, done, last, *losses
 
     if mode != "eager":
         run = tf.function(run, jit_compile=mode == "xla", autograph=False)
