@@ -496,10 +496,13 @@ def test_training_leaves_the_optimizers_own_choice_alone(compile: str) -> None:
 
 
 def test_fit_takes_the_train_section_of_a_recipe() -> None:
-    settings = Train(epochs=2, batch_size=65, compile="eager", progress=1).model_dump(exclude={"threads"})
+    settings = Train(epochs=2, batch_size=65, compile="eager", progress=1).model_dump()
     assert [epoch.step for epoch in fit(mlp(), quadrants(), **settings)] == [2, 4]
     defaults = {name: p.default for name, p in signature(fit).parameters.items() if name in settings}
-    assert defaults == {**Train().model_dump(exclude={"threads"}), "progress": True}
+    assert defaults == {**Train().model_dump(), "progress": True}
+    for name, value in {"threads": 1, "log_steps": 10, "tensorboard": True}.items():
+        with pytest.raises(InputError, match=f"{name} is {value} but has no effect in fit"):
+            fit(mlp(), quadrants(), **{name: value})
     with pytest.raises(TypeError, match="epoch"):
         fit(mlp(), quadrants(), epoch=2)  # type: ignore[call-arg]
 

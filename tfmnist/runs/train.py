@@ -62,8 +62,8 @@ def run_events(
 
     It yields `DecodingProgress` while pictures are decoded, `Started` before the first step, then `Progress` after each
     block of steps but the last of an epoch, `StepLoss` for each step that is logged, `Epoch` after each epoch, which
-    has just been saved, and the `Run` at the end. Leave the loop whenever you like: `resume` or `resume_events` continue
-    after the last epoch.
+    has just been saved, and the `Run` at the end. Leave the loop whenever you like: `resume` or `resume_events`
+    continue after the last epoch.
 
     Args:
         recipe: as for `run`.

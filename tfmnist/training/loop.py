@@ -310,6 +310,9 @@ def fit(
     patience: int = 0,
     monitor: Literal["accuracy", "loss"] = "accuracy",
     progress: bool | int = True,
+    threads: Literal["auto"] = "auto",
+    log_steps: Literal[0] = 0,
+    tensorboard: Literal[False] = False,
 ) -> list[Epoch]:
     """Trains a network in place, shows its progress, and returns one `Epoch` per epoch.
 
@@ -341,11 +344,16 @@ def fit(
         monitor: the validation result that `patience` watches.
         progress: whether to show a live line in a terminal or a notebook and a printed line per epoch; False or 0 to
             print nothing; a number to print a line every so many steps, too.
+        threads, log_steps, tensorboard: of runs in a folder or process of their own; accepted at their defaults, so that
+            `**recipe.train.model_dump()` can be passed.
 
     Raises:
         InputError: a value is out of range, or data, model, loss and optimizer do not fit.
         DivergedError: a loss or a weight is not finite.
     """
+    for name, value in {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard}.items():
+        if value != Train.model_fields[name].get_default():
+            raise InputError(f"{name} is {value!r} but has no effect in fit; leave it out, or use tfmnist.run.")
     settings = Train(
         epochs=epochs,
         batch_size=batch_size,
