@@ -344,8 +344,8 @@ def fit(
         monitor: the validation result that `patience` watches.
         progress: whether to show a live line in a terminal or a notebook and a printed line per epoch; False or 0 to
             print nothing; a number to print a line every so many steps, too.
-        threads, log_steps, tensorboard: of runs in a folder or process of their own; accepted at their defaults, so that
-            `**recipe.train.model_dump()` can be passed.
+        threads, log_steps, tensorboard: of runs in a folder or process of their own; accepted at their defaults, so
+            that `**recipe.train.model_dump()` can be passed.
 
     Raises:
         InputError: a value is out of range, or data, model, loss and optimizer do not fit.
