@@ -4,6 +4,7 @@ A recipe is data: it holds everything that decides the weights, so training it a
 command line and their help come from these types. Nothing here imports TensorFlow.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -105,7 +106,23 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     return f"recipe key {where!r} is {first['input']!r}: {expected}."
 
 
-Options = dict[str, Any]
+def _is_plain(value: Any) -> bool:
+    """Whether a recipe file gives a value back as it is."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in cast(dict[Any, Any], value).items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(inner) for inner in cast(list[Any], value))
+    return type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))
+
+
+def _check_plain(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if not _is_plain(value):
+            raise ValueError(f"{name} is {value!r}: expected text, a finite number, true, false, a list or a table")
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_check_plain)]
 _OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that belong to code of the user's
 _RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those that have them
     "momentum": ("momentum",),

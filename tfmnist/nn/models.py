@@ -73,8 +73,11 @@ class Network(tf.Module, metaclass=_Checked):
         if not 2 <= classes <= 1000:
             raise InputError(f"classes is {classes}: expected 2 to 1000.")
         self.layers: list[Layer] = list(layers)
-        self._frozen: frozenset[str] = frozenset()  # names of variables
-        signature = [tf.TensorSpec([None, height, width], tf.uint8)]
+        self._frozen: frozenset[int] = frozenset()  # ids of variables that are in no frozen layer
+        self._compile()
+
+    def _compile(self) -> None:
+        signature = [tf.TensorSpec([None, *self.image_shape], tf.uint8)]
         self._logits = tf.function(self._predict, input_signature=signature, autograph=False)
 
     def _build(
@@ -178,10 +181,13 @@ class Network(tf.Module, metaclass=_Checked):
 
     def named_parameters(self) -> dict[str, tf.Variable]:
         """Returns the variables that are trained by path."""
+        items = list(walk(self._root))
+        inside = (item for _, item, _ in items if isinstance(item, Network))
+        excluded = self._frozen.union(*(network._frozen for network in inside))
         return {
             path: item
-            for path, item, frozen in walk(self._root)
-            if isinstance(item, tf.Variable) and item.trainable and not frozen and path not in self._frozen
+            for path, item, frozen in items
+            if isinstance(item, tf.Variable) and item.trainable and not frozen and id(item) not in excluded
         }
 
     def freeze(self, patterns: Sequence[str]) -> None:
@@ -201,9 +207,14 @@ class Network(tf.Module, metaclass=_Checked):
                 tops = dict.fromkeys(name.split("/")[0] for name in trainable)
                 raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, tops)}")
             for path in matches:
-                if isinstance(layer := modules[path], Layer):
-                    layer.frozen = True
-                self._frozen |= {name for name in trainable if name == path or name.startswith(f"{path}/")}
+                module = modules[path]
+                if isinstance(module, tf.Module):
+                    for layer in (module, *module.submodules):
+                        if isinstance(layer, Layer):
+                            layer.frozen = True
+                if not isinstance(module, Layer):
+                    inside = (name for name in trainable if name == path or name.startswith(f"{path}/"))
+                    self._frozen |= {id(modules[name]) for name in inside}
         if not self.parameters:
             raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
 
@@ -234,12 +245,14 @@ class Network(tf.Module, metaclass=_Checked):
 
     def check_names(self) -> None:
         """Raises an `InputError` if two layers have one path, or would draw the same weights or drop the same units."""
+        for _, item, frozen in walk(self._root):
+            if frozen and isinstance(item, Layer):  # also one that was made after the layer around it was frozen
+                item.frozen = True
         paths: dict[int, str] = {}
         for path, layer in self.find_layers().items():
-            key = getattr(layer, "key", None)
-            if isinstance(key, int) and paths.setdefault(key, path) != path:
+            if isinstance(layer, Conv2D | Dense | Dropout) and paths.setdefault(layer.key, path) != path:
                 raise InputError(
-                    f"layers {paths[key]} and {path} draw the same random numbers: both were made with the path "
+                    f"layers {paths[layer.key]} and {path} draw the same random numbers: both were made with the path "
                     f"{layer.path!r} and the same seed; make each in the constructor of the layer that holds it, or "
                     "give them different names or seeds."
                 )
@@ -258,7 +271,10 @@ class Network(tf.Module, metaclass=_Checked):
         """Raises an `InputError` if names clash, `forward` returns no logits, or it reads a variable held elsewhere."""
         self.check_names()
         self.check_signature()
+        self._compile()  # again: the layers may have changed since
         logits = self._trace().structured_outputs
+        if logits.shape.rank is None:
+            raise InputError(f"{self.name}: forward returns an unknown shape; set it with tf.ensure_shape.")
         if logits.shape.rank != 2 or logits.shape[1] != self.classes or self.classes < 2:
             raise InputError(
                 f"{self.name}: forward returns shape {logits.shape.as_list()}, expected "
