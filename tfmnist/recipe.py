@@ -249,10 +249,10 @@ class Model(Section):
             idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
             idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
             idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
-            dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.startswith("dense")]
+            dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.split()[0] == "dense"]
             if not dense:
                 idle["dropout"] = "the network has no hidden dense layer, after which it would drop units"
-                if not any(text.startswith("conv") for text in self.layers) or self.kind == "mlp":
+                if not any(text.split()[0] == "conv" for text in self.layers) or self.kind == "mlp":
                     idle |= dict.fromkeys(("activation", "batch_norm"), "the network has no hidden layer")
             if not self.batch_norm:
                 idle["batch_norm_momentum"] = "model.batch_norm is false"

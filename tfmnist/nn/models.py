@@ -218,6 +218,22 @@ class Network(tf.Module, metaclass=_Checked):
         if not self.parameters:
             raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
 
+    def last_variables(self) -> list[str]:
+        """Returns the paths of the last layer's variables: of a sequence's last, or of what `forward` reads last."""
+        variables = self.named_variables()
+        layer = self.layers[-1].name if self.layers and type(self).forward is Network.forward else ""
+        if of_layer := [name for name in variables if name.startswith(f"{layer}/")]:
+            return of_layer
+        graph, handles = self._trace(), {id(v.handle): name for name, v in variables.items()}
+        names = {inside.name: handles[id(outside)] for outside, inside in graph.captures if id(outside) in handles}
+        inputs = (tensor.name for operation in graph.get_operations() for tensor in operation.inputs)
+        last: list[str] = []
+        for name in reversed(list(dict.fromkeys(names[tensor] for tensor in inputs if tensor in names))):
+            last.append(name)
+            if variables[name].shape.rank >= 2:  # the kernel, to which what was read after it is added
+                break
+        return last
+
     @property
     def frozen_layers(self) -> list[str]:
         """The paths of the layers with trainable variables that are frozen."""
