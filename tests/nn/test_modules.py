@@ -1,5 +1,6 @@
 """Variables and modules at any depth: found once each, named by path, and never two of one name."""
 
+from abc import ABC
 from typing import Any
 
 import numpy as np
@@ -233,3 +234,22 @@ def test_an_attribute_named_key_says_nothing_about_random_numbers() -> None:
             self.dense = nn.Dense(4, 4)
 
     Blocks(Attention("one"), Attention("two"))
+
+
+def test_constructors_that_forget_the_base_are_named_and_bases_may_be_abstract() -> None:
+    class Orphan(nn.Layer):
+        def __init__(self) -> None:
+            pass
+
+    class OrphanNet(nn.Network):
+        def __init__(self) -> None:
+            self.layers = []
+
+    class Abstract(nn.Layer, ABC):
+        pass
+
+    with pytest.raises(InputError, match=r"Orphan: its constructor must call super\(\).__init__\(name, output_shape\)"):
+        Orphan()
+    with pytest.raises(InputError, match=r"OrphanNet: its constructor must call super\(\).__init__\(image_shape"):
+        OrphanNet()
+    assert Abstract("one", (4,)).path == "one"

@@ -616,6 +616,31 @@ class Unshaped(Raw):
         return logits
 
 
+class Pair(Raw):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> Any:
+        return super().forward(images, training, step), step
+
+
+class Helped(Raw):
+    """Reads a variable that no attribute holds, in training only."""
+
+    hidden = Hidden()
+
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        logits = super().forward(images, training, step)
+        return logits + tf.reshape(images, [-1, 36]) @ self.hidden.weight if training else logits
+
+
+class Orphan(Raw):
+    def __init__(self) -> None:
+        pass
+
+
+class NoVariables(tf.Module):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.reshape(images, [-1, 36])[:, :4]
+
+
 class OneArgument(Raw):
     def forward(self, images: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
         return tf.reshape(images, [-1, 36]) @ self.weights[0]
@@ -681,6 +706,10 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"validation": quadrants(), "metrics": is_right}, "metrics is a function: expected a list"),
         (lambda: {"validation": quadrants(), "metrics": [is_right, is_right]}, "metrics has 'is_right': .* of its own"),
         (lambda: {"validation": quadrants(), "metrics": {"": is_right}}, "metrics has <function .* of its own"),
+        (lambda: {"model": Pair()}, "forward returns a tuple, expected logits and nothing else"),
+        (lambda: {"model": Helped()}, "forward reads the variable Variable:0 .*, which no attribute"),
+        (lambda: {"model": Orphan()}, r"Orphan: its constructor must call super\(\).__init__\(\)"),
+        (lambda: {"model": NoVariables()}, "has no variables to train: expected at least one"),
         (lambda: {"model": OneArgument()}, r"OneArgument: expected a method forward\(images, training, step\)"),
         (lambda: {"model": tf.Module()}, r"Module: expected a method forward\(images, training, step\)"),
         (lambda: {"model": object()}, "the model is a object: expected a tf.Module"),

@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import inspect
+from abc import ABCMeta
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -30,11 +31,13 @@ from tfmnist.nn.layers import (
 from tfmnist.nn.modules import named_variables, walk
 
 
-class _Checked(type):
+class _Checked(ABCMeta):
     """The class of `Network`: its names are checked when the constructor of a network, also of your own, returns."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         network = super().__call__(*arguments, **keywords)
+        if not hasattr(network, "image_shape"):
+            raise InputError(f"{cls.__name__}: its constructor must call super().__init__(image_shape, classes, name).")
         network.check_names()
         return network
 
@@ -163,7 +166,12 @@ class Network(tf.Module, metaclass=_Checked):
         return self._logits(images)
 
     def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        return float32_logits(self.forward(to_unit(images), False, None))
+        logits = self.forward(to_unit(images), False, None)
+        if not tf.is_tensor(logits):
+            raise InputError(
+                f"{self.name}: forward returns a {type(logits).__name__}, expected logits and nothing else."
+            )
+        return float32_logits(logits)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by path (`dense_1/kernel`, `block_1/conv_1/kernel`), in the order of the attributes."""
@@ -297,7 +305,13 @@ class Network(tf.Module, metaclass=_Checked):
                 f"[batch, {max(2, self.classes)}]: one logit per class for each image."
             )
         known = {id(variable) for variable in self.named_variables().values()}
-        if lost := [variable for variable in self._trace().variables if id(variable) not in known]:
+        read = self._trace().variables
+        if not isinstance(self, MLP | CNN):  # whose layers are ours: they read no others in training
+            step = tf.TensorSpec([], tf.int64)
+            images = tf.TensorSpec([None, *self.image_shape], tf.float32)
+            in_training = tf.function(lambda x, step: self.forward(x, True, step), autograph=False)
+            read = (*read, *in_training.get_concrete_function(images, step).graph.variables)
+        if lost := [variable for variable in read if id(variable) not in known]:
             raise InputError(
                 f"{self.name}: forward reads the variable {lost[0].name} {lost[0].shape.as_list()}, which no attribute "
                 "of it or of its layers holds; keep it in an attribute, or its owner if that is a tf.Module."
@@ -364,6 +378,8 @@ def as_network(model: tf.Module, image_shape: Sequence[int], classes: int = 0) -
         return model
     if not isinstance(model, tf.Module):
         raise InputError(f"the model is a {type(model).__name__}: expected a tf.Module with a forward method.")
+    if not hasattr(model, "_name"):
+        raise InputError(f"{type(model).__name__}: its constructor must call super().__init__().")
     return Wrapped(model, image_shape, classes)
 
 

@@ -433,6 +433,8 @@ def _check_fit(
     if not isinstance(optimizer, Optimizer):
         raise InputError(f"the optimizer is a {type(optimizer).__name__}: expected a tfmnist.Optimizer, such as Adam.")
     own, names = model.named_parameters(), {id(v): name for name, v in model.named_variables().items()}
+    if not own:
+        raise InputError(f"{model.name} has no variables to train: expected at least one, in an attribute.")
     known = {id(variable) for variable in own.values()}
     if extra := [v for v in optimizer.parameters if id(v) not in known]:
         what = "which is frozen" if id(extra[0]) in names else "which the model does not have"
