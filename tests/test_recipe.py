@@ -492,3 +492,14 @@ def test_suggestions_know_what_people_type(tmp_path: Path, key: str, meant: str)
         Recipe.load(to_file(tmp_path / "r.toml", {key: 1}))
     with pytest.raises(InputError, match=f"did you mean '{meant}'"):
         Recipe().replace({key: 1})
+
+
+def test_a_card_has_no_folder_not_even_in_a_list_of_options() -> None:
+    changes = {"model.kind": "/home/me/net.py:make", "model.options.files": ["/home/me/a.txt", "b"]}
+    model = Recipe().replace(changes).without_folders()["model"]
+    assert (model["kind"], model["options"]) == ("net.py:make", {"files": ["a.txt", "b"]})
+
+
+def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"known: mlp, cnn\.$"):
+        Recipe().replace({"model.kind": "resnet"})

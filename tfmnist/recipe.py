@@ -103,7 +103,7 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
             expected += " or " + other["msg"].removeprefix("Input should be ")
     expected = re.sub("Input should be (greater|less)", r"expected a value \1", expected)
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
-    return f"recipe key {where!r} is {first['input']!r}: {expected}."
+    return f"recipe key {where!r} is {first['input']!r}: {expected.rstrip('.')}."
 
 
 def _is_plain(value: Any) -> bool:
@@ -636,9 +636,11 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
 
 
 def _without_folders(value: Any) -> Any:
-    """Returns a JSON value; of each absolute path in a table, only the last name."""
+    """Returns a JSON value; of each absolute path in it, only the last name."""
     if isinstance(value, dict):
         return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in cast(list[Any], value)]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
