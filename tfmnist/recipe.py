@@ -635,13 +635,14 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
 
 
-def _without_folders(value: Any) -> Any:
-    """Returns a JSON value; of each absolute path in it, only the last name."""
+def _without_folders(value: Any, in_options: bool = False) -> Any:
+    """Returns a JSON value; of each absolute path in a table, among options also in a list, only the last name."""
     if isinstance(value, dict):
-        return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
-    if isinstance(value, list):
-        return [_without_folders(inner) for inner in cast(list[Any], value)]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        items = cast(dict[str, Any], value).items()
+        return {key: _without_folders(inner, in_options or key == "options") for key, inner in items}
+    if isinstance(value, list) and in_options:
+        return [_without_folders(inner, True) for inner in cast(list[Any], value)]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else cast(Any, value)
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

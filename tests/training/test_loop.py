@@ -717,6 +717,8 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"loss": lambda z, y: z}, r"returns shape \[.*, 4\], expected \[batch\]"),
         (lambda: {"augment": lambda x, seed: tf.cast(x, tf.float32)}, "the augmentation returns float32"),
         (lambda: {"metrics": [is_right]}, "metrics has is_right but there are no validation examples"),
+        (lambda: {"steps_per_epoch": -3}, "steps_per_epoch is -3: expected a number of batches"),
+        (lambda: {"clip_norm": -1.0}, "clip_norm is -1.0: expected a limit of at least 0"),
         (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it belongs to a tf.data.Dataset"),
         (lambda: {"train": quadrants().images}, "the examples are a ndarray: expected a tfmnist.Split"),
     ],

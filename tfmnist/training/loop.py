@@ -82,6 +82,10 @@ class Trainer:
         metrics: Mapping[str, LossFunction] = MappingProxyType({}),
         steps_per_epoch: int = 0,
     ):
+        if not 0 <= clip_norm < math.inf:
+            raise InputError(f"clip_norm is {clip_norm}: expected a limit of at least 0, or 0 for none.")
+        if steps_per_epoch < 0:
+            raise InputError(f"steps_per_epoch is {steps_per_epoch}: expected a number of batches, or 0 for all.")
         self.settings, self.clip_norm, self.metrics = settings, clip_norm, metrics
         self.loss = as_objective(loss)
         self.validation = None if validation is None else as_split(validation)
