@@ -535,3 +535,14 @@ def test_options_of_other_code_are_not_taken_over(tmp_path: Path) -> None:
     assert mine.model.options == {"width": 3, "depth": 2}
     other = Recipe.load(to_file(tmp_path / "c.toml", {"extends": "a.toml", "model.kind": "two.py:make"}))
     assert other.model.options == {} and Recipe.load(first).replace({"model.kind": "mlp"}).model.options == {}
+
+
+def test_a_card_has_no_folder_not_even_in_a_list_of_options() -> None:
+    changes = {"model.kind": "/home/me/net.py:make", "model.options.files": ["/home/me/a.txt", "b"]}
+    model = Recipe().replace(changes).without_folders()["model"]
+    assert (model["kind"], model["options"]) == ("net.py:make", {"files": ["a.txt", "b"]})
+
+
+def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"known: mlp, cnn\.$"):
+        Recipe().replace({"model.kind": "resnet"})

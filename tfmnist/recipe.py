@@ -5,6 +5,8 @@ command line and their help come from these types. Nothing here imports TensorFl
 """
 
 import difflib
+import math
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -75,7 +77,7 @@ def locate(kind: str, folder: Path = Path()) -> str:
     file, colon, name = kind.rpartition(":")
     if not (is_own(kind) and file.endswith(".py")):
         return kind
-    return f"{(folder / Path(file).expanduser()).absolute()}{colon}{name}"
+    return f"{(folder / Path(os.path.expanduser(file))).absolute()}{colon}{name}"
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,26 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
             expected += " or " + other["msg"].removeprefix("Input should be ")
     expected = re.sub("Input should be (greater|less)", r"expected a value \1", expected)
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
-    return f"recipe key {where!r} is {first['input']!r}: {expected}."
+    return f"recipe key {where!r} is {first['input']!r}: {expected.rstrip('.')}."
 
 
-Options = dict[str, Any]
+def _is_plain(value: Any) -> bool:
+    """Whether a recipe file gives a value back as it is."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in cast(dict[Any, Any], value).items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(inner) for inner in cast(list[Any], value))
+    return type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))
+
+
+def _check_plain(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if not _is_plain(value):
+            raise ValueError(f"{name} is {value!r}: expected text, a finite number, true, false, a list or a table")
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_check_plain)]
 _OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that belong to code of the user's
 _RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those that have them
     "momentum": ("momentum",),
@@ -232,7 +250,7 @@ class Data(Section):
     """Leave out pictures that cannot be decoded, and list them, instead of stopping at the first."""
 
     def idle(self) -> dict[str, str]:
-        folder = Path(self.source).expanduser()
+        folder = Path(os.path.expanduser(self.source))
         inside = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set[str]()
         idle: dict[str, str] = {}
         if self.source == "mnist" or folder.exists():
@@ -288,10 +306,10 @@ class Model(Section):
             idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
             idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
             idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
-            dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.startswith("dense")]
+            dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.split()[0] == "dense"]
             if not dense:
                 idle["dropout"] = "the network has no hidden dense layer, after which it would drop units"
-                if not any(text.startswith("conv") for text in self.layers) or self.kind == "mlp":
+                if not any(text.split()[0] == "conv" for text in self.layers) or self.kind == "mlp":
                     idle |= dict.fromkeys(("activation", "batch_norm"), "the network has no hidden layer")
             if not self.batch_norm:
                 idle["batch_norm_momentum"] = "model.batch_norm is false"
@@ -681,11 +699,14 @@ def _is_resolved(values: Mapping[str, Any]) -> bool:
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
 
 
-def _without_folders(value: Any) -> Any:
-    """Returns a JSON value; of each absolute path in a table, only the last name."""
+def _without_folders(value: Any, in_options: bool = False) -> Any:
+    """Returns a JSON value; of each absolute path in a table, among options also in a list, only the last name."""
     if isinstance(value, dict):
-        return {key: _without_folders(inner) for key, inner in cast(dict[str, Any], value).items()}
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        items = cast(dict[str, Any], value).items()
+        return {key: _without_folders(inner, in_options or key == "options") for key, inner in items}
+    if isinstance(value, list) and in_options:
+        return [_without_folders(inner, True) for inner in cast(list[Any], value)]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else cast(Any, value)
 
 
 _SHIPPED = resources.files("tfmnist") / "recipes"

@@ -207,3 +207,8 @@ def test_help_and_usage_errors_do_not_import_tensorflow(words: list[str]) -> Non
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
     assert done.returncode == (0 if "--help" in words else 2) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "value"), [(".5", 0.5), ("-5.", -5.0), ("nan", "nan"), ("2026-01-01", "2026-01-01")])
+def test_options_of_own_code_are_numbers_as_people_type_them_else_text(text: str, value: Any) -> None:
+    assert parse_train(["mlp", f"--model.options.x={text}"], "").changes == {"model.options.x": value}

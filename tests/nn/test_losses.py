@@ -181,3 +181,15 @@ def test_probabilities_sum_to_one_at_the_extremes(kind: str) -> None:
     assert (rows >= 0).all()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-6)
     np.testing.assert_allclose(rows[1], np.exp([0, -1, -100]) / np.exp([0, -1, -100]).sum(), rtol=1e-5, atol=1e-30)
+
+
+def test_a_function_of_the_users_is_not_taken_for_ours_of_that_name() -> None:
+    def theirs(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return cross_entropy(logits, labels)
+
+    theirs.__name__ = "quadratic"
+    assert find_loss(quadratic).name == "quadratic"
+    name = find_loss(theirs).name
+    assert name == f"{__name__}:quadratic"
+    logits = tf.constant([[3.0, 1.0, -2.0]])
+    np.testing.assert_allclose(probabilities(name, logits), tf.nn.softmax(logits))

@@ -1,5 +1,6 @@
 """Variables and modules at any depth: found once each, named by path, and never two of one name."""
 
+from abc import ABC
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,95 @@ def test_what_a_constructor_raises_leaves_no_path_behind() -> None:
         Broken()
     assert nn.Dense(1, 1).path == "dense"
     assert tfmnist.MLP(hidden=[4]).layers[1].path == "dense_1"
+
+
+class Normed(tf.Module):
+    """A plain module, no layer, around layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Dense(4, 4), nn.BatchNorm((4,))
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return self.norm.forward(self.dense.forward(x, training, step), training, step)
+
+
+class Frozen(nn.Layer):
+    """A layer that is frozen before those inside are made."""
+
+    def __init__(self) -> None:
+        super().__init__("frozen", (4,))
+        self.frozen = True
+        self.inner = Normed()
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return self.inner.forward(x, training, step)
+
+
+class Around(nn.Network):
+    def __init__(self, inner: Any) -> None:
+        super().__init__((2, 2), 2, "around")
+        self.flatten, self.inner, self.head = nn.Flatten((2, 2)), inner, nn.Dense(4, 2, name="head")
+
+    def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
+        x = self.flatten.forward(images, training, step)
+        return self.head.forward(self.inner.forward(x, training, step), training, step)
+
+
+@pytest.mark.parametrize("kind", ["module", "layer"])
+def test_batch_statistics_inside_of_what_is_frozen_stay(kind: str) -> None:
+    model = Around(Normed() if kind == "module" else Frozen())
+    if kind == "module":
+        model.freeze(["inner"])
+    before = values(model)
+    images = np.random.default_rng(0).integers(0, 256, (30, 2, 2), np.uint8)
+    tfmnist.fit(model, (images, np.arange(30) % 2), epochs=1, batch_size=10, compile="graph", progress=False)
+    changed = {name for name, value in values(model).items() if not np.array_equal(value, before[name])}
+    assert changed == {"head/kernel", "head/bias"}
+
+
+def test_what_a_network_inside_has_frozen_stays_frozen_and_a_layer_can_be_released() -> None:
+    class Raw(nn.Network):
+        def __init__(self) -> None:
+            super().__init__((2, 2), 4, "raw")
+            self.scale, self.shift = tf.Variable(tf.ones([4])), tf.Variable(tf.zeros([4]))
+
+        def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
+            return images * self.scale + self.shift
+
+    inner = Raw()
+    inner.freeze(["scale"])
+    assert list(Around(inner).named_parameters()) == ["inner/shift", "head/kernel", "head/bias"]
+    model = tfmnist.MLP((2, 2), [3], 2)
+    model.freeze(["dense_1"])
+    model.layers[1].frozen = False
+    assert len(model.parameters) == 4
+
+
+def test_an_attribute_named_key_says_nothing_about_random_numbers() -> None:
+    class Attention(nn.Layer):
+        def __init__(self, name: str) -> None:
+            super().__init__(name, (4,))
+            self.key = 4
+            self.dense = nn.Dense(4, 4)
+
+    Blocks(Attention("one"), Attention("two"))
+
+
+def test_constructors_that_forget_the_base_are_named_and_bases_may_be_abstract() -> None:
+    class Orphan(nn.Layer):
+        def __init__(self) -> None:
+            pass
+
+    class OrphanNet(nn.Network):
+        def __init__(self) -> None:
+            self.layers = []
+
+    class Abstract(nn.Layer, ABC):
+        pass
+
+    with pytest.raises(InputError, match=r"Orphan: its constructor must call super\(\).__init__\(name, output_shape\)"):
+        Orphan()
+    with pytest.raises(InputError, match=r"OrphanNet: its constructor must call super\(\).__init__\(image_shape"):
+        OrphanNet()
+    assert Abstract("one", (4,)).path == "one"

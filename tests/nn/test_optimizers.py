@@ -399,3 +399,11 @@ def test_make_optimizer_passes_every_key(kind: Any) -> None:
         "adamw": {**moments, "weight_decay": 0.3},
     }
     assert {key: getattr(optimizer, key) for key in expected[kind]} == pytest.approx(expected[kind])
+
+
+def test_slot_names_are_a_tuple_not_the_letters_of_one() -> None:
+    class OneSlot(SGD):
+        slot_names = "momentum"  # type: ignore[assignment]
+
+    with pytest.raises(InputError, match="slot_names is 'momentum': expected a tuple of names"):
+        OneSlot([tf.Variable(tf.ones([2]))])

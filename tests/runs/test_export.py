@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfmnist
+from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs import session
 from tfmnist.runs.events import Run
@@ -71,3 +73,18 @@ def test_a_network_is_exported_without_a_run(tmp_path: Path) -> None:
     assert exported.card["form"]["light_ground"] is False and exported.card["parameters"] == model.parameter_count
     assert exported.predict(np.zeros([0, 9, 8], np.uint8)).probabilities.shape == (0, 3)
     assert exported.predict_pictures([]).normalized.shape == (0, 9, 8)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 8)])
+def test_a_plain_module_is_not_exported_for_images_that_it_cannot_take(tmp_path: Path, shape: tuple[int, int]) -> None:
+    class Raw(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(tf.ones([16, 3]))
+
+        def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+            return tf.reshape(images, [-1, 16]) @ self.kernel
+
+    with pytest.raises(InputError, match="does not return a row of logits for each of 2 such images"):
+        tfmnist.export(Raw(), tmp_path / "model", image_shape=shape)
+    assert tfmnist.export(Raw(), tmp_path / "model", image_shape=(4, 4)).is_dir()

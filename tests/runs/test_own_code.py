@@ -1,6 +1,7 @@
 """Code of the user's in recipes: found, checked by its signature, pinned by its digest, and never run for an export."""
 
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def scaled(logits, labels, scale: float = 1.0):
 
 def averaged(logits, labels):
     return tf.reduce_mean(scaled(logits, labels))
+
+def seedless(image_shape, classes):
+    return make(image_shape, classes, seed=0)
+
+def of_logits(logits):
+    return logits[:, 0]
+
+class Small(tfmnist.nn.Network):
+    def __init__(self, image_shape, classes, *, seed, width: int = 4):
+        super().__init__(image_shape, classes, "small")
+        self.layers = make(image_shape, classes, seed=seed, width=width).layers
 
 class Signs(tfmnist.Optimizer):
     def __init__(self, parameters, learning_rate, *, power: float = 0.0):
@@ -88,6 +100,61 @@ def test_a_function_gets_its_options_by_name(folder: Path) -> None:
 )
 def test_options_are_checked_by_the_signature(folder: Path, keys: dict[str, Any], said: str) -> None:
     assert said in complaint("model", recipe(folder, **keys))
+
+
+def test_the_signature_of_a_class_is_that_of_its_constructor(folder: Path) -> None:
+    kind = {"model.kind": f"{folder}/net.py:Small"}
+    assert make_model(
+        recipe(folder, None, **kind, **{"model.options.width": 7}).model, (5, 5), 3, seed=1
+    ).parameter_count
+    assert "did you mean 'model.options.width'?" in complaint(
+        "model", recipe(folder, None, **kind, **{"model.options.x": 1})
+    )
+
+
+def test_what_cannot_be_called_as_it_will_be_is_refused(folder: Path) -> None:
+    said = complaint("model", recipe(folder, None, **{"model.kind": f"{folder}/net.py:seedless"}))
+    assert "'seed'; expected (image_shape, classes, seed) and options by name" in said
+    said = complaint("loss", recipe(folder, None, **{"loss.kind": f"{folder}/net.py:of_logits"}))
+    assert "too many positional arguments; expected (logits, labels) and options by name" in said
+
+
+@pytest.mark.parametrize("value", [None, float("inf"), date(2026, 1, 1), np.int64(3), [1, None]])
+def test_options_are_what_a_recipe_file_can_hold(folder: Path, value: Any) -> None:
+    with pytest.raises(InputError, match="expected text, a finite number, true, false, a list or a table"):
+        recipe(folder, **{"model.options.width": value})
+
+
+def test_each_file_imports_what_lies_beside_it_now(folder: Path, tmp_path: Path) -> None:
+    def widths(where: Path) -> list[int]:
+        model = make_model(recipe(where).model, (5, 5), 3, seed=0)
+        return [layer.output_shape[0] for layer in model.layers if isinstance(layer, tfmnist.nn.Dense)]
+
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("other"))
+    (other / "parts.py").write_text("def hidden_layers(width):\n    return [width, 2]\n")
+    assert widths(folder) == [4, 3]
+    assert widths(other) == [4, 2, 3]
+    assert widths(folder) == [4, 3]
+    (folder / "parts.py").write_text("def hidden_layers(width):\n    return [width, 11, 12]\n")
+    assert widths(folder) == [4, 11, 12, 3]
+
+
+def test_the_digest_of_an_installed_module_is_of_its_own_package(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages"
+    for package in ("owns", "others"):
+        (installed / package).mkdir(parents=True)
+        (installed / package / "__init__.py").write_text("")
+        (installed / package / "parts.py").write_text("def hidden_layers(width):\n    return [width]\n")
+    (installed / "owns" / "net.py").write_text("import others.parts\n" + NET.replace("from parts", "from .parts"))
+    monkeypatch.syspath_prepend(installed)
+    chosen = pin(recipe(folder, None, **{"model.kind": "owns.net:make"}))
+    (installed / "others" / "parts.py").write_text("hidden_layers = 3\n")
+    assert pin(chosen) == chosen
+    (installed / "owns" / "parts.py").write_text("def hidden_layers(width):\n    return [width, width]\n")
+    assert "its source has changed" in complaint("model", chosen)
 
 
 def test_what_does_not_exist_is_named(folder: Path) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfmnist.errors import InputError
-from tfmnist.nn.models import CNN, MLP, Network
+from tfmnist.nn.layers import Dense
+from tfmnist.nn.models import CNN, MLP, Network, as_network
 from tfmnist.runs.transfer import start_from
 from tfmnist.system.files import write_npz
 
@@ -140,3 +142,36 @@ def test_a_network_with_fewer_layers_is_refused(tmp_path: Path) -> None:
     for names in (["x", "y", "z"], ["a", "b", "c"]):
         with pytest.raises(InputError, match=r"its dense_2/kernel is \[8, 8\], the recipe's is missing"):
             start_from(flat, names, tmp_path)
+
+
+class Plain(tf.Module):
+    """Its attributes are in another order than its `forward` reads them."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.bias, self.head = tf.Variable(tf.zeros([classes])), tf.Variable(tf.ones([4, classes]))
+        self.body = tf.Variable(tf.ones([30, 4]))
+
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.nn.relu(tf.reshape(images, [-1, 30]) @ self.body) @ self.head + self.bias
+
+
+class HeadFirst(Network):
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__((6, 5), classes, "head_first")
+        self.head, self.body = Dense(4, classes, name="head"), Dense(30, 4, name="body")
+
+    def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
+        x = self.body.forward(tf.reshape(images, [-1, 30]), training, step)
+        return self.head.forward(x, training, step)
+
+
+@pytest.mark.parametrize("make", [lambda n: as_network(Plain(n), (6, 5)), HeadFirst], ids=["module", "network"])
+@pytest.mark.parametrize("names", [["ant", "cat", "bee"], ["ant", "bee"]])
+def test_the_last_layer_of_an_own_network_is_what_its_forward_reads_last(
+    tmp_path: Path, make: Any, names: list[str]
+) -> None:
+    weights = write_run(tmp_path / "run", make(3))
+    model = make(len(names))
+    start_from(model, names, tmp_path / "run")
+    assert set(taken(model, weights)) == {name for name in weights if "body" in name}

@@ -17,7 +17,8 @@ from tfmnist import seeds
 from tfmnist.data.sources import load
 from tfmnist.data.split import Digits, Split
 from tfmnist.errors import DivergedError, InputError
-from tfmnist.nn.models import CNN, MLP, Network
+from tfmnist.nn.layers import Dense, Flatten
+from tfmnist.nn.models import CNN, MLP, Network, to_unit
 from tfmnist.nn.optimizers import SGD, Adam, AdamW, Momentum
 from tfmnist.nn.schedules import constant, warmup
 from tfmnist.recipe import Augment, Loss, Recipe, Train
@@ -654,6 +655,37 @@ class OneLogit(Raw):
         return super().forward(images, training, step)[:, :1]
 
 
+class Unshaped(Raw):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        logits: Any = tf.numpy_function(lambda x: x, [super().forward(images, training, step)], tf.float32)
+        return logits
+
+
+class Pair(Raw):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> Any:
+        return super().forward(images, training, step), step
+
+
+class Helped(Raw):
+    """Reads a variable that no attribute holds, in training only."""
+
+    hidden = Hidden()
+
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        logits = super().forward(images, training, step)
+        return logits + tf.reshape(images, [-1, 36]) @ self.hidden.weight if training else logits
+
+
+class Orphan(Raw):
+    def __init__(self) -> None:
+        pass
+
+
+class NoVariables(tf.Module):
+    def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        return tf.reshape(images, [-1, 36])[:, :4]
+
+
 class OneArgument(Raw):
     def forward(self, images: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
         return tf.reshape(images, [-1, 36]) @ self.weights[0]
@@ -662,6 +694,22 @@ class OneArgument(Raw):
 class Returns(SGD):
     def update(self, parameter: Any, gradient: Any, slots: Any, learning_rate: Any, t: Any) -> Any:
         return parameter - learning_rate * gradient
+
+
+class NoSuper(SGD):
+    def __init__(self, parameters: Any) -> None:
+        pass
+
+
+class Uncounted(SGD):
+    def apply(self, gradients: Any, *, fused: bool | None = None) -> None:
+        for parameter, gradient in zip(self.parameters, gradients):
+            parameter.assign_sub(0.1 * gradient)
+
+
+def optimizer_of(rule: Any) -> dict[str, Any]:
+    model = mlp()
+    return {"model": model, "optimizer": rule(model.parameters)}
 
 
 def other_optimizer() -> dict[str, Any]:
@@ -697,6 +745,16 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"model": Loses()}, r"forward reads the variable Variable:0 \[36, 4\], which no attribute of it"),
         (lambda: {"model": Idle()}, "unused does not influence the loss, so it has no gradient"),
         (lambda: {"model": OneLogit()}, r"forward returns shape \[None, 1\], expected \[batch, 2\]"),
+        (lambda: optimizer_of(NoSuper), r"NoSuper: its constructor must call super\(\).__init__"),
+        (lambda: optimizer_of(Uncounted), r"Uncounted.apply does not count: expected step.assign_add\(1\)"),
+        (lambda: {"model": Unshaped()}, "forward returns an unknown shape; set it with tf.ensure_shape"),
+        (lambda: {"validation": quadrants(), "metrics": is_right}, "metrics is a function: expected a list"),
+        (lambda: {"validation": quadrants(), "metrics": [is_right, is_right]}, "metrics has 'is_right': .* of its own"),
+        (lambda: {"validation": quadrants(), "metrics": {"": is_right}}, "metrics has <function .* of its own"),
+        (lambda: {"model": Pair()}, "forward returns a tuple, expected logits and nothing else"),
+        (lambda: {"model": Helped()}, "forward reads the variable Variable:0 .*, which no attribute"),
+        (lambda: {"model": Orphan()}, r"Orphan: its constructor must call super\(\).__init__\(\)"),
+        (lambda: {"model": NoVariables()}, "has no variables to train: expected at least one"),
         (lambda: {"model": OneArgument()}, r"OneArgument: expected a method forward\(images, training, step\)"),
         (lambda: {"model": tf.Module()}, r"Module: expected a method forward\(images, training, step\)"),
         (lambda: {"model": object()}, "the model is a object: expected a tf.Module"),
@@ -704,6 +762,8 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"loss": lambda z, y: z}, r"returns shape \[.*, 4\], expected \[batch\]"),
         (lambda: {"augment": lambda x, seed: tf.cast(x, tf.float32)}, "the augmentation returns float32"),
         (lambda: {"metrics": [is_right]}, "metrics has is_right but there are no validation examples"),
+        (lambda: {"steps_per_epoch": -3}, "steps_per_epoch is -3: expected a number of batches"),
+        (lambda: {"clip_norm": -1.0}, "clip_norm is -1.0: expected a limit of at least 0"),
         (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it belongs to a tf.data.Dataset"),
         (lambda: {"train": quadrants().images}, "the examples are a ndarray: expected a tfmnist.Split"),
     ],
@@ -756,3 +816,51 @@ def test_what_xla_cannot_compile_is_said_with_the_way_out() -> None:
     with pytest.raises(InputError, match=r"XLA cannot compile the training step: .*compile graph"):
         fit(Unique(), quadrants(), epochs=1, compile="xla", progress=False)
     assert fit(Unique(), quadrants(), epochs=1, compile="graph", progress=False)
+
+
+def test_a_module_may_count_and_averages_take_the_last_count() -> None:
+    class Counting(Raw):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = tf.Variable(tf.zeros([], tf.int64), trainable=False)
+
+        def forward(self, images: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+            if training:
+                self.seen.assign_add(1)
+            return super().forward(images, training, step)
+
+    module = Counting()
+    *_, last = fit(module, quadrants(), epochs=2, batch_size=16, average=0.9, compile="graph", progress=False)
+    assert int(module.seen.numpy()) == last.step
+
+
+def test_validation_is_by_the_layers_that_a_network_has_now() -> None:
+    model = Network((6, 6), 4, "grows", [Flatten((6, 6)), Dense(36, 4, name="logits")])
+    evaluate(model, quadrants())
+    model.layers.insert(1, Dense(36, 36, name="more"))
+    history = fit(model, quadrants(), validation=quadrants(seed=1), epochs=2, compile="graph", progress=False)
+    classes = np.argmax(model.forward(to_unit(tf.constant(quadrants(seed=1).images))), axis=1)
+    assert history[-1].validation_accuracy == np.mean(classes == quadrants(seed=1).labels)
+
+
+def test_a_loop_over_a_dataset_that_was_left_after_an_epoch_goes_on() -> None:
+    def trained(pauses: bool) -> str:
+        data = tf.data.Dataset.from_tensor_slices((quadrants().images, quadrants().labels)).batch(9)
+        model = mlp()
+        settings = Train(epochs=3, compile="eager", block=2)
+        trainer = Trainer(model, None, data, None, settings, augment=dimmed, steps_per_epoch=4)
+        while not trainer.finished:
+            for event in trainer.run():
+                if pauses and isinstance(event, Epoch):
+                    break
+        return model.sha256()
+
+    def dimmed(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return images // tf.cast(1 + tf.math.floormod(seed[1], 7), tf.uint8)
+
+    assert trained(True) == trained(False)
+    data = tf.data.Dataset.from_tensor_slices((quadrants().images, quadrants().labels)).batch(9)
+    trainer = Trainer(mlp(), None, data, None, Train(epochs=3, compile="eager", block=1))
+    next(trainer.run())
+    with pytest.raises(InputError, match="was left within an epoch of a dataset"):
+        next(trainer.run())

@@ -1,6 +1,7 @@
 """The options of `train`: a recipe's keys, with the types and help texts of `tfmnist.recipe`."""
 
 import difflib
+import math
 import re
 import shlex
 import tomllib
@@ -27,6 +28,7 @@ _OTHERS = ("resume", "run_dir", "init_from", "profile", "help")  # which are no 
 _Boolean = Literal["true", "false", "True", "False"]  # as in TOML, or as in Python
 _OPTION = re.compile(r"--((?:model|loss|optimizer)\.options\.[A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 _INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")  # [512, 256] or 512,256
+_NUMBER = re.compile(r"[-+]?(\d+\.|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)  # .5 and 5., which are not TOML
 _typed_dict: Any = TypedDict  # type checkers accept only literal ones
 
 
@@ -115,9 +117,11 @@ def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 def _read_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
+        value = tomllib.loads(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
+        is_plain = isinstance(value, str | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
+        return value if is_plain else text  # nan, inf and dates
     except tomllib.TOMLDecodeError:
-        return text
+        return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def _arguments(shown: Recipe) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class BatchSource:
     """Training batches from a dataset of the user's, stacked into blocks.
 
     A dataset that ends is an epoch. With `steps_per_epoch`, an epoch is that many batches, and the next one goes on
-    after them; a dataset that ends then starts over.
+    after them; a dataset that ends then starts over. So it goes on, too, where `blocks` was left after an epoch.
 
     Args:
         dataset: batches of images, uint8 `[batch, height, width]`, and labels, integers `[batch]`.
@@ -93,18 +93,26 @@ class BatchSource:
         self.block = min(steps, self.steps or steps)
         self.shapes = [(self.block, self.batch_size)]
         self._augment = augment
+        self._endless: Iterator[Any] | None = None
+        self._done = 0  # batches
 
     def blocks(self, epochs: range, skip: int = 0) -> Iterator[Block]:
         """Yields the blocks of all epochs; all batches of a block have the same size."""
-        assert not skip, "a dataset cannot be resumed"
-        endless = iter(self._dataset.repeat()) if self._steps_per_epoch else None
-        done = 0
+        if skip:
+            raise InputError(
+                "the loop was left within an epoch of a dataset: expected it to go on; make a new Trainer."
+            )
+        if not epochs.start:
+            self._endless, self._done = None, 0
+        if self._steps_per_epoch and self._endless is None:
+            self._endless = iter(self._dataset.repeat())
+        endless = self._endless
         for epoch in epochs:
             step = 0
             for batches, last in self._groups(islice(endless, self._steps_per_epoch) if endless else self._dataset):
-                block = self._stack(batches, epoch, step, done)
+                block = self._stack(batches, epoch, step, self._done)
                 step += len(batches)
-                done += len(batches)
+                self._done += len(batches)
                 yield Block(*block, epoch, step - len(batches), step, last)
             if not step:
                 raise InputError(f"the dataset has no batches in epoch {epoch + 1}: expected the same in every epoch.")

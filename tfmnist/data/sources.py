@@ -80,7 +80,7 @@ def load_events(
         raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
     if per_class < 0:
         raise InputError(f"recipe key 'data.per_class' is {per_class}: expected 0 or more.")
-    path = _MNIST if source == "mnist" else Path(source).expanduser()
+    path = _MNIST if source == "mnist" else Path(os.path.expanduser(source))
     if not path.is_dir():
         data = read_npz(path)
     elif source != "mnist" and is_picture_folder(path):
@@ -127,7 +127,7 @@ def load_events(
 def check_source(source: str | Path) -> None:
     """Raises an `InputError` if a source does not exist; reads nothing."""
     check_name(source)
-    if source != "mnist" and not os.path.exists(Path(source).expanduser()):
+    if source != "mnist" and not os.path.exists(Path(os.path.expanduser(source))):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder of pictures or of IDX "
             f"files, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"

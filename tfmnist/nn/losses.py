@@ -102,8 +102,10 @@ def find_loss(
     if isinstance(loss, Objective):
         return loss
     if callable(loss):
-        names = {function: name for name, function in LOSSES.items()}
-        return Objective(loss, names.get(loss, getattr(loss, "__name__", type(loss).__name__)), l1, l2)
+        name = getattr(loss, "__name__", type(loss).__name__)
+        if name in LOSSES and LOSSES[name] is not loss:  # the name decides how logits become probabilities
+            name = f"{getattr(loss, '__module__', 'own')}:{name}"
+        return Objective(loss, name, l1, l2)
     if loss not in LOSSES:
         raise InputError(f"loss {loss!r} does not exist{did_you_mean(str(loss), LOSSES)}")
     function = partial(cross_entropy, label_smoothing=label_smoothing) if loss == "cross_entropy" else LOSSES[loss]
@@ -117,6 +119,8 @@ def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, na
         InputError: it has another shape.
     """
     values = tf.convert_to_tensor(function(logits, labels))
+    if values.shape.rank is None:  # of tf.py_function
+        values = tf.ensure_shape(values, labels.shape)
     if values.shape.rank != 1 or (
         None not in (values.shape[0], logits.shape[0]) and values.shape[0] != logits.shape[0]
     ):

@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import inspect
+from abc import ABCMeta
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -30,11 +31,13 @@ from tfmnist.nn.layers import (
 from tfmnist.nn.modules import named_variables, walk
 
 
-class _Checked(type):
+class _Checked(ABCMeta):
     """The class of `Network`: its names are checked when the constructor of a network, also of your own, returns."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         network = super().__call__(*arguments, **keywords)
+        if not hasattr(network, "image_shape"):
+            raise InputError(f"{cls.__name__}: its constructor must call super().__init__(image_shape, classes, name).")
         network.check_names()
         return network
 
@@ -73,8 +76,11 @@ class Network(tf.Module, metaclass=_Checked):
         if not 2 <= classes <= 1000:
             raise InputError(f"classes is {classes}: expected 2 to 1000.")
         self.layers: list[Layer] = list(layers)
-        self._frozen: frozenset[str] = frozenset()  # names of variables
-        signature = [tf.TensorSpec([None, height, width], tf.uint8)]
+        self._frozen: frozenset[int] = frozenset()  # ids of variables that are in no frozen layer
+        self._compile()
+
+    def _compile(self) -> None:
+        signature = [tf.TensorSpec([None, *self.image_shape], tf.uint8)]
         self._logits = tf.function(self._predict, input_signature=signature, autograph=False)
 
     def _build(
@@ -160,7 +166,12 @@ class Network(tf.Module, metaclass=_Checked):
         return self._logits(images)
 
     def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        return float32_logits(self.forward(to_unit(images), False, None))
+        logits = self.forward(to_unit(images), False, None)
+        if not tf.is_tensor(logits):
+            raise InputError(
+                f"{self.name}: forward returns a {type(logits).__name__}, expected logits and nothing else."
+            )
+        return float32_logits(logits)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by path (`dense_1/kernel`, `block_1/conv_1/kernel`), in the order of the attributes."""
@@ -178,10 +189,13 @@ class Network(tf.Module, metaclass=_Checked):
 
     def named_parameters(self) -> dict[str, tf.Variable]:
         """Returns the variables that are trained by path."""
+        items = list(walk(self._root))
+        inside = (item for _, item, _ in items if isinstance(item, Network))
+        excluded = self._frozen.union(*(network._frozen for network in inside))
         return {
             path: item
-            for path, item, frozen in walk(self._root)
-            if isinstance(item, tf.Variable) and item.trainable and not frozen and path not in self._frozen
+            for path, item, frozen in items
+            if isinstance(item, tf.Variable) and item.trainable and not frozen and id(item) not in excluded
         }
 
     def freeze(self, patterns: Sequence[str]) -> None:
@@ -201,11 +215,32 @@ class Network(tf.Module, metaclass=_Checked):
                 tops = dict.fromkeys(name.split("/")[0] for name in trainable)
                 raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, tops)}")
             for path in matches:
-                if isinstance(layer := modules[path], Layer):
-                    layer.frozen = True
-                self._frozen |= {name for name in trainable if name == path or name.startswith(f"{path}/")}
+                module = modules[path]
+                if isinstance(module, tf.Module):
+                    for layer in (module, *module.submodules):
+                        if isinstance(layer, Layer):
+                            layer.frozen = True
+                if not isinstance(module, Layer):
+                    inside = (name for name in trainable if name == path or name.startswith(f"{path}/"))
+                    self._frozen |= {id(modules[name]) for name in inside}
         if not self.parameters:
             raise InputError(f"recipe key 'model.freeze' is {list(patterns)}: no layer is left to train; freeze fewer.")
+
+    def last_variables(self) -> list[str]:
+        """Returns the paths of the last layer's variables: of a sequence's last, or of what `forward` reads last."""
+        variables = self.named_variables()
+        layer = self.layers[-1].name if self.layers and type(self).forward is Network.forward else ""
+        if of_layer := [name for name in variables if name.startswith(f"{layer}/")]:
+            return of_layer
+        graph, handles = self._trace(), {id(v.handle): name for name, v in variables.items()}
+        names = {inside.name: handles[id(outside)] for outside, inside in graph.captures if id(outside) in handles}
+        inputs = (tensor.name for operation in graph.get_operations() for tensor in operation.inputs)
+        last: list[str] = []
+        for name in reversed(list(dict.fromkeys(names[tensor] for tensor in inputs if tensor in names))):
+            last.append(name)
+            if variables[name].shape.rank >= 2:  # the kernel, to which what was read after it is added
+                break
+        return last
 
     @property
     def frozen_layers(self) -> list[str]:
@@ -234,12 +269,14 @@ class Network(tf.Module, metaclass=_Checked):
 
     def check_names(self) -> None:
         """Raises an `InputError` if two layers have one path, or would draw the same weights or drop the same units."""
+        for _, item, frozen in walk(self._root):
+            if frozen and isinstance(item, Layer):  # also one that was made after the layer around it was frozen
+                item.frozen = True
         paths: dict[int, str] = {}
         for path, layer in self.find_layers().items():
-            key = getattr(layer, "key", None)
-            if isinstance(key, int) and paths.setdefault(key, path) != path:
+            if isinstance(layer, Conv2D | Dense | Dropout) and paths.setdefault(layer.key, path) != path:
                 raise InputError(
-                    f"layers {paths[key]} and {path} draw the same random numbers: both were made with the path "
+                    f"layers {paths[layer.key]} and {path} draw the same random numbers: both were made with the path "
                     f"{layer.path!r} and the same seed; make each in the constructor of the layer that holds it, or "
                     "give them different names or seeds."
                 )
@@ -258,14 +295,23 @@ class Network(tf.Module, metaclass=_Checked):
         """Raises an `InputError` if names clash, `forward` returns no logits, or it reads a variable held elsewhere."""
         self.check_names()
         self.check_signature()
+        self._compile()  # again: the layers may have changed since
         logits = self._trace().structured_outputs
+        if logits.shape.rank is None:
+            raise InputError(f"{self.name}: forward returns an unknown shape; set it with tf.ensure_shape.")
         if logits.shape.rank != 2 or logits.shape[1] != self.classes or self.classes < 2:
             raise InputError(
                 f"{self.name}: forward returns shape {logits.shape.as_list()}, expected "
                 f"[batch, {max(2, self.classes)}]: one logit per class for each image."
             )
         known = {id(variable) for variable in self.named_variables().values()}
-        if lost := [variable for variable in self._trace().variables if id(variable) not in known]:
+        read = self._trace().variables
+        if not isinstance(self, MLP | CNN):  # whose layers are ours: they read no others in training
+            step = tf.TensorSpec([], tf.int64)
+            images = tf.TensorSpec([None, *self.image_shape], tf.float32)
+            in_training = tf.function(lambda x, step: self.forward(x, True, step), autograph=False)
+            read = (*read, *in_training.get_concrete_function(images, step).graph.variables)
+        if lost := [variable for variable in read if id(variable) not in known]:
             raise InputError(
                 f"{self.name}: forward reads the variable {lost[0].name} {lost[0].shape.as_list()}, which no attribute "
                 "of it or of its layers holds; keep it in an attribute, or its owner if that is a tf.Module."
@@ -332,6 +378,8 @@ def as_network(model: tf.Module, image_shape: Sequence[int], classes: int = 0) -
         return model
     if not isinstance(model, tf.Module):
         raise InputError(f"the model is a {type(model).__name__}: expected a tf.Module with a forward method.")
+    if not hasattr(model, "_name"):
+        raise InputError(f"{type(model).__name__}: its constructor must call super().__init__().")
     return Wrapped(model, image_shape, classes)
 
 

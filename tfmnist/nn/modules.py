@@ -1,5 +1,6 @@
 """Variables and modules inside a module, found at any depth and named by path, such as `block_1/conv_1/kernel`."""
 
+from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -11,7 +12,7 @@ from tfmnist.errors import InputError
 _making: ContextVar[tuple[str, ...]] = ContextVar("making", default=())  # names of the layers under construction
 
 
-class Scoped(type):
+class Scoped(ABCMeta):
     """The class of `Layer`: a layer that is made in another layer's constructor gets a path that begins with its path.
 
     So two equal blocks start from different weights, although the layers in them have the same names and seed.
@@ -20,7 +21,10 @@ class Scoped(type):
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         outside = _making.set(_making.get())
         try:
-            return super().__call__(*arguments, **keywords)
+            layer = super().__call__(*arguments, **keywords)
+            if not hasattr(layer, "path"):
+                raise InputError(f"{cls.__name__}: its constructor must call super().__init__(name, output_shape).")
+            return layer
         finally:
             _making.reset(outside)
 

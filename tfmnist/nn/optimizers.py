@@ -106,6 +106,8 @@ class Optimizer(tf.Module):
     ):
         super().__init__()
         self.parameters = list(parameters)
+        if isinstance(self.slot_names, str):
+            raise InputError(f"slot_names is {self.slot_names!r}: expected a tuple of names, ({self.slot_names!r},).")
         for variable in self.parameters:
             if variable.dtype != tf.float32:
                 raise InputError(f"variable {_name(variable)} is {variable.dtype.name}: only float32 can be trained.")

@@ -64,6 +64,15 @@ def export(
                 f"image_shape {tuple(image_shape)} and classes {classes} are not the model's, {model.image_shape} and "
                 f"{model.classes}; leave them out."
             )
+        try:
+            rows = len(model.logits(np.zeros([2, *model.image_shape], np.uint8)))
+        except tf.errors.InvalidArgumentError:
+            rows = 0
+        if rows != 2:  # a reshape to [-1, ...] may take any shape while it is traced
+            raise InputError(
+                f"image_shape is {model.image_shape}: {model.name} does not return a row of logits for each of 2 such "
+                "images; expected the shape that it was trained on."
+            )
         names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
         if len(names) != model.classes:
             raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,7 +24,8 @@ from tfmnist.system.files import one_line
 
 _given = {"model": ("image_shape", "classes", "seed"), "loss": ("logits", "labels")}
 _given["optimizer"] = ("parameters", "learning_rate")  # what the package passes itself
-_files: set[str] = set()  # of all code that was loaded
+_texts: dict[str, str] = {}  # of all files of code that were loaded
+_INSTALLED = ("site-packages", "dist-packages")
 
 
 def pin(recipe: Recipe) -> Recipe:
@@ -37,7 +38,7 @@ def pin(recipe: Recipe) -> Recipe:
     own = {name: section for name, section in sections.items() if is_own(section.kind)}
     for section in own.values():
         load_own(section)
-    digests = {f"{name}.source_sha256": _digest(name, section.kind) for name, section in own.items()}
+    digests = {f"{name}.source_sha256": _digest(*_sources(name, section.kind)) for name, section in own.items()}
     return recipe.replace(digests) if own else recipe
 
 
@@ -50,13 +51,15 @@ def load_own(section: Model | Loss | Optimizer) -> tuple[Callable[..., Any], dic
         InputError: the code cannot be imported, lacks that name or option, or has another digest than the section says.
     """
     name, kind = type(section).__name__.lower(), section.kind
-    digest = _digest(name, kind)
+    sources, root = _sources(name, kind)
+    digest = _digest(sources, root)
     if section.source_sha256 not in ("", digest):
         raise InputError(
             f"recipe key '{name}.source_sha256' is {section.source_sha256[:12]}..., but {kind} has {digest[:12]}...: "
             "its source has changed; restore it, or start a new run without that key."
         )
     where, _, attribute = kind.rpartition(":")
+    _forget_others(sources, root)
     with errors_in_one_line():
         module = _import(name, where, digest)
     function = getattr(module, attribute, None)
@@ -86,8 +89,8 @@ def errors_in_one_line() -> Iterator[None]:
     except TfmnistError:
         raise
     except Exception as error:
-        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _files]
-        if isinstance(error, SyntaxError) and error.filename in _files:
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _texts]
+        if isinstance(error, SyntaxError) and error.filename in _texts:
             where = f"{error.filename}:{error.lineno}"
         elif lines:
             where = f"{lines[-1].filename}:{lines[-1].lineno}"
@@ -102,8 +105,7 @@ def _import(section: str, where: str, digest: str) -> Any:
     name = f"{Path(where).stem}_{digest[:16]}"
     if name not in sys.modules:
         folder = str(Path(where).parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)  # as for a script: it may import others from its folder
+        sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]  # as for a script
         spec = importlib.util.spec_from_file_location(name, where)
         if spec is None or spec.loader is None:
             raise InputError(f"recipe key '{section}.kind' names {where}: expected a Python file.")
@@ -118,7 +120,7 @@ def _import(section: str, where: str, digest: str) -> Any:
 
 def _check_options(section: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options with values of the annotated types."""
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters(section, function)
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     own = {n: p for n, p in list(named.items())[0 if section == "model" else 2 :] if n not in _given[section]}
@@ -145,8 +147,54 @@ def _check_options(section: str, function: Callable[..., Any], options: Mapping[
     return checked
 
 
-def _digest(section: str, kind: str) -> str:
-    """Returns the SHA-256 of the source that a kind names, with all that it imports from its folder or package."""
+def _parameters(section: str, function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Returns the parameters by name, of a class those of its constructor, that take what the package passes itself."""
+    is_class = inspect.isclass(function)  # whose own signature would be that of its metaclass
+    signature = inspect.signature(function.__init__ if is_class else function)
+    parameters = list(signature.parameters.values())[1 if is_class else 0 :]
+    given = _given[section]
+    positional, named = (given[:2], {"seed": 0}) if section == "model" else (given, {})
+    try:
+        signature.replace(parameters=parameters).bind_partial(*positional, **named)
+    except TypeError as error:
+        raise InputError(
+            f"recipe key '{section}.kind' names {function.__name__}{signature}: {error}; expected "
+            f"({', '.join(given)}) and options by name."
+        ) from None
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def _digest(sources: Sequence[Path], root: Path) -> str:
+    """Returns the SHA-256 of source files and of their names below a folder."""
+    digest = hashlib.sha256()
+    for file in sources:
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _forget_others(sources: Sequence[Path], root: Path) -> None:
+    """Forgets modules that another folder, or an older version of a file, left under the names of these sources.
+
+    Otherwise the user's code would import those, in a process that had loaded them before, and not what it names.
+    """
+    modules: dict[str, Path] = {}
+    for file in sources:
+        parts = file.relative_to(root).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    texts = {str(file): file.read_text(errors="replace") for file in sources}
+    loaded = {name: file for name, file in modules.items() if name in sys.modules}
+    if any(getattr(sys.modules[name], "__file__", "") != str(file) for name, file in loaded.items()) or any(
+        _texts.get(file, text) != text for file, text in texts.items()
+    ):
+        for name in loaded:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+    _texts.update(texts)
+
+
+def _sources(section: str, kind: str) -> tuple[list[Path], Path]:
+    """Returns the source that a kind names, with all that it imports from its folder or package, and that folder."""
     where = kind.rpartition(":")[0]
     if where.endswith(".py"):
         path = Path(where)
@@ -165,16 +213,15 @@ def _digest(section: str, kind: str) -> str:
         root = path.parents[where.count(".") + (path.name == "__init__.py")]
     if not path.is_file():
         raise InputError(f"recipe key '{section}.kind' is {kind!r}: there is no file {path}; expected FILE.py:NAME.")
-    digest = hashlib.sha256()
-    for file in _sources(path, root):
-        _files.add(str(file))
-        digest.update(f"{file.relative_to(root).as_posix()}\n".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    return _imported(path, root), root
 
 
-def _sources(path: Path, root: Path) -> list[Path]:
-    """Returns a source file and all that it imports below `root`, directly or not, in a fixed order."""
+def _imported(path: Path, root: Path) -> list[Path]:
+    """Returns a source file and all that it imports below `root`, directly or not, in a fixed order.
+
+    Other installed packages are left out: a run's versions are those of its environment.
+    """
+    own = path.relative_to(root).with_suffix("").parts[0]
     found, waiting = {path}, [path]
     while waiting:
         file = waiting.pop()
@@ -193,10 +240,12 @@ def _sources(path: Path, root: Path) -> list[Path]:
                 continue
             for base, name in names:
                 parts = name.split(".") if name else []
-                for count in range(len(parts) + 1):
+                if base == root and parts[:1] != [own] and (root.name in _INSTALLED or parts[:1] == ["tfmnist"]):
+                    continue
+                for count in range(1, len(parts) + 1):
                     stem = base.joinpath(*parts[:count])
-                    for other in (stem.with_suffix(".py") if count else stem, stem / "__init__.py"):
-                        if count and other not in found and other.is_file():
+                    for other in (stem.with_suffix(".py"), stem / "__init__.py"):
+                        if other not in found and other.is_file():
                             found.add(other)
                             waiting.append(other)
     return sorted(found)

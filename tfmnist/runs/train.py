@@ -1,5 +1,6 @@
 """Runs from start to finish: `run` and `resume`, and their events one by one."""
 
+import os
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -173,7 +174,7 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Returns the recipe with absolute paths, which hold wherever the run is resumed, evaluated or repeated."""
     changes: dict[str, Any] = {}
     if recipe.data.source != "mnist":
-        changes["data.source"] = str(Path(recipe.data.source).expanduser().absolute())
+        changes["data.source"] = str(Path(os.path.expanduser(recipe.data.source)).absolute())
     if recipe.model.init_from:  # runs/latest will soon point to another run
-        changes["model.init_from"] = str(Path(recipe.model.init_from).expanduser().resolve())
+        changes["model.init_from"] = str(Path(os.path.expanduser(recipe.model.init_from)).resolve())
     return recipe.replace(changes) if changes else recipe

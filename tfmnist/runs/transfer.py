@@ -13,7 +13,7 @@ from tfmnist.runs.result import Result, read_weights
 def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, sha256: str = "") -> str:
     """Sets a network's weights to those that a finished run ended with.
 
-    The last layer (of a network that is no sequence of layers, the one with its last variable) is copied only if the
+    The last layer (of a network that is no sequence of layers, what its `forward` reads last) is copied only if the
     run has the same classes; otherwise it keeps its own initial weights.
 
     Args:
@@ -37,9 +37,10 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
             "the right run in model.init_from, or clear model.init_sha256."
         )
     own = model.named_variables()
-    head = model.layers[-1].name if model.layers else list(own)[-1].rpartition("/")[0]
+    head = model.last_variables()
+    layer = next(iter(head), "").rpartition("/")[0]  # of the run, whose last layer may have others
     for name, variable in own.items():
-        if name.startswith(f"{head}/") and result.data.class_names != tuple(class_names):
+        if name in head and result.data.class_names != tuple(class_names):
             continue
         array = weights.get(name, np.empty(0))
         if list(array.shape) != variable.shape.as_list():
@@ -49,7 +50,7 @@ def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, 
                 "section to the recipe, or leave RECIPE out to use the run's."
             )
         variable.assign(array)
-    if unknown := [name for name in weights if name not in own and not name.startswith(f"{head}/")]:
+    if unknown := [name for name in weights if name not in own and not (layer and name.startswith(f"{layer}/"))]:
         raise InputError(
             f"{path}: its {unknown[0]} is {list(weights[unknown[0]].shape)}, the recipe's is missing; copy that "
             "run's [model] section to the recipe, or leave RECIPE out to use the run's."

@@ -82,6 +82,10 @@ class Trainer:
         metrics: Mapping[str, LossFunction] = MappingProxyType({}),
         steps_per_epoch: int = 0,
     ):
+        if not 0 <= clip_norm < math.inf:
+            raise InputError(f"clip_norm is {clip_norm}: expected a limit of at least 0, or 0 for none.")
+        if steps_per_epoch < 0:
+            raise InputError(f"steps_per_epoch is {steps_per_epoch}: expected a number of batches, or 0 for all.")
         self.settings, self.clip_norm, self.metrics = settings, clip_norm, metrics
         self.loss = as_objective(loss)
         self.validation = None if validation is None else as_split(validation)
@@ -223,7 +227,10 @@ class Trainer:
         """Validates, and returns the metrics of the epoch whose steps are done; `state` moves on to the next."""
         state, count = self.state, self.state.examples
         loss, accuracy, metrics = self._validate()
-        if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in self.model.named_variables().values()):
+        if not int(self.optimizer.step.numpy()):
+            raise InputError(f"{type(self.optimizer).__name__}.apply does not count: expected step.assign_add(1).")
+        weights = (v for v in self.model.named_variables().values() if v.dtype.is_floating)
+        if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in weights):
             raise self._diverged("a weight is not finite", state.step)
         if loss is not None and not math.isfinite(loss):
             raise self._diverged(f"the validation loss is {loss}", state.step)
@@ -366,7 +373,6 @@ def fit(
         monitor=monitor,
         progress=0 if isinstance(progress, bool) else progress,
     )
-    named = metrics if isinstance(metrics, Mapping) else {metric.__name__: metric for metric in metrics}
     trainer = Trainer(
         model,
         optimizer,
@@ -376,7 +382,7 @@ def fit(
         loss=loss,
         augment=augment,
         clip_norm=clip_norm,
-        metrics=named,
+        metrics=_by_name(metrics),
         steps_per_epoch=steps_per_epoch,
     )
     history: list[Epoch] = []
@@ -406,6 +412,23 @@ def restored(variables: Collection[tf.Variable]) -> Iterator[None]:
             variable.assign(value)
 
 
+def _by_name(metrics: Mapping[str, LossFunction] | Sequence[LossFunction]) -> Mapping[str, LossFunction]:
+    """Returns metrics by name; a function that is in no mapping has its own."""
+    if isinstance(metrics, Mapping):
+        named = list(metrics.items())
+    elif isinstance(metrics, Sequence):
+        named = [(getattr(metric, "__name__", ""), metric) for metric in metrics]
+    else:
+        raise InputError(f"metrics is a {type(metrics).__name__}: expected a list of functions, or a mapping by name.")
+    for name, metric in named:
+        if not name or [other for other, _ in named].count(name) > 1 or not callable(metric):
+            raise InputError(
+                f"metrics has {name or metric!r}: expected functions, each with a name of its own; give a mapping from "
+                "names to functions."
+            )
+    return dict(named)
+
+
 def _choose_mode(requested: str, model: Network) -> CompileMode:
     """Returns how to compile. On a CPU, XLA halves the time of small dense steps and doubles that of convolutions."""
     if requested != "auto":
@@ -433,9 +456,13 @@ def _check_fit(
     metrics: Mapping[str, LossFunction],
 ) -> None:
     """Raises an `InputError` if model, optimizer, data and settings do not fit each other."""
+    if isinstance(optimizer, Optimizer) and not hasattr(optimizer, "slots"):
+        raise InputError(f"{type(optimizer).__name__}: its constructor must call super().__init__(parameters, rate).")
     if not isinstance(optimizer, Optimizer):
         raise InputError(f"the optimizer is a {type(optimizer).__name__}: expected a tfmnist.Optimizer, such as Adam.")
     own, names = model.named_parameters(), {id(v): name for name, v in model.named_variables().items()}
+    if not own:
+        raise InputError(f"{model.name} has no variables to train: expected at least one, in an attribute.")
     known = {id(variable) for variable in own.values()}
     if extra := [v for v in optimizer.parameters if id(v) not in known]:
         what = "which is frozen" if id(extra[0]) in names else "which the model does not have"

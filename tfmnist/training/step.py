@@ -38,7 +38,10 @@ class WeightAverage(tf.Module):
         t = tf.cast(step, tf.float32)
         rest = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
         for shadow, (_, variable) in zip(self.shadow, self.source):
-            shadow.assign_sub(rest * (shadow - variable))
+            if variable.dtype.is_floating:
+                shadow.assign_sub(tf.cast(rest, variable.dtype) * (shadow - variable))
+            else:  # a counter
+                shadow.assign(variable)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns the averages by the names of the variables that they average."""
