@@ -132,3 +132,23 @@ def test_a_generator_of_unknown_length_is_a_pass_per_epoch() -> None:
     assert [(first, end, last) for _, first, end, last, _ in blocks(source, 2)] == [(0, 2, True)] * 2
     forever = tf.data.Dataset.from_generator(endless, output_signature=spec)
     assert len(blocks(BatchSource(forever, 3, 2, 100, steps_per_epoch=4), 3)) == 6
+
+
+def test_a_generator_that_can_be_read_once_loses_no_batch() -> None:
+    spec = (tf.TensorSpec([None, 2, 2], tf.uint8), tf.TensorSpec([None], tf.int64))
+    once = ((IMAGES[n : n + 5], LABELS[n : n + 5]) for n in (0, 5, 10))
+    source = BatchSource(tf.data.Dataset.from_generator(lambda: once, output_signature=spec), 3, 8, 100)
+    assert [(first, end) for _, first, end, _, _ in blocks(source)] == [(0, 3)]
+
+
+def test_batches_without_examples_or_with_other_labels_are_named() -> None:
+    spec = (tf.TensorSpec([None, 2, 2], tf.uint8), tf.TensorSpec([None], tf.int64))
+
+    def source(images: int, labels: int) -> BatchSource:
+        batches = [(IMAGES[:5], LABELS[:5]), (IMAGES[:images], LABELS[:labels])]
+        data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+        return BatchSource(data, 3, 8, 100)
+
+    for images, labels in ((0, 0), (3, 2)):
+        with pytest.raises(InputError, match=f"a batch of {images} images and {labels} labels"):
+            blocks(source(images, labels))

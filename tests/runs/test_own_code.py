@@ -259,3 +259,12 @@ def test_a_file_is_relative_to_the_recipe(folder: Path, monkeypatch: pytest.Monk
     assert chosen.model.kind == f"{folder}/net.py:make" and chosen.model.options == {"width": 3}
     monkeypatch.chdir(folder)
     assert Recipe().replace({"model.kind": "net.py:make"}).model.kind == f"{folder}/net.py:make"
+
+
+def test_code_that_does_not_fit_leaves_no_folder(folder: Path, small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    wrong = recipe(folder, small, **{"loss.kind": f"{folder}/net.py:averaged"})
+    for _ in range(2):  # the same command again
+        with pytest.raises(InputError, match="expected \\[batch\\]"):
+            tfmnist.run(wrong, path, progress=False)
+        assert not path.exists()

@@ -231,3 +231,23 @@ def test_keys_without_effect_and_conditions_that_cannot_occur_are_refused(text: 
 )
 def test_keys_that_have_an_effect_somewhere_are_taken(text: str) -> None:
     assert parse(f"[space]\n{text}").trials
+
+
+def test_the_digests_of_kinds_in_the_space_belong_to_the_sweep(tmp_path: Path) -> None:
+    code = "import tensorflow as tf\n\ndef half(logits, labels):\n    return 0.5 * tf.reduce_sum(logits, axis=-1)\n"
+    (tmp_path / "loss.py").write_text(code)
+    (tmp_path / "s.toml").write_text('[space]\n"loss.kind" = ["cross_entropy", "loss.py:half"]\n')
+    sweep = Sweep.load(tmp_path / "s.toml")
+    kind = f"{tmp_path}/loss.py:half"
+    assert list(sweep.sources) == [kind]
+    assert sweep.recipe_of({"loss.kind": kind}, 0, "x").loss.source_sha256 == sweep.sources[kind]
+    assert sweep.recipe_of({"loss.kind": "cross_entropy"}, 0, "x").loss.source_sha256 == ""
+    (tmp_path / "loss.py").write_text(code.replace("0.5", "0.6"))
+    assert Sweep.load(tmp_path / "s.toml").sources != sweep.sources
+
+
+def test_a_kind_may_need_another_key_of_the_space() -> None:
+    layers = '"model.layers" = {choice = [["conv 4 3x3"]], when = {"model.kind" = "cnn"}}'
+    assert parse(f'[space]\n"model.kind" = ["mlp", "cnn"]\n{layers}').trials
+    elastic = '"augment.elastic" = {low = 0.0, high = 2.0}\n"augment.elastic_width" = {low = 2.0, high = 6.0}'
+    assert parse(f"[space]\n{elastic}").trials

@@ -1,7 +1,7 @@
 """Examples as a caller has them, arrays or a `tf.data.Dataset` of batches: as a split, or in blocks to train on."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,10 +83,13 @@ class BatchSource:
         cardinality = int(dataset.cardinality())
         if cardinality == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
             raise InputError("the dataset has no end: expected steps_per_epoch, the number of batches in an epoch.")
-        first = next(iter(dataset.take(1)), None)
-        self.batch_size = 0 if first is None else len(first[0])
-        if not self.batch_size:
+        # its first pass begins here: a generator may be unable to yield its first batch again
+        begun = self._begin()
+        first = next(begun, None)
+        if first is None:
             raise InputError("the dataset is empty: expected at least one batch to train on.")
+        self._begun: Iterator[Any] | None = chain([first], begun)
+        self.batch_size = max(1, len(first[0]))
         self.steps = steps_per_epoch or max(0, cardinality)
         self.count = self.steps * self.batch_size
         steps = max(1, images_per_block // self.batch_size) if block == "auto" else int(block)
@@ -96,6 +99,10 @@ class BatchSource:
         self._endless: Iterator[Any] | None = None
         self._done = 0  # batches
 
+    def _begin(self) -> Iterator[Any]:
+        """Returns an iterator over the batches, without end if an epoch is a number of steps."""
+        return iter(self._dataset.repeat() if self._steps_per_epoch else self._dataset)
+
     def blocks(self, epochs: range, skip: int = 0) -> Iterator[Block]:
         """Yields the blocks of all epochs; all batches of a block have the same size."""
         if skip:
@@ -104,12 +111,14 @@ class BatchSource:
             )
         if not epochs.start:
             self._endless, self._done = None, 0
-        if self._steps_per_epoch and self._endless is None:
-            self._endless = iter(self._dataset.repeat())
-        endless = self._endless
         for epoch in epochs:
             step = 0
-            for batches, last in self._groups(islice(endless, self._steps_per_epoch) if endless else self._dataset):
+            batches_left = self._endless or self._begun or self._begin()
+            self._begun = None
+            if self._steps_per_epoch:
+                self._endless = batches_left
+                batches_left = islice(batches_left, self._steps_per_epoch)
+            for batches, last in self._groups(batches_left):
                 block = self._stack(batches, epoch, step, self._done)
                 step += len(batches)
                 self._done += len(batches)
@@ -121,6 +130,11 @@ class BatchSource:
         """Yields up to `block` batches of one size, and whether they are the last."""
         group: list[tuple[tf.Tensor, tf.Tensor]] = []
         for images, labels in batches:
+            if not len(images) or len(images) != len(labels):
+                raise InputError(
+                    f"the dataset yields a batch of {len(images)} images and {len(labels)} labels: expected one label "
+                    "for each image, and at least one."
+                )
             if group and (len(group) == self.block or len(images) != len(group[0][0])):
                 yield group, False
                 group = []

@@ -118,7 +118,10 @@ def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, na
     Raises:
         InputError: it has another shape.
     """
-    values = tf.convert_to_tensor(function(logits, labels))
+    values = function(logits, labels)
+    if values is None:
+        raise InputError(f"{name} returns None, expected [batch]: one number per example.")
+    values = tf.convert_to_tensor(values)
     if values.shape.rank is None:  # of tf.py_function
         values = tf.ensure_shape(values, labels.shape)
     if values.shape.rank != 1 or (

@@ -106,11 +106,16 @@ class Optimizer(tf.Module):
     ):
         super().__init__()
         self.parameters = list(parameters)
+        if type(self).update is Optimizer.update:
+            raise InputError(f"{type(self).__name__} defines no update: expected a method that changes one parameter.")
         if isinstance(self.slot_names, str):
             raise InputError(f"slot_names is {self.slot_names!r}: expected a tuple of names, ({self.slot_names!r},).")
         for variable in self.parameters:
             if variable.dtype != tf.float32:
-                raise InputError(f"variable {_name(variable)} is {variable.dtype.name}: only float32 can be trained.")
+                raise InputError(
+                    f"variable {_name(variable)} is {variable.dtype.name}: only float32 can be trained; convert it, or "
+                    "make it with trainable=False."
+                )
         self.schedule = learning_rate if callable(learning_rate) else constant(learning_rate)
         self.fused = fused
         self.step = tf.Variable(tf.zeros([], tf.int64), trainable=False, name="step")

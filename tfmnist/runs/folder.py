@@ -41,6 +41,14 @@ def make_folder(name: str, run_dir: str | Path | None) -> Path:
         raise _cannot_make(error) from None
 
 
+def delete_folder(path: Path) -> None:
+    """Deletes the folder of a run that has not begun, and the link `newest` to it."""
+    shutil.rmtree(path, ignore_errors=True)
+    newest = path.parent / "newest"
+    if newest.is_symlink() and not newest.exists():
+        newest.unlink(missing_ok=True)
+
+
 def make_folder_at(path: Path) -> Path:
     """Makes a folder if it does not exist, and returns it."""
     try:

@@ -38,7 +38,7 @@ def pin(recipe: Recipe) -> Recipe:
     own = {name: section for name, section in sections.items() if is_own(section.kind)}
     for section in own.values():
         load_own(section)
-    digests = {f"{name}.source_sha256": _digest(*_sources(name, section.kind)) for name, section in own.items()}
+    digests = {f"{name}.source_sha256": source_digest(name, section.kind) for name, section in own.items()}
     return recipe.replace(digests) if own else recipe
 
 
@@ -73,6 +73,11 @@ def load_own(section: Model | Loss | Optimizer) -> tuple[Callable[..., Any], dic
         if not (isinstance(function, type) and issubclass(function, Rule)):
             raise InputError(f"recipe key 'optimizer.kind' is {kind!r}: expected a subclass of tfmnist.Optimizer.")
     return function, _check_options(name, function, section.options)
+
+
+def source_digest(section: str, kind: str) -> str:
+    """Returns the SHA-256 of the source that `SECTION.kind` names; an `InputError` if there is none."""
+    return _digest(*_sources(section, kind))
 
 
 def name_of(kind: str) -> str:
@@ -131,7 +136,10 @@ def _check_options(section: str, function: Callable[..., Any], options: Mapping[
             raise InputError(f"recipe key '{section}.options.{name}' does not exist{hint}")
     for name, parameter in own.items():
         if parameter.default is parameter.empty and name not in options:
-            raise InputError(f"recipe key '{section}.options.{name}' is missing: expected a value, it has no default.")
+            raise InputError(
+                f"recipe key '{section}.options.{name}' is missing: expected a value, since it has no default; set it "
+                "in the recipe."
+            )
     target = function.__init__ if inspect.isclass(function) else function
     try:
         hints = get_type_hints(target)

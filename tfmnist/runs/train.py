@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tfmnist.data.split import Digits
-from tfmnist.errors import InputError
+from tfmnist.errors import BusyError, InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
-from tfmnist.runs.folder import check_new_folder, follow_link, locked, make_folder
+from tfmnist.runs.folder import check_new_folder, delete_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
 from tfmnist.runs.result import Divergence
 from tfmnist.runs.screen import show_run
@@ -88,13 +88,20 @@ def run_events(
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
     trainer.state.data_sha256 = digits.train.sha256
     path = make_folder(recipe.name, run_dir)
-    with locked(path):
-        check_new_folder(path)
-        write_whole(path / "recipe.toml", recipe.to_toml())
-        session = RunSession(path, recipe, digits, trainer, clock)
-        session.write_history()
-        with errors_in_one_line():
-            yield from session.run(stop, profiled, evaluate_test)
+    try:
+        with locked(path):
+            check_new_folder(path)
+            write_whole(path / "recipe.toml", recipe.to_toml())
+            session = RunSession(path, recipe, digits, trainer, clock)
+            session.write_history()
+            with errors_in_one_line():
+                yield from session.run(stop, profiled, evaluate_test)
+    except BusyError:
+        raise
+    except InputError:
+        if not (trainer.state.epoch or trainer.state.step):  # the user's code does not fit: nothing to resume
+            delete_folder(path)
+        raise
 
 
 def resume_events(
@@ -140,6 +147,11 @@ def resume_events(
 def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
     """Returns the trainer, and the recipe with the digest of the weights that a new run starts from."""
     clock.lap("load")
+    with errors_in_one_line():
+        return _build_trainer(recipe, digits, owns_process, is_new)
+
+
+def _build_trainer(recipe: Recipe, digits: Digits, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
     if owns_process or recipe.train.threads != "auto":  # before TensorFlow computes
         set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
     model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)

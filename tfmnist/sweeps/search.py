@@ -171,10 +171,16 @@ def _confirm(
 
 def _check_same(sweep: Sweep, folder: Path) -> None:
     """Records the sweep and its base recipe in the folder; raises an `InputError` if it holds others."""
-    for name, text in (("sweep.toml", sweep.text), ("recipe.toml", sweep.recipe.to_toml())):
+    sources = "".join(f"{digest}  {kind}\n" for kind, digest in sweep.sources.items())
+    files = {"sweep.toml": sweep.text, "recipe.toml": sweep.recipe.to_toml(), "sources.sha256": sources}
+    for name, text in files.items():
         path = folder / name
-        same = not path.exists() or path.read_text(encoding="utf-8") == text
-        if not same and not (name == "recipe.toml" and Recipe.load(path) == sweep.recipe):
-            what = "another sweep, or this one" if name == "sweep.toml" else f"a sweep of {sweep.recipe.name}"
-            raise InputError(f"{folder}: holds {what} before it was changed; choose another folder with --run-dir.")
-        write_whole(path, text)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            what = f"a sweep of {sweep.recipe.name}" if name == "recipe.toml" else "another sweep, or this one"
+            changed = Recipe.load(path).changed_from(sweep.recipe) if name == "recipe.toml" else [name]
+            if name == "sources.sha256" or (changed and all(key.endswith(".source_sha256") for key in changed)):
+                what = "this sweep, or its source code"
+            if changed:
+                raise InputError(f"{folder}: holds {what} before it was changed; choose another folder with --run-dir.")
+        if text:
+            write_whole(path, text)

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tfmnist.errors import InputError, did_you_mean
 from tfmnist.recipe import Recipe, is_own, locate, nearest_key, suggest_key
-from tfmnist.runs.own_code import pin
+from tfmnist.runs.own_code import pin, source_digest
 
 Value = Any  # of a recipe key
 
@@ -184,6 +184,8 @@ class Sweep(_Table):
     """How to search them."""
     text: str = ""
     """The file's content."""
+    sources: dict[str, str] = {}
+    """The digest of the source code that each kind in the space names, if it is the user's."""
 
     @classmethod
     def load(cls, path: str | Path) -> "Sweep":
@@ -222,7 +224,9 @@ class Sweep(_Table):
             _check_key("fixed", key)
         fixed = {key: _locate(key, value, folder) for key, value in file.fixed.items()}
         recipe = pin(recipe.with_values(fixed).without_stale_claims(recipe))
-        sweep = cls(name=name, recipe=recipe, space=space, search=file.search, text=text)
+        kinds = [(key.partition(".")[0], v) for key in space if key.endswith(".kind") for v in space[key].choice]
+        sources = {kind: source_digest(section, kind) for section, kind in kinds if is_own(str(kind))}
+        sweep = cls(name=name, recipe=recipe, space=space, search=file.search, text=text, sources=sources)
         sweep.check_effects(file.fixed)
         return sweep
 
@@ -263,7 +267,9 @@ class Sweep(_Table):
 
     def recipe_of(self, values: Mapping[str, Value], seed: int, suffix: str) -> Recipe:
         """Returns the recipe of a trial, named after the sweep with a suffix."""
-        recipe = self.recipe.replace({**values, "train.seed": seed})
+        own = {key: str(value) for key, value in values.items() if str(value) in self.sources}
+        pinned = {key.replace(".kind", ".source_sha256"): self.sources[kind] for key, kind in own.items()}
+        recipe = self.recipe.replace({**values, **pinned, "train.seed": seed})
         return recipe.model_copy(update={"name": f"{self.name}-{suffix}"})
 
     @model_validator(mode="after")
@@ -337,7 +343,11 @@ class Sweep(_Table):
         for other in (other for other in self.space if other in needed):
             within = self.space[other]
             wanted = [when[other] for when in conditions if other in when and within.can_be(when[other])]
-            values_of[other] = list(within.choice) or [*within.ends, *wanted]
+            low, high = (0.0, 0.0) if within.choice else within.ends
+            is_drawn = self.search.sampler != "grid" and not within.choice and not self.is_whole(other)
+            # a value that a sampler may draw, unlike the ends or one that a condition names
+            drawn = low + 0.381966 * (high - low)
+            values_of[other] = list(within.choice) or ([drawn] if is_drawn else [low, high, *wanted])
         points = self._points(values_of)
         valid = [point for point in points if self._is_valid(point)]
         return valid or points
@@ -363,10 +373,12 @@ class Sweep(_Table):
                 recipe = self.recipe.with_values({**values.when, key: value})
                 if is_own(recipe.model.kind) or is_own(recipe.loss.kind) or is_own(recipe.optimizer.kind):
                     pin(recipe)
-                if not recipe.data.validation:
-                    raise InputError(f"{key!r} is {value}: trials are compared by validation; start at, e.g., 1000.")
             except InputError as error:
+                if any(point.get(key) == value and self._is_valid(point) for point in self._contexts(key)):
+                    continue  # it needs other keys of the space
                 raise InputError(f"space: {error}") from None
+            if not recipe.data.validation:
+                raise InputError(f"space: {key!r} is {value}: trials are compared by validation; start at, e.g., 1000.")
 
 
 def _check_key(where: str, key: str) -> None:

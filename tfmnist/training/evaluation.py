@@ -13,7 +13,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.nn.losses import LossFunction, Objective, find_loss, per_example, probabilities
 from tfmnist.nn.metrics import Metrics, measure
-from tfmnist.nn.models import as_network
+from tfmnist.nn.models import CNN, MLP, as_network
 
 _BATCH = 1000
 
@@ -53,6 +53,10 @@ def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFun
     examples = as_split(split)
     if isinstance(model, tf.Module):
         model = as_network(model, examples.image_shape)
+        if not isinstance(model, MLP | CNN):
+            model.check_forward()  # traces it again, since its attributes may have changed
+    elif not hasattr(model, "logits"):
+        raise InputError(f"the model is a {type(model).__name__}: expected a network, or what load_exported returns.")
     return outputs(model, examples, loss).metrics
 
 

@@ -109,6 +109,11 @@ class Trainer:
             plan = BatchSource(
                 train, self.model.classes, settings.block, images_per_block, steps_per_epoch, self.augment
             )
+            if settings.batch_size not in (plan.batch_size, Train.model_fields["batch_size"].get_default()):
+                raise InputError(
+                    f"batch_size is {settings.batch_size} but has no effect: the dataset yields batches of "
+                    f"{plan.batch_size}; leave it out."
+                )
             self.blocks = plan.blocks
         self.plan = plan
         self.averages = WeightAverage(self.model, settings.average) if settings.average else None
@@ -361,6 +366,8 @@ def fit(
     for name, value in {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard}.items():
         if value != Train.model_fields[name].get_default():
             raise InputError(f"{name} is {value!r} but has no effect in fit; leave it out, or use tfmnist.run.")
+    if monitor != "accuracy" and not patience:
+        raise InputError(f"monitor is {monitor!r} but has no effect: patience is 0; set that, or leave it out.")
     settings = Train(
         epochs=epochs,
         batch_size=batch_size,
@@ -442,6 +449,8 @@ def _block_augment(
     """Returns a function that changes a block of images, given the number of its first step; None for no change."""
     if augment is None or augment == Augment():
         return None
+    if not callable(augment) and not isinstance(augment, Augment):
+        raise InputError(f"augment is {augment!r}: expected a tfmnist.recipe.Augment, or a function (images, seed).")
     if isinstance(augment, Augment):
         return partial(augment_block, seed=seed, **augment.model_dump())
     return augment_steps(augment, seeds.key(seed, "augment"), image_shape)
