@@ -694,7 +694,10 @@ def returning_optimizer() -> dict[str, Any]:
         (frozen_optimizer, "the optimizer updates dense_1/kernel, which is frozen"),
         (returning_optimizer, "Returns.update returns a value: expected None"),
         (lambda: {"optimizer": "adam"}, "the optimizer is a str: expected a tfmnist.Optimizer"),
-        (lambda: {"model": Loses()}, r"forward reads the variable Variable:0 \[36, 4\], which no attribute of it"),
+        (
+            lambda: {"model": Loses()},
+            r"forward reads the variable Variable:0 \[36, 4\], which no attribute of the network",
+        ),
         (lambda: {"model": Idle()}, "unused does not influence the loss, so it has no gradient"),
         (lambda: {"model": OneLogit()}, r"forward returns shape \[None, 1\], expected \[batch, 2\]"),
         (lambda: {"model": OneArgument()}, r"OneArgument: expected a method forward\(images, training, step\)"),
@@ -704,7 +707,7 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"loss": lambda z, y: z}, r"returns shape \[.*, 4\], expected \[batch\]"),
         (lambda: {"augment": lambda x, seed: tf.cast(x, tf.float32)}, "the augmentation returns float32"),
         (lambda: {"metrics": [is_right]}, "metrics has is_right but there are no validation examples"),
-        (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it belongs to a tf.data.Dataset"),
+        (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it applies only to a tf.data.Dataset"),
         (lambda: {"train": quadrants().images}, "the examples are a ndarray: expected a tfmnist.Split"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Code of the user's that a recipe names: found, imported, and compared with the digest of its source.
+"""User code that a recipe names: found, imported, and compared with the digest of its source.
 
-`FILE.py:NAME` is a function or class in a file, which may import others from its folder; `MODULE:NAME` is one of an
-installed module. Such code runs only for a recipe that its owner trains, resumes or exports.
+`FILE.py:NAME` is a function or class in a file, which may import other files from its folder; `MODULE:NAME` is one in
+an installed module. Such code runs only when its owner trains, resumes or exports the recipe.
 """
 
 import ast
@@ -24,14 +24,14 @@ from tfmnist.system.files import one_line
 
 _given = {"model": ("image_shape", "classes", "seed"), "loss": ("logits", "labels")}
 _given["optimizer"] = ("parameters", "learning_rate")  # what the package passes itself
-_files: set[str] = set()  # of all code that was loaded
+_files: set[str] = set()  # the source files of all user code loaded so far
 
 
 def pin(recipe: Recipe) -> Recipe:
-    """Returns the recipe with the digests of the source code that it names; its options are checked.
+    """Returns the recipe with the digests of the source code that it names, after checking the options of that code.
 
     Raises:
-        InputError: the code cannot be imported, lacks an option, or has another digest than the recipe says.
+        InputError: the code cannot be imported, does not take an option, or has another digest than the recipe says.
     """
     sections = {"model": recipe.model, "loss": recipe.loss, "optimizer": recipe.optimizer}
     own = {name: section for name, section in sections.items() if is_own(section.kind)}
@@ -47,7 +47,8 @@ def load_own(section: Model | Loss | Optimizer) -> tuple[Callable[..., Any], dic
     The signature decides which options there are, and its annotations which values they take.
 
     Raises:
-        InputError: the code cannot be imported, lacks that name or option, or has another digest than the section says.
+        InputError: the code cannot be imported, does not have that name, does not take an option, or has another
+            digest than the section says.
     """
     name, kind = type(section).__name__.lower(), section.kind
     digest = _digest(name, kind)
@@ -80,7 +81,7 @@ def name_of(kind: str) -> str:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turns an exception that the user's code raises into an `InputError` that names the line."""
+    """Turns an exception that user code raises into an `InputError` that names the line."""
     try:
         yield
     except TfmnistError:
@@ -103,7 +104,7 @@ def _import(section: str, where: str, digest: str) -> Any:
     if name not in sys.modules:
         folder = str(Path(where).parent)
         if folder not in sys.path:
-            sys.path.insert(0, folder)  # as for a script: it may import others from its folder
+            sys.path.insert(0, folder)  # as for a script, which may import other files from its folder
         spec = importlib.util.spec_from_file_location(name, where)
         if spec is None or spec.loader is None:
             raise InputError(f"recipe key '{section}.kind' names {where}: expected a Python file.")
@@ -117,7 +118,7 @@ def _import(section: str, where: str, digest: str) -> Any:
 
 
 def _check_options(section: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options with values of the annotated types."""
+    """Returns the options, their values converted to the annotated types."""
     parameters = inspect.signature(function).parameters
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -125,11 +126,13 @@ def _check_options(section: str, function: Callable[..., Any], options: Mapping[
     for name in options:
         if name not in own and (not takes_any or name in named):
             known = [f"{section}.options.{key}" for key in own]
-            hint = did_you_mean(f"{section}.options.{name}", known) if known else "; it has no options."
+            hint = did_you_mean(f"{section}.options.{name}", known) if known else "; the code takes no options."
             raise InputError(f"recipe key '{section}.options.{name}' does not exist{hint}")
     for name, parameter in own.items():
         if parameter.default is parameter.empty and name not in options:
-            raise InputError(f"recipe key '{section}.options.{name}' is missing: expected a value, it has no default.")
+            raise InputError(
+                f"recipe key '{section}.options.{name}' is missing: expected a value, since it has no default."
+            )
     target = function.__init__ if inspect.isclass(function) else function
     try:
         hints = get_type_hints(target)
@@ -146,7 +149,7 @@ def _check_options(section: str, function: Callable[..., Any], options: Mapping[
 
 
 def _digest(section: str, kind: str) -> str:
-    """Returns the SHA-256 of the source that a kind names, with all that it imports from its folder or package."""
+    """Returns the SHA-256 of the source that a kind names, and of all it imports from its folder or package."""
     where = kind.rpartition(":")[0]
     if where.endswith(".py"):
         path = Path(where)
