@@ -1,4 +1,4 @@
-"""Writes keys.md, the page on every key of a recipe and of a sweep file, from their types: `python docs/keys.py`."""
+"""Writes keys.md, the page about all keys of recipes and sweep files, from their types: `python docs/keys.py`."""
 
 import json
 import re
@@ -15,15 +15,15 @@ COLUMNS = ("key", "value", "default", "meaning")
 PAGE = Path(__file__).with_name("keys.md")
 TOP = """\
 <!-- Written by docs/keys.py from the types of the package; a test compares them. -->
-# Every key
+# All keys of recipes and sweep files
 
-of a [recipe](#recipes), and of a [sweep file](#sweep-files).
+See [recipes](#recipes) and [sweep files](#sweep-files).
 
 ## Recipes
 
-A recipe is a TOML file with the keys below, all optional, in sections. `tfmnist recipes` lists those that come with the
-package, `tfmnist recipes mlp` prints one, and `tfmnist recipes my.toml` prints yours with every key, also those that it
-extends.
+A recipe is a TOML file with the keys below, all optional, in sections. `tfmnist recipes` lists the recipes that come
+with the package, `tfmnist recipes mlp` prints one, and `tfmnist recipes my.toml` prints yours with every key, including
+those of the recipe that it extends.
 
 ```toml
 extends = "cnn"                              # the recipe that the keys below change
@@ -38,8 +38,8 @@ learning_rate = 0.003
 ```
 
 On the command line, each key of a section is an option of `tfmnist train`, such as `--train.epochs 3`; the most used
-have short forms. A key that does not exist, a value of another type or range, and a key that is set but has no effect
-are errors. In Python:
+ones have short forms, in parentheses below. A key that does not exist, a value of the wrong type or out of range, and a
+key that is set but has no effect are errors. In Python:
 
 ```python
 import tfmnist
@@ -49,15 +49,16 @@ run = tfmnist.run(recipe)
 ```
 """
 OWN = """\
-`FILE.py:NAME`, or `MODULE:NAME`, is code of your own: a function or class in a file, whose path is relative to the
-folder of the recipe. Its own options are keys of a table, `[model.options]`, `[loss.options]` or
-`[optimizer.options]`; the code decides which there are, and what values they take. On the command line:
-`--model.options.NAME VALUE`.
+`FILE.py:NAME` or `MODULE:NAME` is your own code: a function or class in a file, whose path is relative to the folder of
+the recipe (on the command line, to the current folder), or in an installed module. The code decides which options it
+takes, and their values; they are the keys of a table, `[model.options]`, `[loss.options]` or `[optimizer.options]`. On
+the command line: `--model.options.NAME VALUE`.
 """
 SWEEPS = """\
 ## Sweep files
 
-`tfmnist sweep FILE.toml` trains a recipe with many values of some of its keys. Keys of the recipe are in quotes:
+`tfmnist sweep FILE.toml` trains a recipe many times, with different values of some of its keys, to find the best ones.
+Keys of the recipe are in quotes:
 
 ```toml
 recipe = "mlp"
@@ -79,7 +80,12 @@ trials = 40
 
 def page() -> str:
     """Returns the page, Markdown."""
-    extends = ("`extends`", "string", "", "Name of a shipped recipe, or a .toml file, relative to this one: its base.")
+    extends = (
+        "`extends`",
+        "string",
+        "",
+        "The recipe that this one changes: a shipped one, or a .toml file, relative to this file.",
+    )
     parts = [TOP, "### At the top, before the sections\n"]
     name, value, _, meaning = row("name", Recipe)
     parts.append(table(COLUMNS, [extends, (name, value, "", meaning)]))
@@ -143,7 +149,7 @@ def words(schema: dict[str, Any]) -> str:
 
 
 def limits(schema: dict[str, Any]) -> str:
-    """Returns the limits of a number; those of the number format are left out."""
+    """Returns the limits of a number, except those of the number format."""
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = (None if (end := schema.get(key, 1e30)) > 1e15 else end for key in ("maximum", "exclusiveMaximum"))
     if high is None and below is None:
@@ -177,7 +183,7 @@ def kinds_of(kind: type[BaseModel]) -> list[str]:
 
 
 def without_prefix(meaning: str, condition: str) -> str:
-    """Returns a meaning without kinds at its beginning that the condition repeats."""
+    """Returns a meaning without the kinds it begins with, if the condition repeats them."""
     kinds, colon, rest = meaning.partition(": ")
     same = colon and set(re.findall(r"[\w.:]+", kinds)) == set(re.findall('"([^"]+)"', condition))
     return rest[0].upper() + rest[1:] if same else meaning

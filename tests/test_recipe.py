@@ -249,11 +249,14 @@ def test_what_people_type_suggests_the_right_key(tmp_path: Path, typed: str, mea
         ('optimizer = "adam"', "'optimizer' is 'adam': expected a section, with keys such as 'optimizer.kind'."),
         ("train = 3", "'train' is 3: expected a section, with keys such as 'train.epochs'."),
         ('about = "mine"', "'about' is 'mine': expected a section, with keys such as 'about.summary'."),
-        ('"train.epochs" = 3', "'train.epochs' is in quotes: expected train.epochs = ..., without them."),
+        ('"train.epochs" = 3', "'train.epochs' is in quotes: expected train.epochs = ..., without quotes."),
         ('extend = "mlp"', "'extend' does not exist; did you mean 'extends'?"),
         ('[about]\nsummery = ""', "'about.summery' does not exist; did you mean 'summary'?"),
         ("[training]\nepochs = 3", "recipe section 'training' does not exist; did you mean 'train'?"),
-        ('recipe = "mlp"\n[space]', "it has 'recipe', as a sweep has: expected a recipe; run it with tfmnist sweep."),
+        (
+            'recipe = "mlp"\n[space]',
+            "it has 'recipe', like a sweep file: expected a recipe; run it with tfmnist sweep.",
+        ),
     ],
 )
 def test_other_forms_of_a_file_are_explained(tmp_path: Path, text: str, expected: str) -> None:
@@ -407,8 +410,8 @@ def test_recipes_come_without_tensorflow() -> None:
 # Keys without effect
 
 IDLE: list[tuple[dict[str, Any], str, Any, str]] = [
-    ({}, "model.layers", ["conv 4 3x3"], "layers belong to 'cnn'"),
-    ({"model.kind": "cnn", "model.layers": ["conv 4 3x3"]}, "model.hidden", [20], "hidden belongs to 'mlp'"),
+    ({}, "model.layers", ["conv 4 3x3"], "layers apply only to 'cnn'"),
+    ({"model.kind": "cnn", "model.layers": ["conv 4 3x3"]}, "model.hidden", [20], "hidden applies only to 'mlp'"),
     ({"model.kind": "cnn", "model.layers": ["conv 4 3x3"]}, "model.dropout", 0.5, "no hidden dense layer"),
     ({"model.kind": "cnn", "model.layers": ["max 2"]}, "model.batch_norm", True, "no hidden layer"),
     ({"model.hidden": []}, "model.dropout", 0.5, "no hidden dense layer"),
@@ -416,28 +419,33 @@ IDLE: list[tuple[dict[str, Any], str, Any, str]] = [
     ({"model.hidden": []}, "model.batch_norm", True, "no hidden layer"),
     ({}, "model.batch_norm_momentum", 0.5, "model.batch_norm is false"),
     ({"model.initializer": "zeros"}, "model.init_scale", 2.0, "model.initializer is 'zeros'"),
-    ({}, "model.init_sha256", "0" * 64, "model.init_from names no run"),
-    ({}, "model.options.width", 3, "no code of your own"),
-    ({}, "model.source_sha256", "0" * 64, "no code of your own"),
+    ({}, "model.init_sha256", "0" * 64, "model.init_from is empty"),
+    ({}, "model.options.width", 3, "not code of your own"),
+    ({}, "model.source_sha256", "0" * 64, "not code of your own"),
     ({"model.kind": "some.module:make"}, "model.hidden", [20], "options belong under model.options"),
     ({"model.kind": "some.module:make"}, "model.dropout", 0.5, "options belong under model.options"),
-    ({}, "loss.options.gamma", 2.0, "no code of your own"),
-    ({}, "optimizer.momentum", 0.5, "momentum belongs to 'momentum'"),
-    ({}, "optimizer.nesterov", True, "nesterov belongs to 'momentum'"),
+    ({}, "loss.options.gamma", 2.0, "not code of your own"),
+    ({}, "optimizer.momentum", 0.5, "momentum applies only to 'momentum'"),
+    ({}, "optimizer.nesterov", True, "nesterov applies only to 'momentum'"),
     ({"optimizer.kind": "momentum", "optimizer.momentum": 0.0}, "optimizer.nesterov", True, "optimizer.momentum is 0"),
-    ({}, "optimizer.rho", 0.5, "rho belongs to 'rmsprop'"),
-    ({}, "optimizer.weight_decay", 0.5, "weight_decay belongs to 'adamw'"),
-    ({"optimizer.kind": "sgd"}, "optimizer.beta1", 0.5, "beta1 belongs to 'adam' or 'adamw'"),
-    ({"optimizer.kind": "rmsprop"}, "optimizer.beta2", 0.5, "beta2 belongs to 'adam' or 'adamw'"),
-    ({"optimizer.kind": "momentum"}, "optimizer.epsilon", 0.5, "epsilon belongs to 'rmsprop' or 'adam' or 'adamw'"),
+    ({}, "optimizer.rho", 0.5, "rho applies only to 'rmsprop'"),
+    ({}, "optimizer.weight_decay", 0.5, "weight_decay applies only to 'adamw'"),
+    ({"optimizer.kind": "sgd"}, "optimizer.beta1", 0.5, "beta1 applies only to 'adam' or 'adamw'"),
+    ({"optimizer.kind": "rmsprop"}, "optimizer.beta2", 0.5, "beta2 applies only to 'adam' or 'adamw'"),
+    (
+        {"optimizer.kind": "momentum"},
+        "optimizer.epsilon",
+        0.5,
+        "epsilon applies only to 'rmsprop' or 'adam' or 'adamw'",
+    ),
     ({"optimizer.kind": "some.module:Rule"}, "optimizer.beta1", 0.5, "options belong under optimizer.options"),
-    ({}, "optimizer.options.beta", 0.5, "no code of your own"),
-    ({}, "schedule.factor", 0.5, "factor belongs to 'step' or 'exponential'"),
-    ({"schedule.kind": "cosine"}, "schedule.every", 2.0, "every belongs to 'step' or 'exponential'"),
+    ({}, "optimizer.options.beta", 0.5, "not code of your own"),
+    ({}, "schedule.factor", 0.5, "factor applies only to 'step' or 'exponential'"),
+    ({"schedule.kind": "cosine"}, "schedule.every", 2.0, "every applies only to 'step' or 'exponential'"),
     ({"schedule.kind": "step", "schedule.factor": 1.0}, "schedule.every", 2.0, "schedule.factor is 1"),
-    ({"schedule.kind": "cosine"}, "schedule.start", 0.5, "start belongs to 'one_cycle'"),
-    ({"schedule.kind": "step"}, "schedule.peak", 0.5, "peak belongs to 'one_cycle'"),
-    ({}, "schedule.end", 0.5, "end belongs to 'cosine' or 'one_cycle'"),
+    ({"schedule.kind": "cosine"}, "schedule.start", 0.5, "start applies only to 'one_cycle'"),
+    ({"schedule.kind": "step"}, "schedule.peak", 0.5, "peak applies only to 'one_cycle'"),
+    ({}, "schedule.end", 0.5, "end applies only to 'cosine' or 'one_cycle'"),
     ({"augment.shift": 1.0}, "augment.elastic_width", 2.0, "augment.elastic is 0"),
     ({}, "train.monitor", "loss", "train.patience is 0"),
     ({}, "data.test_share", 0.3, "which has a test set"),
@@ -471,7 +479,7 @@ def test_a_key_without_effect_is_an_error_in_a_file_and_as_a_change(
             start()
         text = str(caught.value)
         assert f"recipe key '{key}' is " in text and "has no effect" in text and reason in text
-        assert text.endswith(f"change that, or leave {key} out.") and "\n" not in text
+        assert text.endswith("; remove it, or change what it depends on.") and "\n" not in text
 
 
 @pytest.mark.parametrize(("others", "key", "value", "reason"), IDLE)

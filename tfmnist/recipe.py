@@ -36,7 +36,7 @@ Epochs = Annotated[float, Field(ge=0, le=1e6)]
 
 LOSS_KINDS = ("cross_entropy", "quadratic", "naive_cross_entropy")
 _OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
-_TYPED = {  # what people type for a key, besides its own name
+_TYPED = {  # words that people type for a key, besides its name
     word: key
     for key, words in {
         "data.source": "data dataset path",
@@ -68,12 +68,12 @@ _TYPED = {  # what people type for a key, besides its own name
 
 
 def is_own(kind: str) -> bool:
-    """Whether a kind names code of the user's: `FILE.py:NAME` or `MODULE:NAME`."""
+    """Whether a kind names user code: `FILE.py:NAME` or `MODULE:NAME`."""
     return _OWN.fullmatch(kind) is not None
 
 
 def locate(kind: str, folder: Path = Path()) -> str:
-    """Returns a kind with the absolute path of its file, if it names one, which is relative to a folder."""
+    """Returns a kind; if it names a file, with the absolute path, given the folder that the path is relative to."""
     file, colon, name = kind.rpartition(":")
     if not (is_own(kind) and file.endswith(".py")):
         return kind
@@ -82,7 +82,7 @@ def locate(kind: str, folder: Path = Path()) -> str:
 
 @dataclass(frozen=True)
 class Kinds:
-    """The check of a key that is one of the known kinds, or names code of the user's."""
+    """Checks that a value is one of the known kinds, or names user code."""
 
     known: tuple[str, ...]
 
@@ -91,7 +91,7 @@ class Kinds:
             return locate(value)
         words = f"{', '.join(map(repr, self.known[:-1]))} or {self.known[-1]!r}"
         hint = did_you_mean(value, self.known)
-        raise ValueError(f"expected {words}, or code of your own as FILE.py:NAME or MODULE:NAME{hint}")
+        raise ValueError(f"expected {words}, or your own code as FILE.py:NAME or MODULE:NAME{hint}")
 
 
 def _kind(*known: str) -> AfterValidator:
@@ -99,9 +99,9 @@ def _kind(*known: str) -> AfterValidator:
 
 
 def nearest_key(typed: str) -> str:
-    """Returns the key, `section.key`, that someone means who typed a word or `section.word`; empty if none is near.
+    """Returns the key, `section.key`, that was probably meant by `word` or `section.word`; empty if none is near.
 
-    People use other names (`lr`), other sections (`train.lr`), a section alone (`optimizer`), or mistype.
+    People use other names (`lr`), the wrong section (`train.lr`), only a section (`optimizer`), or mistype.
     """
     near = partial(difflib.get_close_matches, n=1, cutoff=0.65)
     section, _, word = typed.lower().replace("-", "_").rpartition(".")
@@ -123,7 +123,7 @@ def nearest_key(typed: str) -> str:
 
 
 def suggest_key(typed: str) -> str:
-    """Returns the end of a sentence on a key that does not exist: the nearest, or all those of its section."""
+    """Returns the end of a sentence about a key that does not exist: the nearest key, or all keys of its section."""
     if meant := nearest_key(typed):
         return f"; did you mean {meant!r}?"
     section, _, word = typed.rpartition(".")
@@ -139,9 +139,9 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
         name = str(first["loc"][0])
         where = f"{section}.{name}" if section else name
         if not section and name in ("recipe", "fixed", "space", "search"):
-            return f"it has {name!r}, as a sweep has: expected a recipe; run it with tfmnist sweep."
+            return f"it has {name!r}, like a sweep file: expected a recipe; run it with tfmnist sweep."
         if name in Recipe.key_names():
-            return f"recipe key {name!r} is in quotes: expected {name} = ..., without them."
+            return f"recipe key {name!r} is in quotes: expected {name} = ..., without quotes."
         if not section and isinstance(first["input"], dict):
             return f"recipe section {name!r} does not exist{did_you_mean(name, known)}"
         near = difflib.get_close_matches(name, ("extends", *known) if section in ("", "about") else (), cutoff=0.8)
@@ -176,8 +176,8 @@ def _check_plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_check_plain)]
-_OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that belong to code of the user's
-_RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those that have them
+_OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that apply only to user code
+_RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and the rules that have them
     "momentum": ("momentum",),
     "nesterov": ("momentum",),
     "rho": ("rmsprop",),
@@ -186,7 +186,7 @@ _RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and those
     "epsilon": ("rmsprop", "adam", "adamw"),
     "weight_decay": ("adamw",),
 }
-_SHAPES: dict[str, tuple[str, ...]] = {  # options of the schedules, and those that have them
+_SHAPES: dict[str, tuple[str, ...]] = {  # options of the schedules, and the schedules that have them
     "factor": ("step", "exponential"),
     "every": ("step", "exponential"),
     "start": ("one_cycle",),
@@ -206,7 +206,9 @@ class Section(BaseModel):
         for name, field in cls.model_fields.items() if isinstance(data, dict) else ():
             value: Any = data.get(name)  # type: ignore[reportUnknownMemberType]
             if isinstance(value, bool) and field.annotation is not bool:
-                raise InputError(f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected no boolean.")
+                raise InputError(
+                    f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected a value that is not a boolean."
+                )
         try:
             return handler(data)
         except ValidationError as error:
@@ -219,7 +221,7 @@ class Section(BaseModel):
 
 
 class About(Section):
-    """What a shipped recipe is and what to expect of it."""
+    """What a recipe is, and what to expect of it."""
 
     summary: str = ""
     """What it trains."""
@@ -228,7 +230,7 @@ class About(Section):
     time: str = ""
     """How long it takes, and on what."""
     source: str = ""
-    """Where it comes from."""
+    """Where it comes from, such as a paper or a book."""
 
 
 class Data(Section):
@@ -251,9 +253,13 @@ class Data(Section):
 
     def idle(self) -> dict[str, str]:
         folder = Path(os.path.expanduser(self.source))
-        inside = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set[str]()
         idle: dict[str, str] = {}
-        if self.source == "mnist" or folder.exists():
+        try:
+            exists = self.source == "mnist" or folder.exists()
+            inside = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set[str]()
+        except (OSError, ValueError):  # a name too long, no right to read it: loading the data says so
+            return idle
+        if exists:
             if not inside:  # no folders of pictures
                 idle["skip_broken"] = f"data.source is {self.source!r}, which has no picture files"
             if not inside or "test" in inside:
@@ -283,9 +289,9 @@ class Model(Section):
     batch_norm_momentum: Fraction = 0.9
     """Decay of the moving mean and variance."""
     dropout: Fraction = 0.0
-    """Fraction of the units of each hidden dense layer to drop in training."""
+    """Fraction of the units of each hidden dense layer to drop in training; 0 for none."""
     init_from: str = ""
-    """Folder of a finished run whose weights to start from; the last layer starts afresh if the classes differ."""
+    """Folder of a finished run whose weights to start from; if the classes differ, the last layer starts afresh."""
     init_sha256: str = ""
     """Expected weights_sha256 of the run model.init_from; filled in by the new run."""
     freeze: tuple[str, ...] = ()
@@ -293,7 +299,7 @@ class Model(Section):
     source_sha256: str = ""
     """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
     options: Options = {}
-    """FILE.py:NAME: its own options, by name."""
+    """FILE.py:NAME: the options of that code, by name."""
 
     def idle(self) -> dict[str, str]:
         kind = f"model.kind is {self.kind!r}"
@@ -303,19 +309,19 @@ class Model(Section):
                 Model.model_fields.keys() - own, f"{kind}, whose options belong under model.options"
             )
         else:
-            idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
-            idle |= {"layers": f"{kind}, and layers belong to 'cnn'"} if self.kind == "mlp" else {}
-            idle |= {"hidden": f"{kind}, and hidden belongs to 'mlp'"} if self.kind == "cnn" else {}
+            idle: dict[str, str] = dict.fromkeys(_OF_OWN, f"{kind}, which is not code of your own")
+            idle |= {"layers": f"{kind}, and layers apply only to 'cnn'"} if self.kind == "mlp" else {}
+            idle |= {"hidden": f"{kind}, and hidden applies only to 'mlp'"} if self.kind == "cnn" else {}
             dense = self.hidden if self.kind == "mlp" else [text for text in self.layers if text.split()[0] == "dense"]
             if not dense:
-                idle["dropout"] = "the network has no hidden dense layer, after which it would drop units"
+                idle["dropout"] = "the network has no hidden dense layer whose units it could drop"
                 if not any(text.split()[0] == "conv" for text in self.layers) or self.kind == "mlp":
                     idle |= dict.fromkeys(("activation", "batch_norm"), "the network has no hidden layer")
             if not self.batch_norm:
                 idle["batch_norm_momentum"] = "model.batch_norm is false"
             if self.initializer == "zeros":
                 idle["init_scale"] = "model.initializer is 'zeros'"
-        return idle if self.init_from else {**idle, "init_sha256": "model.init_from names no run"}
+        return idle if self.init_from else {**idle, "init_sha256": "model.init_from is empty"}
 
     @model_validator(mode="after")
     def _cnn_has_layers(self) -> Self:
@@ -343,16 +349,17 @@ class Loss(Section):
     source_sha256: str = ""
     """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
     options: Options = {}
-    """FILE.py:NAME: its own options, by name."""
+    """FILE.py:NAME: the options of that code, by name."""
 
     def idle(self) -> dict[str, str]:
-        return {} if is_own(self.kind) else dict.fromkeys(_OF_OWN, f"loss.kind is {self.kind!r}, no code of your own")
+        kind = f"loss.kind is {self.kind!r}"
+        return {} if is_own(self.kind) else dict.fromkeys(_OF_OWN, f"{kind}, which is not code of your own")
 
     @model_validator(mode="after")
     def _smoothing_fits(self) -> Self:
         if self.kind != "cross_entropy" and self.label_smoothing:
             raise InputError(
-                f"recipe key 'loss.label_smoothing' is {self.label_smoothing}: it belongs to cross_entropy, "
+                f"recipe key 'loss.label_smoothing' is {self.label_smoothing}: it applies only to cross_entropy, "
                 f"not to {self.kind}; set it to 0."
             )
         return self
@@ -380,28 +387,28 @@ class Optimizer(Section):
     weight_decay: NotNegative = 0.01
     """adamw: decoupled weight decay of the kernels per step, times the learning rate."""
     clip_norm: NotNegative = 0.0
-    """Largest global norm of the gradients, to which larger ones are scaled down; 0 for no limit."""
+    """Limit of the gradients' global norm, to which larger ones are scaled down; 0 for no limit."""
     source_sha256: str = ""
     """FILE.py:NAME: expected digest of the source code; filled in by a new run."""
     options: Options = {}
-    """FILE.py:NAME: its own options, by name."""
+    """FILE.py:NAME: the options of that code, by name."""
 
     def idle(self) -> dict[str, str]:
         kind = f"optimizer.kind is {self.kind!r}"
         if is_own(self.kind):
             return dict.fromkeys(_RULES, f"{kind}, whose options belong under optimizer.options")
         idle = {
-            key: f"{kind}, and {key} belongs to {' or '.join(map(repr, kinds))}"
+            key: f"{kind}, and {key} applies only to {' or '.join(map(repr, kinds))}"
             for key, kinds in _RULES.items()
             if self.kind not in kinds
         }
         if self.kind == "momentum" and not self.momentum:
             idle["nesterov"] = "optimizer.momentum is 0"
-        return idle | dict.fromkeys(_OF_OWN, f"{kind}, no code of your own")
+        return idle | dict.fromkeys(_OF_OWN, f"{kind}, which is not code of your own")
 
     @property
     def rule_options(self) -> dict[str, Any]:
-        """The options of a rule of ours, by name."""
+        """The options of a built-in rule, by name."""
         return {key: getattr(self, key) for key, kinds in _RULES.items() if self.kind in kinds}
 
 
@@ -413,7 +420,7 @@ class Schedule(Section):
     warmup: Epochs = 0.0
     """Epochs over which the learning rate rises linearly from 0."""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """step, exponential: factor on the learning rate every schedule.every epochs."""
+    """step, exponential: factor by which the learning rate changes every schedule.every epochs."""
     every: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """step, exponential: number of epochs over which schedule.factor applies once."""
     start: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -426,7 +433,7 @@ class Schedule(Section):
     def idle(self) -> dict[str, str]:
         kind = f"schedule.kind is {self.kind!r}"
         idle = {
-            key: f"{kind}, and {key} belongs to {' or '.join(map(repr, kinds))}"
+            key: f"{kind}, and {key} applies only to {' or '.join(map(repr, kinds))}"
             for key, kinds in _SHAPES.items()
             if self.kind not in kinds
         }
@@ -465,7 +472,7 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights, updates, logits and loss are always float32."""
     block: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Steps per call of the compiled loop."""
+    """Steps per call of the compiled loop; auto: about 10,000 images with xla, else 2,000."""
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
     """auto: xla for networks of dense layers, graph for convolutions; eager: for debugging and learning."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -477,9 +484,9 @@ class Train(Section):
     monitor: Literal["accuracy", "loss"] = "accuracy"
     """Validation result that train.patience watches."""
     progress: int = Field(default=0, ge=0)
-    """Print the mean loss every this many batches; 0 for a live line only."""
+    """Print the mean loss every N steps; 0 for a live line only."""
     log_steps: int = Field(default=0, ge=0)
-    """Write the loss of a step to steps.jsonl every this many steps; 0 for none."""
+    """Write the loss of every N-th step to steps.jsonl; 0 for none."""
     tensorboard: bool = False
     """Write event files for TensorBoard to the run's folder; needs the extra tfmnist[tensorboard]."""
 
@@ -530,12 +537,12 @@ class Recipe(Section):
     def load(cls, name_or_path: str | Path, seen: tuple[Path, ...] = ()) -> "Recipe":
         """Reads a shipped recipe by name, or a `.toml` file by path.
 
-        A file may begin with `extends = "mlp"`, or `"other.toml"`, relative to its folder: the recipe whose keys it
-        changes. A file of code in `model.kind`, `loss.kind` or `optimizer.kind` is relative to its folder too.
+        A file may begin with `extends = "mlp"`, or `extends = "other.toml"`: the recipe whose keys it changes. Paths of
+        such a file, and of code in `model.kind`, `loss.kind` or `optimizer.kind`, are relative to the file's folder.
 
         Args:
             name_or_path: the name or path.
-            seen: the files that extend this one.
+            seen: the files that extend this one; for calls from `load` itself.
 
         Raises:
             InputError: no such recipe or file, invalid TOML, an unknown key, a wrong value, or a key without effect.
@@ -559,7 +566,7 @@ class Recipe(Section):
     def _from_file(
         cls, values: dict[str, Any], name: str, path: Path | None, seen: tuple[Path, ...]
     ) -> tuple["Recipe", list[str]]:
-        """Returns the recipe of a file, over the one that it extends, and the keys that it gives itself."""
+        """Returns the recipe of a file, on top of the one that it extends, and the keys that the file itself sets."""
         folder = path.parent if path else Path()
         tables: dict[str, dict[str, Any]] = {s: values[s] for s in cls.sections() if isinstance(values.get(s), dict)}
         changes = {f"{s}.{key}": value for s, table in tables.items() for key, value in table.items()}
@@ -575,7 +582,9 @@ class Recipe(Section):
             if not isinstance(extended, str):
                 raise InputError(f"recipe key 'extends' is {extended!r}: expected a shipped recipe, or a .toml file.")
             if here in seen:
-                raise InputError(f"recipe key 'extends' is {extended!r}: recipes extend each other; break the circle.")
+                raise InputError(
+                    f"recipe key 'extends' is {extended!r}: these recipes extend each other; break the circle."
+                )
             base = cls.load(folder / extended if extended.endswith(".toml") else extended, (*seen, here))
         rest = {key: value for key, value in values.items() if key not in tables and key != "extends"}
         own: dict[str, Any] = {**base.with_values(changes).model_dump(), "name": name, "about": {}, **rest}
@@ -600,7 +609,7 @@ class Recipe(Section):
         return recipe.without_stale_claims(self)
 
     def with_values(self, changes: Mapping[str, Any]) -> "Recipe":
-        """Like `replace`, but a key without effect is no error, and the recipe's claims stay."""
+        """Like `replace`, but a key without effect is no error, and the recipe keeps its expected accuracy and time."""
         values: dict[str, dict[str, Any]] = self.model_dump()
         for name, value in sorted(changes.items(), key=lambda change: not change[0].endswith(".kind")):
             section, _, key = name.partition(".")
@@ -609,7 +618,7 @@ class Recipe(Section):
                 raise InputError(f"recipe {'section' if key else 'key'} {section!r} does not exist{hint}")
             target = values[section]
             if key == "kind" and isinstance(value, str) and locate(value) != target["kind"] and "options" in target:
-                target |= {"options": {}, "source_sha256": ""}  # they belong to the code that was named before
+                target |= {"options": {}, "source_sha256": ""}  # those of the code that was named before do not apply
             if key.startswith("options.") and "options" in target:
                 target["options"][key.partition(".")[2]] = value
             else:
@@ -622,7 +631,8 @@ class Recipe(Section):
             if reason := self.why_idle(name):
                 value = self.values()[name]
                 raise InputError(
-                    f"recipe key {name!r} is {value!r} but has no effect: {reason}; change that, or leave {name} out."
+                    f"recipe key {name!r} is {value!r} but has no effect because {reason}; remove it, or change "
+                    "what it depends on."
                 )
 
     def why_idle(self, name: str) -> str:
@@ -634,7 +644,7 @@ class Recipe(Section):
         return table.idle().get(key, "") if getattr(table, key) != default else ""
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
-        """Returns this recipe without the accuracy and time that `base` claims, unless both train alike."""
+        """Returns this recipe without the expected accuracy and time of `base`, unless both train alike."""
         train = {"train.seed", "train.progress", "train.log_steps", "train.tensorboard"}
         harmless = train | {"export.model", "export.report"}
         same = harmless.issuperset(self.changed_from(base))
@@ -676,8 +686,7 @@ class Recipe(Section):
         return tomli_w.dumps(self.model_dump(mode="json"))
 
     def without_folders(self) -> dict[str, Any]:
-        """Returns the recipe as JSON types, and of each absolute path, such as `data.source`, only the last name."""
-
+        """Returns the recipe as JSON types, with absolute paths, such as `data.source`, cut to their last part."""
         return _without_folders(self.model_dump(mode="json"))
 
 
@@ -694,13 +703,13 @@ def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
 
 
 def _is_resolved(values: Mapping[str, Any]) -> bool:
-    """Whether a file lists every key, as the recipe of a run does: then none was given to have an effect."""
+    """Whether a file lists every key, as the recipe of a run does: then keys without effect are no mistake."""
     sections = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}
     return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
 
 
 def _without_folders(value: Any, in_options: bool = False) -> Any:
-    """Returns a JSON value; of each absolute path in a table, among options also in a list, only the last name."""
+    """Returns a JSON value, with absolute paths in tables, and in lists of options, cut to their last part."""
     if isinstance(value, dict):
         items = cast(dict[str, Any], value).items()
         return {key: _without_folders(inner, in_options or key == "options") for key, inner in items}

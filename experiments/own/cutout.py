@@ -1,4 +1,4 @@
-"""Cutout (DeVries and Taylor 2017) as one's own augmentation, a function of the images and a seed: python cutout.py"""
+"""Cutout (DeVries and Taylor 2017) as an augmentation of your own, a function of images and a seed: python cutout.py"""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Training on one's own tf.data.Dataset, here with equally many examples of each class: python dataset.py"""
+"""Training on your own tf.data.Dataset, here with equally many examples of each class: python dataset.py"""
 
 import numpy as np
 import tensorflow as tf

@@ -45,7 +45,7 @@ def test_paths_without_a_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no exported model .*; give another folder"):
         find_version(tmp_path)
     (tmp_path / "recipe.toml").touch()
-    with pytest.raises(InputError, match=r"'tfmnist info .*' tells the state of this run"):
+    with pytest.raises(InputError, match=r"'tfmnist info .*' shows the state of this run"):
         find_version(tmp_path)
 
 

@@ -110,9 +110,9 @@ def test_datasets_of_another_form_are_named(data: Any, said: str) -> None:
 
 
 def test_datasets_that_cannot_be_an_epoch_are_named() -> None:
-    with pytest.raises(InputError, match="no end: expected steps_per_epoch"):
+    with pytest.raises(InputError, match="never ends: set steps_per_epoch"):
         BatchSource(dataset().repeat(), 3, 1, 100)
-    with pytest.raises(InputError, match="no end: expected one that ends"):
+    with pytest.raises(InputError, match="never ends: expected each example once"):
         as_split(dataset().repeat())
     with pytest.raises(InputError, match="is empty"):
         BatchSource(dataset().take(0), 3, 1, 100)

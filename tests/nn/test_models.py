@@ -412,7 +412,7 @@ def test_make_model_freezes_what_the_recipe_says() -> None:
     model = make_model(section, (6, 5), 3, seed=4)
     assert [layer.name for layer in model.layers if layer.frozen] == ["conv_1", "batch_norm_1", "conv_2"]
     assert trained_names(model)[:3] == ["batch_norm_2/scale", "batch_norm_2/offset", "dense_1/kernel"]
-    with pytest.raises(InputError, match=r"'model\.freeze' has 'conv_3': no layer; did you mean 'conv_"):
+    with pytest.raises(InputError, match=r"'model\.freeze' has 'conv_3': no layer matches; did you mean 'conv_"):
         make_model(section.model_copy(update={"freeze": ("conv_3",)}), (6, 5), 3, seed=4)
 
 

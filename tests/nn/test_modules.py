@@ -85,7 +85,7 @@ def test_equal_layers_that_were_made_outside_of_their_blocks_are_refused() -> No
 
 def test_two_layers_of_one_name_are_refused_when_the_network_is_built() -> None:
     with pytest.raises(
-        InputError, match=r"two layers or variables are named 'dense' \(at layers/1 and layers/2\).*another name"
+        InputError, match=r"two layers or variables are named 'dense' \(at layers/1 and layers/2\).*rename one"
     ):
         Blocks(nn.Dense(4, 4), nn.Dense(4, 4, seed=1))
     with pytest.raises(InputError, match=r"named 'block/same' \(at layers/1.first and layers/1.second\)"):

@@ -310,7 +310,7 @@ def test_a_transferred_run_is_resumed_without_the_first(first: Run, onward: Reci
         ({"model.hidden": [17]}, r"its dense_1/kernel is \[784, 16\], the recipe's \[784, 17\]"),
         ({"model.batch_norm": False, "model.freeze": []}, r"its dense_1/bias is missing, the recipe's \[16\]"),
         ({"model.init_from": "/nothing"}, "/nothing/result.json: missing"),
-        ({"model.freeze": ["dense_2"]}, "'dense_2': no layer; did you mean 'dense_1'"),
+        ({"model.freeze": ["dense_2"]}, "'dense_2': no layer matches; did you mean 'dense_1'"),
         ({"model.freeze": ["*"]}, "no layer is left to train"),
         ({"data.only": ["7", "seven"]}, "'seven': no such class"),
         ({"data.per_class": 500}, r"'data\.per_class' is 500: class '7' has \d+ training examples"),

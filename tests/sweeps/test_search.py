@@ -268,4 +268,4 @@ def test_values_that_the_recipe_refuses_together_are_a_failed_trial(training: Fa
         trials = result_of(text, tmp_path).trials
         failed = [trial for trial in trials if trial.state == "failed"]
         assert len(trials) == 12 and 0 < len(failed) < 12
-        assert all("belongs to cross_entropy" in trial.reason for trial in failed)
+        assert all("applies only to cross_entropy" in trial.reason for trial in failed)

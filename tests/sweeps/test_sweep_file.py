@@ -128,7 +128,7 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + '[search]\nsampler = "cmaes"\nobjective = "accuracy and time"', "cmaes searches for one result"),
         (
             '[space]\n"loss.kind" = ["quadratic"]\n"loss.label_smoothing" = [0.1]\n[search]\nsampler = "grid"',
-            "point .* of the grid: .*belongs to cross_entropy.* Add when",
+            "point .* of the grid: .*applies only to cross_entropy.* Add when",
         ),
     ],
 )
@@ -179,7 +179,7 @@ def test_a_sweep_can_be_sent_as_json() -> None:
             "'model.batch_norm_momentum' has no effect where model.batch_norm is false",
         ),
         ('"train.monitor" = ["loss", "accuracy"]', "space: 'train.monitor' has no effect where train.patience is 0"),
-        ('"train.progress" = [10, 20]', "space: 'train.progress' has no effect: a sweep shows its trials"),
+        ('"train.progress" = [10, 20]', "space: 'train.progress' has no effect because a sweep shows its trials"),
         ('"train.threads" = [1, 2]', "space: 'train.threads' has no effect on the training of a trial"),
         ('"export.report" = [true, false]', "space: 'export.report' has no effect on the training of a trial"),
         (
@@ -202,7 +202,10 @@ def test_a_sweep_can_be_sent_as_json() -> None:
             '"train.epochs" = [1, 2]\n[fixed]\n"optimizer.momentum" = 0.5',
             "fixed: 'optimizer.momentum' has no effect",
         ),
-        ('"train.epochs" = [1, 2]\n[fixed]\n"train.seed" = 5', "fixed: 'train.seed' has no effect: .* search.seeds"),
+        (
+            '"train.epochs" = [1, 2]\n[fixed]\n"train.seed" = 5',
+            "fixed: 'train.seed' has no effect because search.seeds",
+        ),
         (
             '"train.epochs" = [1, 2]\n[fixed]\n"augment.elastic_width" = 2.0',
             "'augment.elastic_width' has no effect",

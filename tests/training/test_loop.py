@@ -742,7 +742,10 @@ def returning_optimizer() -> dict[str, Any]:
         (frozen_optimizer, "the optimizer updates dense_1/kernel, which is frozen"),
         (returning_optimizer, "Returns.update returns a value: expected None"),
         (lambda: {"optimizer": "adam"}, "the optimizer is a str: expected a tfmnist.Optimizer"),
-        (lambda: {"model": Loses()}, r"forward reads the variable Variable:0 \[36, 4\], which no attribute of it"),
+        (
+            lambda: {"model": Loses()},
+            r"forward reads the variable Variable:0 \[36, 4\], which no attribute of the network",
+        ),
         (lambda: {"model": Idle()}, "unused does not influence the loss, so it has no gradient"),
         (lambda: {"model": OneLogit()}, r"forward returns shape \[None, 1\], expected \[batch, 2\]"),
         (lambda: optimizer_of(NoSuper), r"NoSuper: its constructor must call super\(\).__init__"),
@@ -764,7 +767,7 @@ def returning_optimizer() -> dict[str, Any]:
         (lambda: {"metrics": [is_right]}, "metrics has is_right but there are no validation examples"),
         (lambda: {"steps_per_epoch": -3}, "steps_per_epoch is -3: expected a number of batches"),
         (lambda: {"clip_norm": -1.0}, "clip_norm is -1.0: expected a limit of at least 0"),
-        (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it belongs to a tf.data.Dataset"),
+        (lambda: {"steps_per_epoch": 3}, "steps_per_epoch is 3: it applies only to a tf.data.Dataset"),
         (lambda: {"train": quadrants().images}, "the examples are a ndarray: expected a tfmnist.Split"),
     ],
 )

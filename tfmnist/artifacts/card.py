@@ -16,9 +16,9 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     loss: str  # the kind of loss, which decides how logits become probabilities
-    recipe: dict[str, Any] | None = None  # the resolved recipe of a run; of each path only the last name
+    recipe: dict[str, Any] | None = None  # the resolved recipe of a run, paths cut to their last part
     result: dict[str, Any] | None = None  # the run's result: accuracy, date, processor and so on, but not the host
-    data: dict[str, Any] | None = None  # the data set of the run; of its source only the last name, and the digest
+    data: dict[str, Any] | None = None  # the data set of the run, the path of its source cut to the last part
     parameters: int | None = None  # number of trainable parameters, of a network without a run
     versions: dict[str, str] | None = None  # of tfmnist and the libraries, by name
     form: dict[str, Any] | None = None  # the fields of the `ImageFormat` of the training images

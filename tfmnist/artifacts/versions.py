@@ -43,7 +43,7 @@ def find_version(path: str | Path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: does not exist; expected a run folder or an exported model.")
     run = (path / "recipe.toml").is_file()
-    remedy = f"'tfmnist info {path}' tells the state of this run" if run else "give another folder"
+    remedy = f"'tfmnist info {path}' shows the state of this run" if run else "give another folder"
     raise InputError(f"{path}: holds no exported model (a folder '1' with saved_model.pb); {remedy}.")
 
 

@@ -141,11 +141,11 @@ def runs(
 ) -> None:
     """Lists runs side by side: accuracy, epochs, seconds, differences.
 
-    The run that ended last comes last.
+    The most recent run comes last.
 
     Args:
-        folder: A folder of runs, or of a sweep's trials; runs by default. Runs of a shipped recipe show what they
-            change in it, runs of your own recipes where they differ from each other.
+        folder: A folder of runs, or of a sweep's trials; runs by default. A run of a shipped recipe shows what it
+            changed in that recipe; runs of your own recipes show how they differ from each other.
     """
     from tfmnist.runs.overview import list_runs
 
@@ -227,7 +227,7 @@ def recipes(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior
     """Lists the shipped recipes, or prints one.
 
     Args:
-        name: A shipped recipe, whose file is printed; or a .toml file, printed with every key, also those it extends.
+        name: A shipped recipe, printed as it is; or a .toml file, printed with every key, including those it extends.
     """
     if name.endswith(".toml"):
         print(Recipe.load(name).to_toml(), end="")

@@ -24,7 +24,7 @@ SHORT_FORMS = {
     "train.seed": "--seed",
     "model.freeze": "--freeze",
 }
-_OTHERS = ("resume", "run_dir", "init_from", "profile", "help")  # which are no keys of a recipe
+_OTHERS = ("resume", "run_dir", "init_from", "profile", "help")  # options that are not keys of a recipe
 _Boolean = Literal["true", "false", "True", "False"]  # as in TOML, or as in Python
 _OPTION = re.compile(r"--((?:model|loss|optimizer)\.options\.[A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 _INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")  # [512, 256] or 512,256
@@ -78,12 +78,12 @@ def _check_names(words: list[str]) -> None:
         elif meant := nearest_key(name):
             hint = f"did you mean --{meant}{f', or {SHORT_FORMS[meant]}' if meant in SHORT_FORMS else ''}?"
         else:
-            hint = "tfmnist train --help lists all."
+            hint = "tfmnist train --help lists all options."
         raise InputError(f"option {option} does not exist; {hint}")
 
 
 def _is_flag(word: str, after: str) -> bool:
-    """Whether a word is a boolean option without a value, which tyro does not know, given the word after it."""
+    """Whether a word is a boolean option without a value, given the word after it; tyro does not support those."""
     if word == "--profile":
         return after.lower() not in ("true", "false")
     section, _, name = word.removeprefix("--").replace("-", "_").partition(".")
@@ -94,7 +94,7 @@ def _is_flag(word: str, after: str) -> bool:
 def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Returns the words without `--SECTION.options.NAME VALUE...`, and those options, by key.
 
-    They belong to code of the user's, which decides what they are; here they are read as TOML, or else as text.
+    User code decides which options it takes; here their values are read as TOML, or else as text.
     """
     left: list[str] = []
     taken: dict[str, list[str]] = {}

@@ -44,7 +44,7 @@ def _epochs(run: RunSummary) -> str:
 
 
 def show_run(run: RunSummary, model: ModelSummary | None) -> None:
-    """Prints what is known of a run, and whether its exported model is intact."""
+    """Prints what is known about a run, and whether its exported model is intact."""
     lines = {
         "run": str(run.path),
         "state": f"{run.state}, {_epochs(run)} epochs, {run.seconds:,.1f} s",

@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def tensorflow_quietly() -> Iterator[None]:
-    """Says that TensorFlow starts while the block imports it, and leaves out of the import what a command can spare.
+    """Says that TensorFlow is starting while the block imports it, and skips parts that a command does not need.
 
     TensorFlow imports Keras, and with it a plotting library, only to re-export it; skipping it saves most of a second.
     """

@@ -13,7 +13,7 @@ from tfmnist.nn.metrics import Metrics
 def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_loss: str = "") -> None:
     """Prints accuracy with its interval, loss, calibration, and a table of the classes.
 
-    `own_loss` names the loss of the user's that the model was trained with; then the loss here is cross-entropy.
+    `own_loss` names the user-defined loss that the model was trained with, if any; the loss is then cross-entropy.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     low, high = metrics.accuracy_ci95
@@ -26,7 +26,7 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_l
         soft_wrap=True,
     )
     if own_loss:
-        console.print(f"trained with {own_loss}, which the model does not hold", soft_wrap=True)
+        console.print(f"trained with {own_loss}, which the model does not contain", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     for name in ("images", "precision", "recall", "F1", "most confused with"):

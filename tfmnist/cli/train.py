@@ -39,7 +39,7 @@ def train(words: list[str]) -> None:
 
 
 def _point_to_newest(run: str) -> None:
-    """Says so if `runs/latest` is to be resumed while a newer run beside it is unfinished."""
+    """Points out that `runs/latest`, which is to be resumed, has finished, while a newer run is unfinished."""
     from tfmnist.runs.folder import follow_link, newest_unfinished
 
     if newest := newest_unfinished(run):

@@ -1,4 +1,4 @@
-"""Examples as a caller has them, arrays or a `tf.data.Dataset` of batches: as a split, or in blocks to train on."""
+"""Turns what a caller passes as examples, arrays or a `tf.data.Dataset` of batches, into a split or training blocks."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -22,17 +22,17 @@ _EXPECTED = "expected batches (images uint8 [batch, height, width], labels integ
 
 
 def as_split(examples: Examples) -> Split:
-    """Returns a split as it is, a pair of arrays as one, and the batches of a dataset, which must end, put together.
+    """Returns a split as it is, and a pair of arrays or the batches of a dataset, which must end, as a split.
 
     Raises:
-        InputError: they have another form.
+        InputError: the examples have another form, or the dataset never ends.
     """
     if isinstance(examples, Split):
         return examples
     if isinstance(examples, tf.data.Dataset):
         height, width = check_batches(examples)
         if examples.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise InputError("the dataset has no end: expected one that ends after each example once; use take().")
+            raise InputError("the dataset never ends: expected each example once; limit it with take().")
         batches = [(images.numpy(), labels.numpy()) for images, labels in examples]
         images = np.concatenate([np.zeros((0, height, width), np.uint8), *(images for images, _ in batches)])
         return Split(images, np.concatenate([np.zeros(0, np.int64), *(labels for _, labels in batches)]))
@@ -46,27 +46,28 @@ def as_split(examples: Examples) -> Split:
 
 
 class BatchSource:
-    """Training batches from a dataset of the user's, stacked into blocks.
+    """Training batches from a user's dataset, stacked into blocks.
 
-    A dataset that ends is an epoch. With `steps_per_epoch`, an epoch is that many batches, and the next one goes on
-    after them; a dataset that ends then starts over. So it goes on, too, where `blocks` was left after an epoch.
+    An epoch is one pass over the dataset or, with `steps_per_epoch`, that many batches: the next epoch then continues
+    where the last one stopped, also in a later call of `blocks`, and a dataset that ends starts over.
 
     Args:
         dataset: batches of images, uint8 `[batch, height, width]`, and labels, integers `[batch]`.
-        classes: the labels are below.
+        classes: number of classes; labels are 0 to classes - 1.
         block: steps per block, or `auto` for about `images_per_block` images.
-        steps_per_epoch: needed for a dataset that has no end; 0 for one pass.
+        images_per_block: see `block`.
+        steps_per_epoch: required for a dataset that never ends; 0 for one pass.
         augment: changes the images of a block, given the number of its first step; None for no change.
 
     Attributes:
-        image_shape: height and width.
-        batch_size: of the first batch.
-        steps: per epoch; 0 if not known.
-        count: about how many examples per epoch; 0 if not known.
+        image_shape: height and width of the images.
+        batch_size: size of the first batch.
+        steps: number of steps in an epoch; 0 if not known.
+        count: approximate number of examples in an epoch; 0 if not known.
         shapes: the (steps, batch) shapes of blocks that are known beforehand.
 
     Raises:
-        InputError: the dataset has another form, is empty, or has no end.
+        InputError: the dataset has another form, is empty, or never ends and `steps_per_epoch` is 0.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class BatchSource:
         self._dataset, self._classes, self._steps_per_epoch = dataset.prefetch(2), classes, steps_per_epoch
         cardinality = int(dataset.cardinality())
         if cardinality == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
-            raise InputError("the dataset has no end: expected steps_per_epoch, the number of batches in an epoch.")
+            raise InputError("the dataset never ends: set steps_per_epoch, the number of batches in an epoch.")
         # its first pass begins here: a generator may be unable to yield its first batch again
         begun = self._begin()
         first = next(begun, None)
@@ -104,10 +105,14 @@ class BatchSource:
         return iter(self._dataset.repeat() if self._steps_per_epoch else self._dataset)
 
     def blocks(self, epochs: range, skip: int = 0) -> Iterator[Block]:
-        """Yields the blocks of all epochs; all batches of a block have the same size."""
+        """Yields the blocks of all epochs; the batches in a block have the same size.
+
+        Raises:
+            InputError: a label is none of the classes, a batch is empty, or an epoch has no batches.
+        """
         if skip:
             raise InputError(
-                "the loop was left within an epoch of a dataset: expected it to go on; make a new Trainer."
+                "training was left within an epoch of a dataset, where it cannot be continued; make a new Trainer."
             )
         if not epochs.start:
             self._endless, self._done = None, 0
@@ -124,10 +129,10 @@ class BatchSource:
                 self._done += len(batches)
                 yield Block(*block, epoch, step - len(batches), step, last)
             if not step:
-                raise InputError(f"the dataset has no batches in epoch {epoch + 1}: expected the same in every epoch.")
+                raise InputError(f"the dataset has no batches in epoch {epoch + 1}; make it start over each time.")
 
     def _groups(self, batches: Any) -> Iterator[tuple[list[tuple[tf.Tensor, tf.Tensor]], bool]]:
-        """Yields up to `block` batches of one size, and whether they are the last."""
+        """Yields lists of up to `block` batches of one size, and whether each is the last of its epoch."""
         group: list[tuple[tf.Tensor, tf.Tensor]] = []
         for images, labels in batches:
             if not len(images) or len(images) != len(labels):
@@ -163,13 +168,13 @@ class BatchSource:
 def augment_steps(
     function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], key: int, image_shape: tuple[int, int]
 ) -> Augment:
-    """Returns the augmentation of whole blocks by a function of the user's, step by step, as a graph.
+    """Returns a graph that applies a user's augmentation to whole blocks, step by step.
 
     Args:
         function: takes images, uint8 `[batch, height, width]`, and a seed, int64 `[2]`, and returns images of the same
-            type and shape, as a function of both alone, by TensorFlow operations.
+            type and shape, computed by TensorFlow operations from these two alone.
         key: the first number of the seed; the second is the number of the step.
-        image_shape: height and width.
+        image_shape: height and width of the images.
 
     Raises:
         InputError: the function returns another type or shape.
@@ -184,19 +189,19 @@ def augment_steps(
             if changed.dtype != tf.uint8 or not changed.shape.is_compatible_with(batch.shape):
                 raise InputError(
                     f"the augmentation returns {changed.dtype.name} {changed.shape.as_list()}: expected uint8 "
-                    f"{batch.shape.as_list()}, as it was given."
+                    f"{batch.shape.as_list()}, like the images that it takes."
                 )
             return tf.ensure_shape(changed, batch.shape)
 
         return tf.map_fn(one_step, (images, numbers), fn_output_signature=tf.uint8)
 
     block = tf.TensorSpec([None, None, *image_shape], tf.uint8)
-    # traced here, since tf.data would add its own lines to an error
+    # traced here, since tf.data would add lines of its own to an error
     return tf.function(augment, autograph=False).get_concrete_function(block, tf.TensorSpec([], tf.int64))
 
 
 def check_batches(dataset: Batches) -> tuple[int, int]:
-    """Returns height and width of the images, or raises an `InputError`."""
+    """Returns the height and width of a dataset's images; raises an `InputError` if it does not yield such batches."""
     spec: Any = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec)):
         raise InputError(f"the dataset yields {spec}: {_EXPECTED}.")

@@ -19,9 +19,9 @@ Shape = tuple[int, ...]
 
 
 class Layer(tf.Module, metaclass=Scoped):
-    """The base of all layers, also of your own: a name, an output shape, and a forward rule.
+    """The base class of all layers, including your own: a name, an output shape, and a forward rule.
 
-    Variables and other layers are attributes, made in the constructor after this one's, to any depth:
+    Call this constructor first in yours; then make variables and inner layers, to any depth, as attributes:
 
         class Residual(tfmnist.nn.Layer):
             def __init__(self, shape, *, seed, name):
@@ -32,13 +32,17 @@ class Layer(tf.Module, metaclass=Scoped):
                 return x + tf.nn.relu(self.conv.forward(x, training, step))
 
     Args:
-        name: an identifier, unique among the layers beside it.
-        output_shape: the shape of one example after the layer.
+        name: a Python identifier, unique among the layers of the same network or outer layer.
+        output_shape: the shape of one example after the layer, without the batch.
 
     Attributes:
-        path: the names of the layers in whose constructors it was made, and its own: `block_1/conv`. Initial weights
-            and dropout are functions of the seed and the path.
-        multiply_adds: of the forward rule for one example, in its own matrix products and convolutions.
+        path: the layer's name, after those of the layers in whose constructors it was made: `block_1/conv`. Initial
+            weights and dropout are functions of the seed and the path.
+        multiply_adds: how many the layer's own matrix products and convolutions take for one example; 0 unless you
+            set it. `tfmnist train --profile` counts with it.
+
+    Raises:
+        InputError: the name is no identifier.
     """
 
     def __init__(self, name: str, output_shape: Shape):
@@ -52,10 +56,10 @@ class Layer(tf.Module, metaclass=Scoped):
 
     @property
     def frozen(self) -> bool:
-        """Whether its variables never change, nor those of the layers inside.
+        """Whether training leaves the variables of this layer, and of all layers inside it, as they are.
 
-        None is then among the network's parameters, and batch normalisation uses its moving statistics in training
-        too, without updating them.
+        The network's `parameters` then contain none of them, and batch normalisation uses its moving statistics in
+        training too, without updating them.
         """
         return self._frozen
 
@@ -66,12 +70,14 @@ class Layer(tf.Module, metaclass=Scoped):
                 layer._frozen = value
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        """Returns the layer's output.
+        """Returns the layer's output, `[batch, *output_shape]`, in the dtype of `x`.
+
+        It is compiled without AutoGraph: choose by a tensor's value with `tf.where` or `tf.cond`, not with `if`.
 
         Args:
-            x: float `[batch, ...]`, in the precision of the computation.
-            training: whether this is a step of training.
-            step: int64 scalar, the number of steps done; only dropout in training reads it.
+            x: `[batch, ...]`, float32, bfloat16 or float64, the precision of the computation.
+            training: whether this is a step of training; a Python bool.
+            step: int64 scalar, the number of steps done; only dropout in training reads it. None in evaluation.
         """
         raise NotImplementedError
 

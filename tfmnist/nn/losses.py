@@ -54,7 +54,7 @@ def penalty(kernels: Sequence[tf.Variable], l1: float, l2: float) -> tf.Tensor:
 def probabilities(kind: str, logits: tf.Tensor) -> tf.Tensor:
     """Returns float32 `[n, classes]`, rows that sum to 1: softmax, or for `quadratic` the sigmoids over their sum.
 
-    `kind` is the name of any loss, also of the user's.
+    `kind` is the name of a loss, built in or user-defined.
     """
     if kind == "quadratic":
         return tf.nn.softmax(tf.math.log_sigmoid(logits))  # σ / Σσ, without the division by an underflowed sum
@@ -76,7 +76,7 @@ class Objective:
 
     function: LossFunction = cross_entropy
     name: str = "cross_entropy"
-    """A key of `LOSSES`, or the name of a function of the user's."""
+    """A key of `LOSSES`, or the name of a user-defined function."""
     l1: float = 0.0
     l2: float = 0.0
 
@@ -94,7 +94,7 @@ class Objective:
 def find_loss(
     loss: str | LossFunction | Objective, label_smoothing: float = 0.0, l1: float = 0.0, l2: float = 0.0
 ) -> Objective:
-    """Returns the objective for the name of a loss, or for a function `(logits, labels) -> [batch]`, or as it is.
+    """Returns the objective for the name of a loss or a function `(logits, labels) -> [batch]`; an objective as it is.
 
     Raises:
         InputError: there is no loss of that name.
@@ -113,10 +113,16 @@ def find_loss(
 
 
 def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, name: str) -> tf.Tensor:
-    """Returns a loss or metric of the user's or ours, `[batch]`, in the logits' dtype; the name is for messages.
+    """Returns what a loss or metric, ours or user-defined, computes: `[batch]`, in the logits' dtype.
+
+    Args:
+        function: `(logits, labels) -> [batch]`.
+        logits: `[batch, classes]`.
+        labels: int64 `[batch]`.
+        name: of the function, for messages.
 
     Raises:
-        InputError: it has another shape.
+        InputError: the function returns another shape.
     """
     values = function(logits, labels)
     if values is None:
@@ -128,6 +134,6 @@ def per_example(function: LossFunction, logits: tf.Tensor, labels: tf.Tensor, na
         None not in (values.shape[0], logits.shape[0]) and values.shape[0] != logits.shape[0]
     ):
         raise InputError(
-            f"{name} returns shape {values.shape.as_list()}, expected [batch]: one number per example, no mean."
+            f"{name} returns shape {values.shape.as_list()}, expected [batch]: one number per example, not their mean."
         )
     return tf.cast(values, logits.dtype)

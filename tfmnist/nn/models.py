@@ -1,4 +1,4 @@
-"""Networks, from images to logits: an MLP, a CNN, and the base of your own."""
+"""Networks, from images to logits: an MLP, a CNN, and the base class of your own."""
 
 import fnmatch
 import hashlib
@@ -32,7 +32,7 @@ from tfmnist.nn.modules import named_variables, walk
 
 
 class _Checked(ABCMeta):
-    """The class of `Network`: its names are checked when the constructor of a network, also of your own, returns."""
+    """The metaclass of `Network`: checks the names in a network when the constructor of its class returns."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         network = super().__call__(*arguments, **keywords)
@@ -43,10 +43,11 @@ class _Checked(ABCMeta):
 
 
 class Network(tf.Module, metaclass=_Checked):
-    """From images to logits, by layers in sequence, or by a `forward` of your own.
+    """Maps images to logits: by layers in sequence, or by a `forward` of your own.
 
-    A subclass makes all variables and layers in its constructor, as attributes, to any depth. Without a `forward` of
-    its own, it runs the list `layers` in order:
+    Pass a list of layers; or write a subclass whose constructor calls this one first and then makes all variables and
+    layers, to any depth, as attributes. It may define `forward(images, training, step)`; without one, `layers` run in
+    order:
 
         class Small(tfmnist.nn.Network):
             def __init__(self, image_shape, classes, *, seed, units=32):
@@ -62,11 +63,17 @@ class Network(tf.Module, metaclass=_Checked):
     Args:
         image_shape: height and width of the images.
         classes: number of logits, 2 to 1,000.
-        name: an identifier.
-        layers: what `forward` runs in order; a subclass may set them itself.
+        name: a Python identifier.
+        layers: what `forward` runs in order; a subclass may set `self.layers` instead.
+
+    Attributes:
+        image_shape: height and width of the images.
+        classes: number of logits.
+        layers: the layers that `forward` runs in order; empty if a subclass needs none.
 
     Raises:
-        InputError: two layers have the same path, or would start from the same weights.
+        InputError: `classes` is out of range, two layers or variables have the same path, or two layers would start
+            from the same weights or drop the same units.
     """
 
     def __init__(self, image_shape: Sequence[int], classes: int, name: str, layers: Sequence[Layer] = ()):
@@ -96,9 +103,9 @@ class Network(tf.Module, metaclass=_Checked):
     ) -> None:
         """Makes the layers: the first, those of the specifications, and a dense layer of logits.
 
-        Each convolution and dense layer is followed by batch normalisation, unless `momentum` is None, and the
-        activation; each dense layer then by dropout. `weights` are the options of the initial
-        weights, whose values also depend on the layers' names, numbered by kind.
+        Each convolution and dense layer is followed by batch normalisation, unless `momentum` is None, and by the
+        activation; each dense layer then by dropout. `weights` are the options of the initial weights, whose values
+        also depend on the layers' names, numbered by kind.
         """
         if activation not in ACTIVATIONS:
             raise InputError(f"activation {activation!r} does not exist{did_you_mean(activation, ACTIVATIONS)}")
@@ -144,13 +151,16 @@ class Network(tf.Module, metaclass=_Checked):
         self.layers.append(Dense(shape()[0], self.classes, bias=bias, name="logits", **weights))
 
     def forward(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the logits, float32 `[batch, classes]`.
+        """Returns the logits, `[batch, classes]`, float32 (float64 for float64 images).
+
+        Override it to compute something other than `layers` in order. It is compiled without AutoGraph: choose by a
+        tensor's value with `tf.where` or `tf.cond`, not with `if`.
 
         Args:
             images: bfloat16, float32 or float64 `[batch, height, width]` in [0, 1]; their dtype is the precision of
                 the computation.
             training: whether dropout is active, and batch normalisation uses the batch's statistics and updates its
-                moving averages.
+                moving averages; a Python bool.
             step: int64 scalar, the number of steps done; only dropout in training needs it.
         """
         x = images
@@ -159,7 +169,7 @@ class Network(tf.Module, metaclass=_Checked):
         return self.layers[-1].forward(x if x.dtype == tf.float64 else tf.cast(x, tf.float32), training, step)
 
     def logits(self, images: Any) -> tf.Tensor:
-        """Returns the logits, float32 `[n, classes]`, of images as they are stored: uint8 `[n, height, width]`."""
+        """Returns the logits, float32 `[n, classes]`, of n ≥ 0 images as stored, uint8 `[n, height, width]`."""
         images = tf.convert_to_tensor(images)
         if images.shape[0] == 0:  # for which oneDNN returns the wrong shape
             return tf.zeros([0, self.classes])
@@ -174,21 +184,25 @@ class Network(tf.Module, metaclass=_Checked):
         return float32_logits(logits)
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Returns all variables by path (`dense_1/kernel`, `block_1/conv_1/kernel`), in the order of the attributes."""
+        """Returns all variables by path (`dense_1/kernel`, `block_1/conv_1/kernel`), in the order of the attributes.
+
+        Raises:
+            InputError: two layers or variables have the same path.
+        """
         return named_variables(self._root)
 
     @property
     def _root(self) -> tf.Module:
-        """The module whose attributes begin the paths."""
+        """The module whose attributes are the first parts of the paths."""
         return self
 
     @property
     def parameters(self) -> list[tf.Variable]:
-        """The variables that are trained, in the order of `named_variables`; those of frozen layers are not."""
+        """The variables to train, for an optimizer: in the order of `named_variables`, without frozen ones."""
         return list(self.named_parameters().values())
 
     def named_parameters(self) -> dict[str, tf.Variable]:
-        """Returns the variables that are trained by path."""
+        """Returns the variables to train, `parameters`, by path."""
         items = list(walk(self._root))
         inside = (item for _, item, _ in items if isinstance(item, Network))
         excluded = self._frozen.union(*(network._frozen for network in inside))
@@ -199,9 +213,12 @@ class Network(tf.Module, metaclass=_Checked):
         }
 
     def freeze(self, patterns: Sequence[str]) -> None:
-        """Freezes what matches a pattern, such as `conv_1`, `conv_*`, `block_1` or `block_1/conv_2`.
+        """Freezes the layers that match a pattern, with all layers inside them: training leaves them as they are.
 
-        A layer is frozen with all layers inside. Call it before making an optimizer.
+        Call it before you make an optimizer over `parameters`.
+
+        Args:
+            patterns: paths, in which `*` matches any characters: `conv_1`, `conv_*`, `block_1`, `block_1/conv_2`.
 
         Raises:
             InputError: a pattern matches nothing that has weights, or nothing is left to train.
@@ -213,7 +230,8 @@ class Network(tf.Module, metaclass=_Checked):
             matches = fnmatch.filter(paths, pattern)
             if not matches:
                 tops = dict.fromkeys(name.split("/")[0] for name in trainable)
-                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer{did_you_mean(pattern, tops)}")
+                hint = did_you_mean(pattern, tops)
+                raise InputError(f"recipe key 'model.freeze' has {pattern!r}: no layer matches{hint}")
             for path in matches:
                 module = modules[path]
                 if isinstance(module, tf.Module):
@@ -244,13 +262,13 @@ class Network(tf.Module, metaclass=_Checked):
 
     @property
     def frozen_layers(self) -> list[str]:
-        """The paths of the layers with trainable variables that are frozen."""
+        """The paths of the frozen layers that have trainable variables."""
         trained = self.named_parameters()
         frozen = (n for n, variable in self.named_variables().items() if variable.trainable and n not in trained)
         return list(dict.fromkeys(name.rpartition("/")[0] or name for name in frozen))
 
     def find_layers(self) -> dict[str, Layer]:
-        """Returns all layers by path, at any depth, each before the layers inside."""
+        """Returns all layers by path, at any depth, each before the layers inside it."""
         return {path: item for path, item, _ in walk(self._root) if isinstance(item, Layer)}
 
     @property
@@ -268,7 +286,7 @@ class Network(tf.Module, metaclass=_Checked):
         return self._logits.get_concrete_function().graph
 
     def check_names(self) -> None:
-        """Raises an `InputError` if two layers have one path, or would draw the same weights or drop the same units."""
+        """Raises an `InputError` if two layers share a path, or would draw the same weights or drop the same units."""
         for _, item, frozen in walk(self._root):
             if frozen and isinstance(item, Layer):  # also one that was made after the layer around it was frozen
                 item.frozen = True
@@ -314,11 +332,11 @@ class Network(tf.Module, metaclass=_Checked):
         if lost := [variable for variable in read if id(variable) not in known]:
             raise InputError(
                 f"{self.name}: forward reads the variable {lost[0].name} {lost[0].shape.as_list()}, which no attribute "
-                "of it or of its layers holds; keep it in an attribute, or its owner if that is a tf.Module."
+                "of the network or its layers holds; keep it, or the tf.Module that owns it, in an attribute."
             )
 
     def sha256(self) -> str:
-        """Returns a digest over name, dtype, shape and bytes of all variables, in the order of their names."""
+        """Returns the SHA-256, in hexadecimal, over path, dtype, shape and bytes of all variables, sorted by path."""
         digest = hashlib.sha256()
         for name, variable in sorted(self.named_variables().items()):
             array = variable.numpy()
@@ -327,7 +345,7 @@ class Network(tf.Module, metaclass=_Checked):
         return digest.hexdigest()
 
     def summary(self) -> str:
-        """Returns a table of the layers: name, output shape, number of parameters with those inside."""
+        """Returns a table of the layers: name, output shape, and number of parameters, inner layers included."""
         counts: Counter[str] = Counter()
         for name, variable in self.named_variables().items():
             counts[name.split("/")[0]] += int(tf.size(variable)) if variable.trainable else 0
@@ -343,12 +361,12 @@ class Wrapped(Network):
     """A plain `tf.Module` as a network.
 
     Args:
-        module: has `forward(images, training, step)`, which returns logits, `[batch, classes]`.
+        module: has a method `forward(images, training, step)` that returns logits, `[batch, classes]`.
         image_shape: height and width of the images.
-        classes: number of logits; 0 to take it from `forward`.
+        classes: number of logits; 0 to take it from what `forward` returns.
 
     Raises:
-        InputError: it has no `forward`, or that does not return logits.
+        InputError: the module has no such method, or it does not return logits.
     """
 
     def __init__(self, module: tf.Module, image_shape: Sequence[int], classes: int = 0):
@@ -369,15 +387,22 @@ class Wrapped(Network):
 
 
 def as_network(model: tf.Module, image_shape: Sequence[int], classes: int = 0) -> Network:
-    """Returns a network as it is, and a plain module `Wrapped`; `classes` of 0 are taken from its `forward`.
+    """Returns a network as it is, and a plain module wrapped as a network.
+
+    Args:
+        model: a network, for which the other arguments have no effect, or a module.
+        image_shape: height and width of the images.
+        classes: number of logits; 0 to take it from what `forward` returns.
 
     Raises:
-        InputError: it is neither, or takes other images.
+        InputError: the model is no `tf.Module`, or has no `forward` that returns logits.
     """
     if isinstance(model, Network):
         return model
     if not isinstance(model, tf.Module):
-        raise InputError(f"the model is a {type(model).__name__}: expected a tf.Module with a forward method.")
+        raise InputError(
+            f"the model is a {type(model).__name__}: expected a tf.Module with forward(images, training, step)."
+        )
     if not hasattr(model, "_name"):
         raise InputError(f"{type(model).__name__}: its constructor must call super().__init__().")
     return Wrapped(model, image_shape, classes)
@@ -453,7 +478,7 @@ class CNN(Network):
 
 
 def pool_before_activation(layers: Sequence[Layer]) -> list[Layer]:
-    """Returns the layers with each max pooling moved before the monotonic activation that it follows.
+    """Returns the layers with each max pooling moved in front of the monotonic activation that it follows.
 
     max f(x) = f(max x) if f never decreases, and the gradients agree too; fewer values are left to activate.
     """

@@ -13,7 +13,7 @@ _making: ContextVar[tuple[str, ...]] = ContextVar("making", default=())  # names
 
 
 class Scoped(ABCMeta):
-    """The class of `Layer`: a layer that is made in another layer's constructor gets a path that begins with its path.
+    """The metaclass of `Layer`: a layer made in another layer's constructor gets a path that begins with that layer's.
 
     So two equal blocks start from different weights, although the layers in them have the same names and seed.
     """
@@ -30,7 +30,7 @@ class Scoped(ABCMeta):
 
 
 def enter(name: str) -> str:
-    """Returns the path of the layer whose constructor calls this; until it returns, layers are made inside of it."""
+    """Returns the path of the layer whose constructor calls this; its other layers are then inside it."""
     _making.set((*_making.get(), name))
     return "/".join(_making.get())
 
@@ -38,8 +38,9 @@ def enter(name: str) -> str:
 def walk(module: tf.Module) -> Iterator[tuple[str, tf.Module | tf.Variable, bool]]:
     """Yields path, object, and whether it is frozen, for each module and variable inside a module, each once.
 
-    It finds what `tf.Module` finds: attributes, also in lists, tuples and dictionaries, in the order in which they were
-    set. A layer is named by its name, another module or a variable by its attribute (`blocks/0`, in a list).
+    It finds what `tf.Module` finds: attributes, and what lists, tuples and dictionaries in attributes hold, in the
+    order in which they were set. A layer goes by its name, any other module or variable by its attribute (`blocks/0`
+    in a list).
 
     Raises:
         InputError: two of them have the same path.
@@ -48,15 +49,15 @@ def walk(module: tf.Module) -> Iterator[tuple[str, tf.Module | tf.Variable, bool
     for path, origin, item, frozen in _walk(module, "", "", False, {id(module)}):
         if path in paths:
             raise InputError(
-                f"two layers or variables are named {path!r} (at {paths[path]} and {origin}): expected a name of its "
-                "own for each; give one another name."
+                f"two layers or variables are named {path!r} (at {paths[path]} and {origin}): expected a unique "
+                "name for each; rename one."
             )
         paths[path] = origin
         yield path, item, frozen
 
 
 def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
-    """Returns all variables inside a module by path; raises an `InputError` if two have the same."""
+    """Returns all variables inside a module by path; raises an `InputError` if two have the same path."""
     return {path: item for path, item, _ in walk(module) if isinstance(item, tf.Variable)}
 
 

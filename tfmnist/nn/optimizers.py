@@ -76,9 +76,9 @@ def clip_by_global_norm(gradients: Gradients, limit: float) -> list[tf.Tensor]:
 
 
 class Optimizer(tf.Module):
-    """The base of all optimizers, also of your own: the parameters, their slots, the learning rate, and the step.
+    """The base class of all optimizers, including your own: the parameters, their slots, the learning rate, the step.
 
-    A rule of your own sets `slot_names` and defines `update`:
+    A subclass defines `update`, and names in `slot_names` the variables that it keeps for each parameter:
 
         class SignSGD(tfmnist.Optimizer):
             slot_names = ("momentum",)
@@ -87,16 +87,21 @@ class Optimizer(tf.Module):
                 slots[0].assign(0.9 * slots[0] + 0.1 * gradient)
                 parameter.assign_sub(learning_rate * tf.sign(slots[0]))
 
-    A constructor of its own takes the parameters, the learning rate, and then its options by keyword.
+    If it has a constructor, that takes the parameters, the learning rate, and then its options by keyword.
 
     Args:
-        parameters: the variables to update; the slots are made here, one set per parameter.
-        learning_rate: a positive number, or a schedule: a function from the step (int64 scalar) to a float32 scalar.
-        fused: which form of the rule `apply` uses; `tfmnist.fit` chooses by how it compiles.
+        parameters: the variables to update, float32. The slots are made here, one set per parameter, filled with 0.
+        learning_rate: a positive number, or a schedule: a function from the step, int64 scalar from 0, to a float32
+            scalar.
+        fused: whether `apply` uses `update_fused` where it exists, rather than `update`; `tfmnist.fit` chooses by how
+            it compiles.
 
     Attributes:
         step: int64 variable, the number of updates done.
-        slots: for each slot's name, one variable per parameter.
+        slots: for each slot name, a list of one variable per parameter, in the order of `parameters`.
+
+    Raises:
+        InputError: a parameter is not float32, or the learning rate is not positive.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -125,7 +130,15 @@ class Optimizer(tf.Module):
         }
 
     def apply(self, gradients: Gradients, *, fused: bool | None = None) -> None:
-        """Makes one update; one gradient per parameter, float32 of its shape; `fused` overrides the constructor's."""
+        """Updates all parameters once, and adds 1 to `step`.
+
+        Args:
+            gradients: of the loss, one per parameter, in the order of `parameters`, float32, of the parameter's shape.
+            fused: overrides the constructor's `fused`.
+
+        Raises:
+            InputError: `update` returns a value.
+        """
         rule = self._rule(self.fused if fused is None else fused)
         learning_rate = self.schedule(self.step)
         t = tf.cast(self.step + 1, tf.float32)
@@ -139,19 +152,24 @@ class Optimizer(tf.Module):
         self.step.assign_add(1)
 
     def _rule(self, fused: bool) -> Callable[..., None]:
-        """Returns the form of the rule to use: a class that defines only `update` does not inherit another's form."""
+        """Returns the form of the rule to use: a class that redefines only `update` does not inherit `update_fused`."""
         of_update, of_fused = (next(c for c in type(self).__mro__ if f in vars(c)) for f in ("update", "update_fused"))
         return self.update_fused if fused and issubclass(of_fused, of_update) else self.update
 
     def named_variables(self, parameter_names: Sequence[str] | None = None) -> dict[str, tf.Variable]:
-        """Returns what a checkpoint must hold besides the weights: the step, the slots, variables of a subclass.
+        """Returns what a checkpoint must hold besides the weights: the step, the slots, and variables of a subclass.
 
         Args:
             parameter_names: one unique name per parameter; by default the names of the variables.
+
+        Raises:
+            InputError: two parameters have the same name.
         """
         names = [_name(p) for p in self.parameters] if parameter_names is None else parameter_names
         if len(set(names)) < len(names):
-            raise InputError(f"parameters have the names {list(names)}: expected a name of its own for each.")
+            raise InputError(
+                f"parameters have the names {list(names)}: expected a unique name for each; pass parameter_names."
+            )
         slots = {f"{s}/{name}": v for s, variables in self.slots.items() for name, v in zip(names, variables)}
         known = {id(v) for v in (*self.parameters, self.step, *slots.values())}
         others = {name: v for name, v in named_variables(self).items() if id(v) not in known}
@@ -160,21 +178,23 @@ class Optimizer(tf.Module):
     def update(
         self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
     ) -> None:
-        """Changes one parameter and its slots, by operations that can be compiled.
+        """Changes one parameter and its slots in place, by `assign`, `assign_add` or `assign_sub`; returns None.
+
+        It is called for each parameter in each step, and compiled with the loop: use TensorFlow operations only.
 
         Args:
             parameter: float32 variable.
-            gradient: of the loss, float32, the parameter's shape.
-            slots: the parameter's variables, in the order of `slot_names`; float32, its shape, 0 at first.
-            learning_rate: float32 scalar.
-            t: float32 scalar, the number of this update, 1 for the first.
+            gradient: of the loss with respect to the parameter: float32, of the same shape.
+            slots: the parameter's variables, in the order of `slot_names`: float32, of the same shape, 0 at first.
+            learning_rate: of this step, float32 scalar.
+            t: the number of this update, from 1, float32 scalar.
         """
         raise NotImplementedError
 
     def update_fused(
         self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
     ) -> None:
-        """The same as one raw operation, which is used without XLA where a class defines it beside `update`."""
+        """Optional: the same update as one raw operation, which is faster without XLA."""
         raise NotImplementedError
 
 

@@ -70,7 +70,7 @@ def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: i
         if (model.image_shape, model.classes) != (tuple(image_shape), classes):
             raise InputError(
                 f"recipe key 'model.kind' is {section.kind!r}: its network is for images of {model.image_shape} and "
-                f"{model.classes} classes, expected {tuple(image_shape)} and {classes}, as it was told."
+                f"{model.classes} classes, expected {tuple(image_shape)} and {classes}, as passed to it."
             )
     else:
         keys = {"kind", "hidden", "layers", "init_from", "init_sha256", "freeze", "options", "source_sha256"}
@@ -82,7 +82,7 @@ def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: i
 
 
 def make_objective(section: Loss) -> Objective:
-    """Returns what a recipe's `loss` section describes."""
+    """Returns the objective that a recipe's `loss` section describes."""
     if not is_own(section.kind):
         return find_loss(section.kind, section.label_smoothing, section.l1, section.l2)
     function, options = load_own(section)

@@ -24,10 +24,10 @@ class EvaluationPlan:
     split: SplitName
     seed: int
     sha256: str  # that the data must have; empty for any
-    loss: str  # that it was trained with
+    loss: str  # that the model was trained with
 
     def evaluate(self) -> Metrics:
-        """Loads the data and the model, and evaluates the model; by cross-entropy if its loss is the user's.
+        """Loads the data and the model, and evaluates the model; with cross-entropy if its loss was user-defined.
 
         Raises:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.
@@ -49,7 +49,7 @@ class EvaluationPlan:
 
     @property
     def own_loss(self) -> str:
-        """The loss of the user's that it was trained with, and which it does not hold; empty for ours."""
+        """The user-defined loss that the model was trained with, which it does not contain; empty for ours."""
         return "" if self.loss in LOSS_KINDS else self.loss
 
 

@@ -15,7 +15,7 @@ from tfmnist.training.profile import Profile
 
 @dataclass(frozen=True)
 class Started:
-    """A run is about to train; `notes` are its automatic choices, one per line."""
+    """A run is about to train; `notes` are its automatic choices, with the reasons, one line each."""
 
     path: Path
     recipe: Recipe

@@ -34,27 +34,31 @@ def export(
     image_shape: Sequence[int] = (),
     classes: int = 0,
 ) -> Path:
-    """Writes a trained network as the next version of a model folder.
+    """Writes a trained network, with its preprocessing, as a SavedModel: the next version in a model folder.
+
+    The SavedModel needs neither this package nor your code. It takes images as uint8, as float32, or as the bytes of
+    picture files, and returns classes, probabilities and logits.
 
     Args:
-        run_or_model: a run's folder, or a network or plain `tf.Module` that was trained with `tfmnist.fit`.
-        destination: the model's folder; gets a sub-folder `1`, or the next number.
-        class_names: for a network, one name per class; by default the numbers from 0.
-        loss: for a network, the loss it was trained with: `quadratic` makes logits probabilities by sigmoids, any other
-            name or function by softmax. The model card names it.
-        image_shape: for a plain module: height and width of its images.
-        classes: for a plain module: number of its logits; by default what its `forward` returns.
+        run_or_model: the folder of a finished run; or a network or plain `tf.Module`, trained with `tfmnist.fit` or
+            otherwise.
+        destination: the model folder, which may exist; the new version is its sub-folder `1`, or the next number.
+        class_names: for a network, one name per class; by default `0`, `1`, ...
+        loss: for a network, the name or function of the loss that it was trained with, for the model card. `quadratic`
+            turns logits into probabilities by sigmoids, all others by softmax.
+        image_shape: for a plain module, height and width of its images; required.
+        classes: for a plain module, number of its logits; 0 to take it from what `forward` returns.
 
     Returns:
-        The version's folder.
+        The folder of the new version.
 
     Raises:
-        InputError: the run is not finished, the names do not fit, or the folder cannot be written.
+        InputError: the run is not finished, the module or the class names do not fit, or the folder cannot be written.
     """
     if isinstance(run_or_model, tf.Module):
         if not isinstance(run_or_model, Network) and len(image_shape) != 2:
             raise InputError(
-                f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; give them, "
+                f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; pass them, "
                 "for example image_shape=(28, 28)."
             )
         model = as_network(run_or_model, image_shape, classes)
@@ -75,7 +79,9 @@ def export(
             )
         names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
         if len(names) != model.classes:
-            raise InputError(f"class_names has {len(names)} names, the model {model.classes} classes; give one each.")
+            raise InputError(
+                f"class_names has {len(names)} names, but the model {model.classes} classes; give one each."
+            )
         form, name = _default_form(model), find_loss(loss).name
         card = ModelCard(
             loss=name,
@@ -115,7 +121,7 @@ def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
 
 
 def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
-    """Returns the model card of a finished run; who gets the model does not learn where and how it was made."""
+    """Returns the model card of a finished run, without its folders, host and command: models are passed on."""
     fields = result.to_dict()
     data, source = fields["data"], result.data.source
     return ModelCard(

@@ -59,7 +59,7 @@ def make_folder_at(path: Path) -> Path:
 
 
 def link_latest(path: Path) -> None:
-    """Lets `runs/latest` point to a run, which is finished, if `make_folder` chose its folder."""
+    """Makes `runs/latest` point to a finished run, if `make_folder` chose its folder."""
     path = path.resolve()
     if path.parent.name == "runs" and _DEFAULT_NAME.fullmatch(path.name):
         _link("latest", path)
@@ -71,21 +71,21 @@ def _link(name: str, path: Path) -> None:
         link.symlink_to(path.name, target_is_directory=True)
         try:
             link.replace(path.parent / name)
-        except PermissionError:  # on Windows, where no link to a folder is replaced
+        except PermissionError:  # on Windows, which does not replace links to folders
             (path.parent / name).unlink()
             link.replace(path.parent / name)
-    except OSError:  # a folder has that name, or no links are allowed here, which are only a convenience
+    except OSError:  # a folder has that name, or links are not allowed here; they are only a convenience
         link.unlink(missing_ok=True)
 
 
 def follow_link(path: str | Path) -> Path:
-    """Returns the folder that a link such as `runs/latest` points to now, before it points to another."""
+    """Returns the folder that a link such as `runs/latest` points to now; it may point to another one later."""
     path = Path(path)
     return path.parent / path.readlink() if path.is_symlink() else path
 
 
 def newest_unfinished(path: str | Path) -> Path | None:
-    """Returns `runs/newest` if `path` is `runs/latest`, and `newest` points to another run, still to be finished."""
+    """Returns `runs/newest` if `path` is `runs/latest` and `newest` points to another run, which is unfinished."""
     path = Path(path)
     newest = path.parent / "newest"
     if path.name != "latest" or not (newest / "recipe.toml").is_file() or newest.resolve() == path.resolve():
@@ -111,7 +111,7 @@ def locked(path: Path) -> Iterator[None]:
         _delete_half_written(path)
         yield
     finally:
-        with suppress(OSError):  # Windows deletes no open file; there it stays, unlocked
+        with suppress(OSError):  # Windows does not delete open files; there the file stays, unlocked
             (path / _LOCK).unlink()
         file.close()
 

@@ -1,4 +1,4 @@
-"""What is known of runs and exported models: side by side, or of one alone. No TensorFlow."""
+"""Summaries of runs and exported models, side by side or one alone. No TensorFlow."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,17 +16,18 @@ from tfmnist.runs.result import HISTORY, RESULT, Divergence, Result
 from tfmnist.runs.saved import SavedRun
 
 _SIGNS = (HISTORY, RESULT, "checkpoints")  # a sweep or a study has a recipe too, but none of these
-_UNIMPORTANT = ("model.init_sha256", "train.progress", "export.model", "export.report")
+_DIGESTS = ("model.init_sha256", "model.source_sha256", "loss.source_sha256", "optimizer.source_sha256")
+_UNIMPORTANT = (*_DIGESTS, "train.progress", "train.log_steps", "train.tensorboard", "export.model", "export.report")
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What is known of a run; a field that it does not have yet is empty or None."""
+    """What is known about a run; fields that it does not have yet are empty or None."""
 
     path: Path
     state: Literal["done", "trained", "unfinished", "diverged", "damaged"]
     date: datetime
-    """When it was finished or, without that, when its last epoch was."""
+    """When the run was finished; if it is not, when its last epoch was."""
     problem: str = ""
     """Why it diverged, or what is damaged."""
     recipe: Recipe | None = None
@@ -36,7 +37,7 @@ class RunSummary:
     validation_accuracy: float | None = None
     epochs: int = 0
     seconds: float = 0.0
-    """Of the whole run, or of its epochs so far."""
+    """The duration of the whole run, or of its epochs so far."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
@@ -57,13 +58,13 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What is known of one version of an exported model."""
+    """What is known about one version of an exported model."""
 
     version: Path
     files: dict[str, FileState]
-    """Every file, compared with the manifest."""
+    """The state of each file, compared with the manifest, by name."""
     card: ModelCard | None
-    """None if it is damaged."""
+    """The model card; None if it is damaged."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
@@ -75,12 +76,13 @@ class ModelSummary:
 
 
 def list_runs(folder: str | Path) -> list[RunSummary]:
-    """Summarises the runs in a folder, those that ended last at the end.
+    """Summarises the runs in a folder, the most recent last.
 
-    A run of a shipped recipe differs in what was changed from that recipe. Other runs differ from each other.
+    `differs` has, for a run of a shipped recipe, the keys changed from that recipe; for all other runs, the keys in
+    which they differ from each other.
 
     Args:
-        folder: holds run folders, such as `runs`, or `trials` of a sweep.
+        folder: holds run folders, such as `runs`, or `trials` in a sweep's folder.
 
     Raises:
         InputError: the folder does not exist, or holds no run.
@@ -97,7 +99,7 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
 
 
 def describe(path: str | Path) -> tuple[RunSummary | None, ModelSummary | None]:
-    """Reads what is known of a run and its exported model, if it has one, or of an exported model alone.
+    """Summarises a run and its exported model, if it has one, or an exported model alone.
 
     Raises:
         InputError: there is neither, or the run is damaged, or the model has no manifest that can be read.

@@ -1,7 +1,7 @@
-"""Code of the user's that a recipe names: found, imported, and compared with the digest of its source.
+"""User code that a recipe names: found, imported, and compared with the digest of its source.
 
-`FILE.py:NAME` is a function or class in a file, which may import others from its folder; `MODULE:NAME` is one of an
-installed module. Such code runs only for a recipe that its owner trains, resumes or exports.
+`FILE.py:NAME` is a function or class in a file, which may import other files from its folder; `MODULE:NAME` is one in
+an installed module. Such code runs only when its owner trains, resumes or exports the recipe.
 """
 
 import ast
@@ -24,15 +24,15 @@ from tfmnist.system.files import one_line
 
 _given = {"model": ("image_shape", "classes", "seed"), "loss": ("logits", "labels")}
 _given["optimizer"] = ("parameters", "learning_rate")  # what the package passes itself
-_texts: dict[str, str] = {}  # of all files of code that were loaded
+_texts: dict[str, str] = {}  # of the source files of all user code loaded so far
 _INSTALLED = ("site-packages", "dist-packages")
 
 
 def pin(recipe: Recipe) -> Recipe:
-    """Returns the recipe with the digests of the source code that it names; its options are checked.
+    """Returns the recipe with the digests of the source code that it names, after checking the options of that code.
 
     Raises:
-        InputError: the code cannot be imported, lacks an option, or has another digest than the recipe says.
+        InputError: the code cannot be imported, does not take an option, or has another digest than the recipe says.
     """
     sections = {"model": recipe.model, "loss": recipe.loss, "optimizer": recipe.optimizer}
     own = {name: section for name, section in sections.items() if is_own(section.kind)}
@@ -48,7 +48,8 @@ def load_own(section: Model | Loss | Optimizer) -> tuple[Callable[..., Any], dic
     The signature decides which options there are, and its annotations which values they take.
 
     Raises:
-        InputError: the code cannot be imported, lacks that name or option, or has another digest than the section says.
+        InputError: the code cannot be imported, does not have that name, does not take an option, or has another
+            digest than the section says.
     """
     name, kind = type(section).__name__.lower(), section.kind
     sources, root = _sources(name, kind)
@@ -88,7 +89,7 @@ def name_of(kind: str) -> str:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turns an exception that the user's code raises into an `InputError` that names the line."""
+    """Turns an exception that user code raises into an `InputError` that names the line."""
     try:
         yield
     except TfmnistError:
@@ -110,7 +111,8 @@ def _import(section: str, where: str, digest: str) -> Any:
     name = f"{Path(where).stem}_{digest[:16]}"
     if name not in sys.modules:
         folder = str(Path(where).parent)
-        sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]  # as for a script
+        # as for a script, which may import others from its folder
+        sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
         spec = importlib.util.spec_from_file_location(name, where)
         if spec is None or spec.loader is None:
             raise InputError(f"recipe key '{section}.kind' names {where}: expected a Python file.")
@@ -124,7 +126,7 @@ def _import(section: str, where: str, digest: str) -> Any:
 
 
 def _check_options(section: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options with values of the annotated types."""
+    """Returns the options, their values converted to the annotated types."""
     parameters = _parameters(section, function)
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -132,7 +134,7 @@ def _check_options(section: str, function: Callable[..., Any], options: Mapping[
     for name in options:
         if name not in own and (not takes_any or name in named):
             known = [f"{section}.options.{key}" for key in own]
-            hint = did_you_mean(f"{section}.options.{name}", known) if known else "; it has no options."
+            hint = did_you_mean(f"{section}.options.{name}", known) if known else "; the code takes no options."
             raise InputError(f"recipe key '{section}.options.{name}' does not exist{hint}")
     for name, parameter in own.items():
         if parameter.default is parameter.empty and name not in options:

@@ -68,7 +68,7 @@ class Result(BaseModel):
     command: str | None = None
     """The command, or the Python program, that finished the run."""
     git_commit: str | None = None
-    """Of the folder in which the command ran; missing if that is in no repository."""
+    """Of the folder in which the command ran; missing if that is not in a repository."""
 
     @classmethod
     def read(cls, run: Path) -> Self:
@@ -100,7 +100,7 @@ class Result(BaseModel):
 
 
 class Divergence(BaseModel):
-    """`diverged.json`: why a run stopped for good. Resuming the run, with more epochs or fixed code, deletes it."""
+    """`diverged.json`: why a run stopped for good. The file is deleted when the run is resumed, say with fixed code."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -126,8 +126,8 @@ class Divergence(BaseModel):
 
     @property
     def message(self) -> str:
-        """What happened, where, why and what to do, in one line."""
-        return f"{self.reason} Start a new run: resumed, this one would diverge again."
+        """What happened, where, why, and what to do, in one line."""
+        return f"{self.reason} Start a new run; this one would diverge again if resumed."
 
 
 def how_to_finish(run: Path) -> str:

@@ -1,4 +1,4 @@
-"""A run as an object: what its folder holds, read when it is asked for. TensorFlow is imported for its network only."""
+"""A run as an object: what its folder holds, read when you ask for it. Only its network imports TensorFlow."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class SavedRun:
     """A run in its folder, as `open_run` returns it; each attribute is read when it is first used.
 
-    An unfinished run has a recipe and a history; anything else of it raises an `InputError` that says how to finish it.
+    An unfinished run has a recipe and a history. Everything else raises an `InputError` that says how to finish the
+    run or, if it diverged, why.
 
     Attributes:
         path: the run's folder.
@@ -30,12 +31,12 @@ class SavedRun:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The complete recipe."""
+        """The complete recipe, every key included."""
         return Recipe.load_run(self.path)
 
     @cached_property
     def history(self) -> list[EpochRow]:
-        """One row per finished epoch: `loss`, `accuracy`, `validation_accuracy` and so on."""
+        """One row per finished epoch, with `loss`, `accuracy`, `validation_accuracy` and so on."""
         with checked(self.path, how_to_finish(self.path)) as file:
             return EpochRow.read_all(file(HISTORY).parent)
 
@@ -46,32 +47,36 @@ class SavedRun:
 
     @cached_property
     def network(self) -> "Network":
-        """The network with the weights that the run ended with: raw variables, in `network.named_variables()`."""
+        """The network with the final weights of the run; `network.named_variables()` has its raw variables."""
         from tfmnist.runs.export import load_network
 
         return load_network(self.path)
 
     def predictions(self) -> Evaluation:
-        """Returns the predictions for the n images of the run's test set, in its order.
+        """Returns the predictions for the n images of the test set, in the order of the data.
 
-        `labels` and `classes` are int64 `[n]`, `probabilities` float32 `[n, classes]`.
+        `labels` and `classes` (the predicted ones) are int64 `[n]`, `probabilities` float32 `[n, number of classes]`.
         """
         Result.read(self.path)  # says what is wrong with a run that has none
         with checked(self.path, how_to_finish(self.path)) as file:
             return Evaluation.read(file(EVALUATION).parent)
 
     def export(self, destination: str | Path) -> Path:
-        """Writes the network as the next version of a model folder; as `tfmnist.export`."""
+        """Writes the network as the next version in a model folder, as `tfmnist.export` does; returns its folder."""
         from tfmnist.runs.export import export
 
         return export(self.path, destination)
 
 
 def open_run(path: str | Path) -> SavedRun:
-    """Opens a run, finished or not.
+    """Opens a run, finished or not, written by this or an earlier version.
 
     Args:
-        path: the run's folder, or a link to it such as `runs/latest`, which is followed now, before it changes.
+        path: the run's folder, or a link to it, such as `runs/latest`, which is resolved at once: the object stays
+            with the same run when the link moves on.
+
+    Returns:
+        The run, whose `recipe`, `history`, `result` and `network` are read when first used.
 
     Raises:
         InputError: the folder holds no run, or its recipe is damaged.
@@ -94,7 +99,7 @@ def open_run(path: str | Path) -> SavedRun:
 
 
 def find_model(path: str | Path) -> Path:
-    """Like `find_version`, but of a run without a model it says why it has none."""
+    """Like `find_version`, but if a run has no model, the error says why."""
     try:
         return find_version(path)
     except InputError:

@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class StepLog:
-    """The file of a run folder, to which lines are appended while the run trains.
+    """The log in a run folder, to which lines are appended while the run trains.
 
-    A killed run trains the steps since its checkpoint again, so their lines are dropped when it is resumed. All other
-    lines are on the disk before the checkpoint is written: none is missing, and none is there twice.
+    A killed run repeats the steps since its last checkpoint, so their lines are dropped when it is resumed. All other
+    lines reach the disk before the checkpoint is written: none is missing, and none is there twice.
     """
 
     def __init__(self, run: Path):
@@ -30,7 +30,7 @@ class StepLog:
         return [row for _, row in self._lines()]
 
     def follow(self, events: Iterable[T], step: int) -> Iterator[T]:
-        """Writes each `StepLoss` of a run that has done `step` steps, and passes all its events on."""
+        """Writes each `StepLoss` among the events of a run that has done `step` steps, and passes all events on."""
         with self._path.open("ab") as file:
             file.truncate(max((end for end, row in self._lines() if row.step <= step), default=0))
             try:

@@ -1,7 +1,7 @@
 """Event files for TensorBoard, in the folder `tensorboard/` of a run; the only module that imports its package.
 
-TensorBoard takes the sub-folders `train`, `validation` and `test` for runs, and draws what they have in common in one
-chart. All that is drawn over steps is drawn over those since the start of training.
+TensorBoard treats the sub-folders `train`, `validation` and `test` as runs, and draws what they have in common in one
+chart. Steps are counted from the start of training.
 """
 
 import io
@@ -45,15 +45,15 @@ T = TypeVar("T")
 def follow(events: Iterable[T], run: Path, trainer: Trainer, examples: Split, augment: Augment) -> Iterator[T]:
     """Writes the events of a training, and passes them on.
 
-    What a killed run wrote after its checkpoint is dropped, since it will be trained again. All else is written before
-    the next checkpoint is, so that a resumed run has neither a gap nor anything twice.
+    What a killed run wrote after its last checkpoint is dropped, since those steps are trained again. Everything else
+    is written before the next checkpoint, so that a resumed run has neither gaps nor duplicates.
 
     Args:
         events: of the trainer.
         run: the run's folder.
-        trainer: whose weights, not their averages, are drawn as histograms, by name.
-        examples: the training examples, of which some are drawn as the training changes them.
-        augment: how it does.
+        trainer: its weights, not their averages, are drawn as histograms, by name.
+        examples: the training examples, some of which are drawn as augmentation changes them.
+        augment: the augmentation.
     """
     folder, step = run / FOLDER, int(trainer.optimizer.step.numpy())
     _drop_after(folder, step)
@@ -95,7 +95,7 @@ def write_test(run: Path, step: int, metrics: Metrics, class_names: Sequence[str
 
 @contextmanager
 def new_events(folder: Path, step: int) -> Iterator[None]:
-    """Writes the summaries of the block, at a step, to a folder, instead of those that it had."""
+    """Writes the summaries of the block, at a step, to a folder, replacing those that it held."""
     for path in folder.glob(_FILES):
         path.unlink()
     writer = tf.summary.create_file_writer(str(folder))

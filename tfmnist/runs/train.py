@@ -34,7 +34,7 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, 
 
     Raises:
         InputError: the recipe or its data are wrong, or the folder is not empty; nothing was written.
-        DivergedError: a loss was not finite; the last good checkpoint is intact.
+        DivergedError: a loss or a weight is no longer finite; the last good checkpoint is intact.
     """
     return show_run(run_events(recipe, run_dir), quiet=not progress)
 
@@ -59,25 +59,33 @@ def run_events(
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Generator[Event]:
-    """Like `run`, step by step, and prints nothing: an iterator of what happens, which trains as you ask for the next.
+    """Like `run`, but prints nothing and yields what happens; it trains only as you ask for the next event.
 
-    It yields `DecodingProgress` while pictures are decoded, `Started` before the first step, then `Progress` after each
-    block of steps but the last of an epoch, `StepLoss` for each step that is logged, `Epoch` after each epoch, which
-    has just been saved, and the `Run` at the end. Leave the loop whenever you like: `resume` or `resume_events`
-    continue after the last epoch.
+    The events, in order:
+
+    - `DecodingProgress`, while pictures are decoded;
+    - `Started`, before the first step;
+    - `StepLoss`, for each step that `train.log_steps` selects;
+    - `Progress`, after each block of steps except the last of an epoch;
+    - `Epoch`, after each epoch, once it has been saved;
+    - `Run`, at the end.
+
+    You may leave the loop at any time; `resume` and `resume_events` continue after the last finished epoch.
 
     Args:
         recipe: as for `run`.
         run_dir: as for `run`.
-        stop: once set, the run saves its state after the current block and raises `Interrupted`.
+        stop: an event that another thread or a signal handler may set: the run then saves its state after the current
+            block and raises `Interrupted`.
         owns_process: whether the process exists only for this run, which may then set TensorFlow's number of threads.
-        profiled: whether to measure first where the time of a step goes, and yield a `Profile`.
-        evaluate_test: False to end with `Trained`, before the test set is read, the model exported, the report drawn.
+        profiled: whether to measure where the time of a step goes before training, and yield a `Profile`.
+        evaluate_test: False to end with `Trained` instead of `Run`: the test set is not read, nothing is exported, and
+            no report is drawn.
 
     Raises:
         InputError: as for `run`.
         DivergedError: as for `run`.
-        Interrupted: `stop` was set.
+        Interrupted: `stop` was set; everything is saved.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     check_new_folder(run_dir)
@@ -113,7 +121,7 @@ def resume_events(
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Generator[Event]:
-    """Like `resume`, with the events and the arguments of `run_events`."""
+    """Like `resume`, but prints nothing and yields events; the other arguments are those of `run_events`."""
     path, clock = follow_link(run_dir), Clock()
     recipe = Recipe.load_run(path)
     if epochs is not None and epochs != recipe.train.epochs:

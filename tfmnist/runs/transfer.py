@@ -13,8 +13,8 @@ from tfmnist.runs.result import Result, read_weights
 def start_from(model: Network, class_names: Sequence[str], run_dir: str | Path, sha256: str = "") -> str:
     """Sets a network's weights to those that a finished run ended with.
 
-    The last layer (of a network that is no sequence of layers, what its `forward` reads last) is copied only if the
-    run has the same classes; otherwise it keeps its own initial weights.
+    The last layer (in a network that is not a sequence of layers, the one that its `forward` reads last) is copied
+    only if the run has the same classes; otherwise it keeps its own initial weights.
 
     Args:
         model: the network; its layers must have the names and shapes of the run's.

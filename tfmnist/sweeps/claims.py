@@ -87,7 +87,10 @@ def _read(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         return json.loads(file.read())
-    except (ValueError, PermissionError):  # empty, half written by a killed process, or on Windows locked by a live one
+    except (
+        ValueError,
+        PermissionError,
+    ):  # empty, half written by a killed process, or on Windows, locked by a live one
         return {}
 
 

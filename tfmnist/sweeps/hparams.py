@@ -1,4 +1,4 @@
-"""A sweep in TensorBoard's tab HPARAMS: the values that each trial searched, and its result."""
+"""A sweep in TensorBoard's HPARAMS tab: the values that each trial tried, and its result."""
 
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +11,7 @@ from tfmnist.sweeps.trials import Trial, run_names, short_names
 
 
 def write_hparams(sweep: Sweep, folder: Path, trial: Trial) -> None:
-    """Writes what an ended trial searched, and its result, to its run folders, instead of what was there.
+    """Writes the values and the result of a trial that has ended to its run folders, replacing what was there.
 
     TensorBoard groups the runs of a trial, one per seed, and shows their mean.
     """
@@ -42,7 +42,7 @@ def _domain(within: Range, is_whole: bool) -> Any:
 
 
 def _shown(value: Any, within: Range) -> str | float | bool:
-    """Returns a value as TensorBoard holds it, which wants one type for all values of a key."""
+    """Returns a value as TensorBoard stores it; all values of a key must have one type."""
     types = {type(_simple(other)) for other in within.choice}
     return str(encode(value)) if len(types) > 1 else _simple(value)
 

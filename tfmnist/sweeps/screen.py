@@ -28,11 +28,11 @@ _ROWS = 10  # best trials shown while the sweep runs
 
 
 class SweepScreen:
-    """Draws a sweep's progress: the best and the running trials and the time left; and the table at the end.
+    """Shows a sweep: the best trials, the running trials and the time left; at the end, the table and the result.
 
     Args:
         sweep: what is searched.
-        quiet: whether nothing is shown at all.
+        quiet: True to show nothing.
     """
 
     def __init__(self, sweep: Sweep, *, quiet: bool = False) -> None:

@@ -55,8 +55,8 @@ def search_events(
         stop: once set, the running trials are saved and `Interrupted` is raised.
 
     Raises:
-        InputError: Optuna, or TensorBoard if trials shall write for it, is not installed, the folder holds another
-            sweep, or every trial failed.
+        InputError: Optuna, or TensorBoard if the trials write for it, is not installed; the folder holds another
+            sweep; or every trial failed.
     """
     from tfmnist.sweeps.optuna_study import Study  # needs the extra [sweep]
 
@@ -113,8 +113,8 @@ def sweep(
         threads: TensorFlow threads per process.
         storage: URL of a database for the search, which several machines may share; by default a file in the folder.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto`, or `local` to start one on this machine.
-        progress: whether to print what `tfmnist sweep` prints: a live table in a terminal or a notebook, else a line
-            per trial, and the result.
+        progress: whether to print what `tfmnist sweep` prints: a live table in a terminal or a notebook, otherwise one
+            line per trial; and the result.
 
     Raises:
         InputError: the file is wrong, the folder holds another sweep, every trial failed, or there is no such

@@ -37,8 +37,8 @@ from tfmnist.runs.own_code import pin, source_digest
 Value = Any  # of a recipe key
 
 _IDLE = {  # keys without effect in a sweep, and why
-    "train.seed": "has no effect: the seeds of the trials are search.seeds",
-    "train.progress": "has no effect: a sweep shows its trials, not their batches",
+    "train.seed": "has no effect because search.seeds decides the seeds of the trials; set that",
+    "train.progress": "has no effect because a sweep shows its trials, not their steps; remove it",
 }
 _UNSEARCHED = ("export.model", "export.report", "train.threads", "train.log_steps", "train.tensorboard")
 
@@ -50,7 +50,7 @@ class _Table(BaseModel):
 
 
 class Range(_Table):
-    """The values of one key: a list to choose from, or numbers from `low` to `high`."""
+    """The values of one key: a list to choose from, or the numbers from `low` to `high`."""
 
     choice: tuple[Value, ...] = ()
     """The values of a list."""
@@ -61,9 +61,9 @@ class Range(_Table):
     log: bool = False
     """Whether to search on a logarithmic scale."""
     points: int = Field(default=0, ge=0)
-    """Number of values in a grid, 2 or more, both ends included."""
+    """Number of values in a grid, both ends included: 2 or more."""
     when: dict[str, Value] = {}
-    """Values that other keys must have for this one to be searched; otherwise it is as in the recipe."""
+    """Values that other keys must have for this one to be searched; otherwise it keeps the recipe's value."""
 
     @model_validator(mode="before")
     @classmethod
@@ -86,12 +86,12 @@ class Range(_Table):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """`low` and `high`, unless it is a list."""
+        """`low` and `high`; not for a list."""
         assert self.low is not None and self.high is not None
         return self.low, self.high
 
     def can_be(self, value: Value) -> bool:
-        """Whether a search can hit a value exactly: in a list, a whole number, or in a grid."""
+        """Whether a search can hit a value exactly: an item of a list, a whole number, or a point of a grid."""
         if self.choice:
             return value in self.choice
         low, high = self.ends
@@ -114,23 +114,23 @@ class Search(_Table):
     """How to search, and for how long."""
 
     sampler: Literal["grid", "random", "tpe", "cmaes"] = "tpe"
-    """grid: all combinations; random; tpe, cmaes: near the best trials so far."""
+    """How values are drawn. grid: all combinations; random: at random; tpe, cmaes: near the best trials so far."""
     pruner: Literal["none", "median", "halving", "hyperband"] = "none"
-    """Which trials to end early, by their result after each epoch."""
+    """Rule that ends poor trials early, by their result after each epoch."""
     objective: Literal["accuracy", "loss", "accuracy and time"] = "accuracy"
-    """Which validation result is to be best; with time, the seconds of training count as much."""
+    """Validation result by which trials are compared; with time, the seconds of training are a second objective."""
     trials: int = Field(default=0, ge=0)
-    """Number of trials; 0: a grid's number of points, else 30."""
+    """Number of trials; 0 for all points of a grid, otherwise 30."""
     minutes: float = Field(default=0, ge=0)
     """No trial begins after this many minutes; 0 for no limit."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
-    """Seeds with which each trial is trained; its result is the mean over them."""
+    """Seeds to train each trial with; its result is the mean over them."""
     seed: int = Field(default=0, ge=0)
-    """Decides what the sampler draws."""
+    """Seed of the sampler."""
     confirm: int = Field(default=5, ge=0)
-    """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested."""
+    """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested; 0 for none."""
     keep: str = "all"
-    """Which run folders to keep: 'all', or for example 'best 5', those of the five best trials so far."""
+    """Run folders to keep: 'all', or for example 'best 5', those of the five best trials so far."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -162,9 +162,9 @@ class File(_Table):
     """A sweep file as it is written."""
 
     recipe: str = "mlp"
-    """The base recipe: a shipped one, or a .toml file, relative to the folder of the sweep file."""
+    """The base recipe: a shipped one, or a .toml file, whose path is relative to the folder of the sweep file."""
     fixed: dict[str, Value] = {}
-    """Keys of the recipe, in quotes, with the values that they have in all trials."""
+    """Keys of the recipe, in quotes, with their values in all trials."""
     space: dict[str, Range] = Field(min_length=1)
     """Keys of the recipe, in quotes, with the values to search."""
     search: Search = Search()
@@ -239,7 +239,7 @@ class Sweep(_Table):
         return min(self.search.trials or points, points)
 
     def is_whole(self, key: str) -> bool:
-        """Whether a key holds whole numbers; an option of the user's code does if both ends are written so."""
+        """Whether a key holds whole numbers; an option of user code does if both ends of its range are written so."""
         section, _, name = key.partition(".")
         if name.startswith("options."):
             return not self.space[key].choice and all(isinstance(end, int) for end in self.space[key].ends)
@@ -304,7 +304,7 @@ class Sweep(_Table):
         return self
 
     def check_effects(self, fixed: Iterable[str]) -> None:
-        """Raises an `InputError` if a fixed or searched key has no effect, or is searched under no condition."""
+        """Raises an `InputError` if a fixed or searched key has no effect, or its condition cannot occur."""
         for key in (*fixed, *self.space):
             if key in _IDLE:
                 raise InputError(f"{'space' if key in self.space else 'fixed'}: {key!r} {_IDLE[key]}.")
@@ -313,24 +313,25 @@ class Sweep(_Table):
         for key in fixed:
             reasons = [self.recipe.with_values(point).why_idle(key) for point in self._contexts(key)]
             if all(reasons):
-                raise InputError(f"fixed: {key!r} has no effect: {reasons[0]}; change that, or leave {key} out.")
+                raise InputError(f"fixed: {key!r} has no effect because {reasons[0]}; remove it.")
         for key in self.space:
             points = [point for point in self._contexts(key) if key in point]
             if not points:
                 raise InputError(
                     f"space: {key!r} is searched when {self.space[key].when}, which cannot occur; expected values that "
-                    "those keys take."
+                    "those keys can take in this sweep."
                 )
             for point in points:
                 if reason := self.recipe.with_values(point).why_idle(key):
                     raise InputError(
-                        f"space: {key!r} has no effect where {reason}; change that, or search it only when it has one: "
-                        "when = {...}."
+                        f"space: {key!r} has no effect where {reason}; remove it, or add a condition under which it "
+                        "has an effect: when = {...}."
                     )
 
     def _contexts(self, key: str) -> list[dict[str, Value]]:
-        """Returns the combinations that decide whether a key is searched, and has an effect: of its section's keys, of
-        those in conditions, and of its own values.
+        """Returns the combinations of values that decide whether a key is searched and has an effect.
+
+        They combine its own values, those of the other keys in its section, and those of the keys in conditions.
         """
         section = key.partition(".")[0]
         needed, waiting = set[str](), [key, *(other for other in self.space if other.startswith(f"{section}."))]
@@ -382,7 +383,7 @@ class Sweep(_Table):
 
 
 def _check_key(where: str, key: str) -> None:
-    """Raises an `InputError` if a key is none of a recipe's, and none that the user's code decides."""
+    """Raises an `InputError` if a key is neither one of a recipe's nor an option of user code."""
     if key in Recipe.sections():
         raise InputError(f"{where}: {_section(key)}")
     if key not in Recipe.key_names() and ".options." not in key:
@@ -397,7 +398,7 @@ def _section(name: str) -> str:
 
 
 def _locate(key: str, value: Value, folder: Path) -> Value:
-    """Returns the value of a key; a file of code is relative to a folder."""
+    """Returns the value of a key; if it names a file of code, with the absolute path, given the folder of the sweep."""
     return locate(value, folder) if key.endswith(".kind") and isinstance(value, str) else value
 
 

@@ -219,7 +219,7 @@ def values_in_short(values: Mapping[str, Any]) -> str:
 
 
 def short_names(keys: Iterable[str]) -> list[str]:
-    """Returns the last names of keys, unless two would be the same."""
+    """Returns the last parts of keys, or the whole key where two would be the same."""
     pairs = [(key, key.rpartition(".")[2]) for key in keys]
     names = [name for _, name in pairs]
     return [name if names.count(name) == 1 else key for key, name in pairs]

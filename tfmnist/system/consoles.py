@@ -11,14 +11,14 @@ from rich.file_proxy import FileProxy
 
 
 def open_consoles(*, quiet: bool = False, soft_wrap: bool = False) -> tuple[Console, Console | None]:
-    """Returns a console for lines of plain text, and one for what is updated in place, or None where nothing can be.
+    """Returns a console for lines of plain text, and one for what is updated in place, or None where that cannot be.
 
     In a terminal, both are the same. A notebook updates in place if `ipywidgets` is installed. Only one live display
-    has room: inside another one, and in other threads than the main one, there are only lines, above it.
+    fits on the screen: while another one is shown, and in threads other than the main one, there are only lines.
 
     Args:
-        quiet: whether nothing is shown at all.
-        soft_wrap: whether long lines are left to the terminal to wrap.
+        quiet: True to show nothing.
+        soft_wrap: True to let the terminal wrap long lines.
     """
     plain = partial(Console, highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap, quiet=quiet)
     console = plain()
@@ -31,7 +31,7 @@ def open_consoles(*, quiet: bool = False, soft_wrap: bool = False) -> tuple[Cons
 
 
 class _Output:
-    """Writes like `print`; rich's own consoles write past the live display of another one, right into its lines."""
+    """Writes like `print`; a rich console would write into the lines of another console's live display."""
 
     def write(self, text: str) -> None:
         print(text, end="")

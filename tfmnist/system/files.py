@@ -120,9 +120,9 @@ def _sync(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to the disk."""
     is_folder = path.is_dir()
     try:
-        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes only what is open for writing
+        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes only files open for writing
     except PermissionError:
-        if is_folder:  # Windows opens none
+        if is_folder:  # Windows does not open folders
             return
         raise
     try:

@@ -1,4 +1,4 @@
-"""Keeps off the screen what TensorFlow logs while it is imported, which no setting of TensorFlow does."""
+"""Keeps what TensorFlow logs during its import off the screen; TensorFlow has no setting for that."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 _LOG = re.compile(rb"[IWE]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
-_QUIET = "3"  # of TF_CPP_MIN_LOG_LEVEL: fatal errors alone; other failures are exceptions
+_QUIET = "3"  # for TF_CPP_MIN_LOG_LEVEL: only fatal errors; other failures are exceptions
 
 
 def hide_import_log() -> None:
@@ -46,7 +46,7 @@ class _TensorFlowFinder(PathFinder):
 
 @contextmanager
 def log_hidden() -> Iterator[None]:
-    """Holds standard error back until the block ends, then writes it without TensorFlow's log; all of it on failure."""
+    """Holds back standard error until the block ends, then writes it without TensorFlow's log, or whole on failure."""
     with ExitStack() as stack:
         try:
             held = stack.enter_context(tempfile.TemporaryFile())

@@ -13,9 +13,9 @@ def lazy_names(
     """Returns the `__getattr__`, `__dir__` and `__all__` of a package.
 
     Args:
-        package: its name.
-        file: its `__init__.py`, beside which the stub is.
-        names: its global names, which the imported ones join.
+        package: the name of the package.
+        file: its `__init__.py`; the stub file is next to it.
+        names: its globals, to which imported names are added.
     """
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     modules = {a.name: str(node.module) for node in stub.body if isinstance(node, ast.ImportFrom) for a in node.names}

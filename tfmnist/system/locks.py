@@ -6,13 +6,13 @@ _POLL = 0.002  # seconds between attempts to get a lock that another process has
 
 
 def lock(file: IO[Any], *, wait: bool = True) -> bool:
-    """Locks an open file, whatever it holds, until it is closed; returns whether this process now has the lock.
+    """Locks an open file until it is closed; returns whether this process now has the lock.
 
-    Meanwhile other processes can read and write the file, but on Windows not its first byte.
+    Other processes can still read and write the file, except on Windows for its first byte.
 
     Args:
-        file: open for writing, which network file systems require.
-        wait: until no other process has the lock; if False, return False instead.
+        file: open for writing, which network file systems require; its content does not matter.
+        wait: whether to wait while another process has the lock; otherwise False is returned at once.
 
     Raises:
         OSError: the file system has no locks.

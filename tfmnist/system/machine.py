@@ -10,7 +10,7 @@ from pathlib import Path
 
 VERSION = "0.1.0"
 
-_GIT_SECONDS = 1.0  # that git may take
+_GIT_SECONDS = 1.0  # how long git may take
 
 
 def processors() -> int:
@@ -19,7 +19,7 @@ def processors() -> int:
 
 
 def processor_details() -> list[str]:
-    """Returns the lines of /proc/cpuinfo that tell kinds of processors apart; none on systems other than Linux."""
+    """Returns the lines of /proc/cpuinfo that identify the kind of processor; none on systems other than Linux."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -44,7 +44,7 @@ def command_line() -> str:
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the current folder, with `-dirty` if its files differ; None if git does not say at once."""
+    """Returns the current folder's git commit, with `-dirty` if files differ; None if git does not answer at once."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     settings = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # other git commands may run meanwhile
     try:

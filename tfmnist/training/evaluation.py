@@ -30,12 +30,12 @@ class Classifier(Protocol):
 
 
 class Outputs(NamedTuple):
-    """What a model makes of a split."""
+    """A model's metrics and predictions for a split."""
 
     metrics: Metrics
     probabilities: npt.NDArray[np.float32]  # [n, classes]
     extra: dict[str, float]
-    """The means of further functions of logits and labels."""
+    """The means of further functions of logits and labels, by name."""
 
 
 def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFunction = "cross_entropy") -> Metrics:
@@ -43,7 +43,7 @@ def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFun
 
     Args:
         model: a network, a plain `tf.Module` with a `forward`, or what `tfmnist.load_exported` returns.
-        split: images and labels: a `Split`, a pair of arrays, or a `tf.data.Dataset` of batches that ends.
+        split: the examples, in any form that `tfmnist.fit` takes; a `tf.data.Dataset` must end.
         loss: the name of a loss, or a function `(logits, labels) -> [batch]`; without smoothing or penalties, which
             belong to training.
 

@@ -6,11 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress within an epoch; loss and accuracy are means over its steps so far."""
+    """Progress within an epoch; loss (penalties included) and accuracy are means over its examples so far."""
 
     epoch: int  # from 1
-    step: int
-    steps: int  # of the epoch; 0 if not known
+    step: int  # steps done in this epoch
+    steps: int  # in the epoch; 0 if not known
     loss: float
     accuracy: float
     images_per_second: float
@@ -18,31 +18,31 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss of one step, penalties included, before its update: one line of `steps.jsonl`."""
+    """The loss of one step before its update, penalties included: one line of `steps.jsonl`."""
 
     step: int  # from 1, since the start of training
     epoch: int  # from 1
-    loss: float  # not finite where training diverges
+    loss: float  # not finite in the step at which training diverges
     learning_rate: float
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The metrics of one finished epoch: one line of `metrics.jsonl`."""
+    """The figures of one finished epoch: one line of `metrics.jsonl`."""
 
     epoch: int  # from 1
-    step: int  # since the start of training
-    loss: float
-    accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
-    images_per_second: float
+    step: int  # steps done since the start of training
+    loss: float  # mean over the training examples, each before the update of its step; penalties included
+    accuracy: float  # likewise, in [0, 1]
+    validation_loss: float | None  # without penalties; None without validation
+    validation_accuracy: float | None  # in [0, 1]
+    learning_rate: float  # of the last step
+    seconds: float  # of training, without validation
+    images_per_second: float  # in training
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the user's functions, on the validation set."""
+    """The means of the functions passed as `metrics`, by name, over the validation examples."""
 
     def to_row(self) -> dict[str, Any]:
-        """Returns the line of `metrics.jsonl`; without metrics if there are none."""
+        """Returns the line of `metrics.jsonl`, without `metrics` if there are none."""
         row = asdict(self)
         return row if self.metrics else {key: value for key, value in row.items() if key != "metrics"}

@@ -33,7 +33,7 @@ AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclass
 class State:
-    """The state of the loop besides the variables: plain numbers, which a checkpoint holds as JSON."""
+    """The state of the loop besides the variables: plain numbers, which a checkpoint stores as JSON."""
 
     epoch: int = 0  # epochs finished
     step: int = 0  # steps done in the current epoch
@@ -48,21 +48,30 @@ class State:
 
 
 class Trainer:
-    """One training: the model, optimizer, averages and state that `run` changes.
+    """A training in progress: the model, the optimizer, and the state that `run` advances.
+
+    Use it in place of `tfmnist.fit` to act between steps: show progress your own way, stop early, save checkpoints.
 
     Args:
-        model: a network, or a plain `tf.Module` with `forward(images, training, step)`.
-        optimizer: over all `model.parameters`.
-        train: the training examples; a `tf.data.Dataset` yields batches.
-        validation: evaluated after every epoch, or None.
-        settings: the `train` section of a recipe.
-        loss: the name of a loss, a function `(logits, labels) -> [batch]`, or a recipe's `loss` section or an
-            `Objective`, with penalties.
-        augment: random changes of the images: the `augment` section of a recipe, or a function `(images, seed)` of
-            uint8 `[batch, height, width]` and int64 `[2]` that returns such images.
-        clip_norm: limit of the gradients' global norm, 0 for none.
-        metrics: functions like a loss, whose means over the validation set each `Epoch` gives by name.
-        steps_per_epoch: for a dataset: batches that make an epoch; 0 for all.
+        model: a network, or a plain `tf.Module` with `forward(images, training, step)`; see `tfmnist.fit`.
+        optimizer: made over all `model.parameters`; None for `Adam` with learning rate 0.001.
+        train: the training examples: a `tfmnist.Split`, a pair of arrays (images uint8 `[n, height, width]`, labels
+            integers `[n]`), or a `tf.data.Dataset` of batches of such images and labels.
+        validation: examples in one of the same forms, evaluated after every epoch; None for no validation.
+        settings: epochs, batch size, seed and so on: `tfmnist.recipe.Train`, the `train` section of a recipe. Its
+            `threads` and `tensorboard` apply only to runs in a folder, and have no effect here.
+        loss: the name of a loss; a function `(logits, labels) -> [batch]`; or, with penalties, a `tfmnist.recipe.Loss`
+            or an `Objective`.
+        augment: random changes of the images: a `tfmnist.recipe.Augment`, or a function of images, uint8
+            `[batch, height, width]`, and a seed, int64 `[2]`, that returns images of the same type and shape.
+        clip_norm: gradients whose global norm is larger are scaled down to it; 0 for no limit.
+        metrics: by name, functions like a loss; each `Epoch` has their means over the validation examples.
+        steps_per_epoch: for a dataset, the number of batches in an epoch; 0 for one pass over the dataset.
+
+    Attributes:
+        model: the network, a plain module wrapped as one.
+        optimizer: whose `step` counts the steps done.
+        state: what is known of the current epoch, and the history of those before.
 
     Raises:
         InputError: model, optimizer, data and settings do not fit each other.
@@ -101,7 +110,7 @@ class Trainer:
         if isinstance(train, Split):
             if steps_per_epoch:
                 raise InputError(
-                    f"steps_per_epoch is {steps_per_epoch}: it belongs to a tf.data.Dataset; leave it out."
+                    f"steps_per_epoch is {steps_per_epoch}: it applies only to a tf.data.Dataset; leave it out."
                 )
             plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
             self.blocks = partial(stream_blocks, train, plan, seed=settings.seed, augment=self.augment)
@@ -158,7 +167,7 @@ class Trainer:
         """Runs the first `count` steps of a block; arguments and results are those of `make_steps`.
 
         Raises:
-            InputError: XLA cannot compile an operation of the user's.
+            InputError: XLA cannot compile an operation in user code.
         """
         do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
         try:
@@ -167,15 +176,16 @@ class Trainer:
             if self.mode != "xla" or "compil" not in error.message.lower():
                 raise
             raise InputError(
-                f"XLA cannot compile the training step: {error.message.strip().splitlines()[0]}; choose compile graph "
-                "(--train.compile graph), or other operations."
+                f"XLA cannot compile the training step: {error.message.strip().splitlines()[0]}; set compile to "
+                "'graph' (--train.compile graph), or use other operations."
             ) from None
 
     def run(self) -> Iterator[StepLoss | Progress | Epoch]:
-        """Trains to the last epoch, or to early stopping; yields after each block, an `Epoch` after an epoch's last.
+        """Trains until the last epoch or early stopping, and yields what happens; it trains only as you ask for more.
 
-        Before that it yields the `StepLoss` of every `train.log_steps`-th step of the block. A checkpoint taken after a
-        `Progress` or an `Epoch` resumes exactly. Leaving the loop early is fine; `final_weights` are then those so far.
+        After each block of steps it yields a `Progress`, or an `Epoch` if the block was the last of its epoch; before
+        that, one `StepLoss` for every `log_steps`-th step of the block. A checkpoint taken after a `Progress` or an
+        `Epoch` resumes exactly. You may leave the loop early; `final_weights` then returns the weights so far.
 
         Example:
             >>> import tfmnist
@@ -220,7 +230,7 @@ class Trainer:
             began = time.perf_counter()
 
     def _every_loss(self, losses: np.ndarray) -> Iterator[StepLoss]:
-        """Yields those of the steps just done that are logged, given the losses of all, float32 `[steps]`."""
+        """Yields the steps just done that `log_steps` selects, given the loss of each, float32 `[steps]`."""
         every, last = self.settings.log_steps, int(self.optimizer.step.numpy())
         first = last - len(losses) + 1
         steps = np.arange(first + -first % every, last + 1, every)
@@ -262,7 +272,7 @@ class Trainer:
         return epoch
 
     def _validate(self) -> tuple[float | None, float | None, dict[str, float]]:
-        """Returns loss, accuracy and metrics on the validation set, by the averaged weights if there are any."""
+        """Returns loss, accuracy and metrics on the validation set, with the averaged weights if there are any."""
         if self.validation is None or not len(self.validation):
             return None, None, {}
         with restored(self.model.named_variables().values()):
@@ -278,7 +288,7 @@ class Trainer:
         return state.epoch >= self.settings.epochs or bool(patience and state.epoch - state.best_epoch >= patience)
 
     def final_weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights to use: the best epoch's with early stopping, else the averages, else the last."""
+        """Returns the weights to use, by name: the best epoch's with `patience`, else the averages, else the last."""
         return self.best_weights or self._current_weights()
 
     def _current_weights(self) -> dict[str, np.ndarray]:
@@ -326,42 +336,51 @@ def fit(
     log_steps: Literal[0] = 0,
     tensorboard: Literal[False] = False,
 ) -> list[Epoch]:
-    """Trains a network in place, shows its progress, and returns one `Epoch` per epoch.
+    """Trains a network in place, shows the progress, and returns one `Epoch` for each epoch trained.
+
+    Afterwards the model holds the weights to use: those of the best epoch with `patience`, otherwise the averages with
+    `average`, otherwise the last.
 
     Args:
-        model: `tfmnist.MLP`, `tfmnist.CNN`, a `tfmnist.nn.Network` of your own, or any `tf.Module` with a method
-            `forward(images, training, step)` from float32 `[batch, height, width]` in [0, 1] to logits
-            `[batch, classes]`. It ends with the weights to use (the best epoch's with early stopping, the averages
-            with averaging, else the last).
-        train: the training examples: a `tfmnist.Split`, a pair of arrays, or a `tf.data.Dataset` of batches, uint8
-            `[batch, height, width]` and integers `[batch]`, whose order and batch size are its own.
-        validation: evaluated after every epoch, never trained on.
-        optimizer: over all `model.parameters`; by default `Adam` with learning rate 0.001.
-        loss: the name of a loss; a function of logits, float32 `[batch, classes]`, and labels, int64 `[batch]`, that
-            returns one number per example, `[batch]`; or a `tfmnist.recipe.Loss` for smoothing and penalties.
-        augment: random changes of the images, a `tfmnist.recipe.Augment`, or a function of images, uint8
-            `[batch, height, width]`, and a seed, int64 `[2]`, that returns such images.
-        metrics: functions like a loss, named by a mapping or by their own names; `Epoch.metrics` has their means over
-            the validation examples.
-        clip_norm: limit of the gradients' global norm, 0 for none.
+        model: `tfmnist.MLP`, `tfmnist.CNN`, your own `tfmnist.nn.Network`, or any `tf.Module` with a method
+            `forward(images, training, step)` that maps images, float32 (or bfloat16, see `precision`)
+            `[batch, height, width]` in [0, 1], to logits `[batch, classes]`.
+        train: the training examples: a `tfmnist.Split`; a pair of arrays, images uint8 `[n, height, width]` and labels
+            integers `[n]`, 0 to classes - 1; or a `tf.data.Dataset` of batches of such images and labels, which then
+            decides their order and the batch size.
+        validation: examples in one of the same forms, evaluated after every epoch, never trained on.
+        optimizer: made over all `model.parameters`; by default `Adam` with learning rate 0.001.
+        loss: the name of a loss (`cross_entropy`, `quadratic`); a function of logits, float32 `[batch, classes]`, and
+            labels, int64 `[batch]`, that returns one number per example, `[batch]`; or a `tfmnist.recipe.Loss`, for
+            label smoothing and penalties.
+        augment: random changes of the images: a `tfmnist.recipe.Augment`, or a function of images, uint8
+            `[batch, height, width]`, and a seed, int64 `[2]`, new in each step, that returns images of the same type
+            and shape, computed by TensorFlow operations from these two alone.
+        metrics: functions like a loss, in a mapping by name, or in a sequence under their own names; `Epoch.metrics`
+            holds their means over the validation examples.
+        clip_norm: gradients whose global norm is larger are scaled down to it; 0 for no limit.
         epochs: passes over the training examples.
-        batch_size: examples per step, unless they come in batches; the last, smaller batch is trained too.
-        steps_per_epoch: for a dataset: batches that make an epoch, needed if it has no end; 0 for one pass.
-        seed: decides the order of the examples and the augmentation.
-        precision: dtype of the forward and backward pass; weights, updates, logits and loss are float32.
-        block: steps per call of the compiled loop.
-        compile: `auto` is XLA for networks of dense layers, graph for convolutions on a CPU.
-        average: decay of the exponential moving average of the weights, 0 for none.
-        patience: stop after this many epochs without a better validation result, 0 for never.
+        batch_size: examples per step, ignored for a dataset; the smaller last batch of an epoch is trained too.
+        steps_per_epoch: for a dataset, the number of batches in an epoch, required if it never ends; 0 for one pass.
+        seed: decides the order of the examples, and the augmentation.
+        precision: dtype of the forward and backward pass; weights, updates, logits and loss are always float32.
+        block: steps per call of the compiled loop; `auto` for about 10,000 images with XLA, else 2,000.
+        compile: how to compile the loop; `auto` is `graph` for convolutions on a CPU, otherwise `xla`. `eager` runs
+            operation by operation, for debugging.
+        average: decay of the exponential moving average of the weights, in [0, 1); 0 for none.
+        patience: stop after this many epochs without a better validation result; 0 for never.
         monitor: the validation result that `patience` watches.
-        progress: whether to show a live line in a terminal or a notebook and a printed line per epoch; False or 0 to
-            print nothing; a number to print a line every so many steps, too.
-        threads, log_steps, tensorboard: of runs in a folder or process of their own; accepted at their defaults, so
-            that `**recipe.train.model_dump()` can be passed.
+        progress: True to show a live line in a terminal or a notebook and to print a line per epoch; a number to also
+            print a line every so many steps; False or 0 to print nothing.
+        threads, log_steps, tensorboard: apply only to `tfmnist.run`; accepted here at their defaults, so that you can
+            pass `**recipe.train.model_dump()`.
+
+    Returns:
+        One `Epoch` for each epoch trained, in order; fewer than `epochs` after early stopping.
 
     Raises:
-        InputError: a value is out of range, or data, model, loss and optimizer do not fit.
-        DivergedError: a loss or a weight is not finite.
+        InputError: a value is out of range, or data, model, loss and optimizer do not fit each other.
+        DivergedError: a loss or a weight is no longer finite.
     """
     for name, value in {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard}.items():
         if value != Train.model_fields[name].get_default():
@@ -482,7 +501,7 @@ def _check_fit(
     if left := set(own) - {names[id(v)] for v in optimizer.parameters}:
         raise InputError(
             f"the optimizer does not update {min(left)}: expected all parameters of the model; make it as "
-            f"{type(optimizer).__name__}(model.parameters), after model.freeze for those that shall not change."
+            f"{type(optimizer).__name__}(model.parameters); to leave layers as they are, call model.freeze before that."
         )
     if len(optimizer.parameters) > len(own):
         raise InputError("the optimizer has a variable twice: expected each parameter of the model once.")
@@ -492,10 +511,12 @@ def _check_fit(
         check_split(train, model, "training")
     elif check_batches(train) != model.image_shape:
         height, width = check_batches(train)
-        raise InputError(f"the dataset's images are {height}x{width} but the model takes {model.image_shape}.")
+        raise InputError(
+            f"the dataset's images are {height}x{width} but the model takes {model.image_shape}; resize them."
+        )
     if validation is not None and len(validation):
         check_split(validation, model, "validation")
     elif settings.patience or metrics:
         what = f"patience is {settings.patience}" if settings.patience else f"metrics has {', '.join(metrics)}"
-        remedy = "patience=0" if settings.patience else "no metrics"
+        remedy = "set patience to 0" if settings.patience else "leave metrics out"
         raise InputError(f"{what} but there are no validation examples; give some, or {remedy}.")

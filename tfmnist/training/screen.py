@@ -16,7 +16,7 @@ class TrainingScreen:
     """Shows a training: a live line for the current epoch, and a printed line for each finished one.
 
     Args:
-        quiet: whether nothing is shown at all.
+        quiet: True to show nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

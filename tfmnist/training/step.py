@@ -15,7 +15,7 @@ CompileMode = Literal["xla", "graph", "eager"]
 StepResults = tuple[tf.Tensor, ...]
 Steps = Callable[[tf.Tensor, tf.Tensor, int], StepResults]
 
-# each training compiles its own, which TensorFlow warns of from the fifth on
+# each training compiles its own; from the fifth on, TensorFlow would warn
 _COMPILED = ("make_steps.<locals>.run", "Network._predict")
 tf.get_logger().addFilter(lambda record: not any(name in record.getMessage() for name in _COMPILED))
 
@@ -67,7 +67,7 @@ def train_step(
         optimizer: over `model.parameters`, in any order.
         images: uint8 `[batch, height, width]`.
         labels: int64 `[batch]`.
-        loss: what is minimised: a loss's name, a function, a recipe's `loss` section, or an `Objective`.
+        loss: what to minimise: the name of a loss, a function, a recipe's `loss` section, or an `Objective`.
         precision: dtype of the forward and backward pass.
         clip_norm: limit of the gradients' global norm, 0 for none.
         averages: updated too, if given.
@@ -103,7 +103,7 @@ def loss_and_gradients(
     precision: str,
     step: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Returns mean loss, number of correct predictions, and gradients of the parameters: a step without update.
+    """Returns mean loss, number of correct predictions, and gradients of the parameters: a step without the update.
 
     Raises:
         InputError: a parameter does not influence the loss.
@@ -133,7 +133,7 @@ def forward_loss(
 
 
 def as_objective(loss: Loss | Objective | LossFunction | str) -> Objective:
-    """Returns what is minimised: by a loss's name, a function, or a recipe's `loss` section."""
+    """Returns the objective for the name of a loss, a function, or a recipe's `loss` section."""
     if isinstance(loss, Loss):
         return find_loss(loss.kind, loss.label_smoothing, loss.l1, loss.l2)
     return find_loss(loss)
