@@ -630,8 +630,9 @@ class Recipe(Section):
         for name in given:
             if reason := self.why_idle(name):
                 value = self.values()[name]
+                shown = str(value).lower() if isinstance(value, bool) else repr(value)  # as in TOML
                 raise InputError(
-                    f"recipe key {name!r} is {value!r} but has no effect because {reason}; remove it, or change "
+                    f"recipe key {name!r} is {shown} but has no effect because {reason}; remove it, or change "
                     "what it depends on."
                 )
 

@@ -165,7 +165,7 @@ def test_export_finishes_a_run_that_a_sweep_has_only_trained(trained: Path, tmp_
         assert not (run / "result.json").exists()
     code, out, errors = command("export", run, tmp_path / "model")
     assert (code, out) == (0, f"{tmp_path / 'model/1'}\n") and (run / "result.json").exists()
-    assert errors == f"{run}: trained by a sweep; evaluating it on the test set and exporting it\n"
+    assert errors == f"{run}: trained but not evaluated yet; evaluating it on the test set and exporting it\n"
 
 
 def test_report(trained: Path, command: Command) -> None:

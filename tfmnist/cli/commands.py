@@ -248,7 +248,7 @@ def _finish(path: str) -> None:
     from tfmnist.runs.folder import is_trained
 
     if is_trained(Path(path)):
-        print(f"{path}: trained by a sweep; evaluating it on the test set and exporting it", file=sys.stderr)
+        print(f"{path}: trained but not evaluated yet; evaluating it on the test set and exporting it", file=sys.stderr)
         with tensorflow_quietly():
             from tfmnist.runs.train import resume
         resume(path, progress=False)
