@@ -22,7 +22,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
@@ -348,10 +348,22 @@ class Sweep(_Table):
             is_drawn = self.search.sampler != "grid" and not within.choice and not self.is_whole(other)
             # a value that a sampler may draw, unlike the ends or one that a condition names
             drawn = low + 0.381966 * (high - low)
-            values_of[other] = list(within.choice) or ([drawn] if is_drawn else [low, high, *wanted])
+            values = list(within.choice) or ([drawn] if is_drawn else [low, high, *wanted])
+            values_of[other] = values if other == key else self._different(other, values, wanted)
         points = self._points(values_of)
         valid = [point for point in points if self._is_valid(point)]
         return valid or points
+
+    def _different(self, key: str, values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
+        """Returns some of a key's values, one of those that make the same keys idle: most lists are only numbers."""
+        first: dict[tuple[str, bool, str], Value] = {}
+        for value in values:
+            try:
+                idle = str(getattr(self.recipe.with_values({key: value}), key.partition(".")[0]).idle())
+            except InputError as error:
+                idle = str(error)
+            first.setdefault((idle, bool(value), str(value) if value in wanted else ""), value)
+        return list(first.values())
 
     def _is_valid(self, point: Mapping[str, Value]) -> bool:
         try:
