@@ -786,7 +786,8 @@ def test_a_rule_of_the_users_is_not_overtaken_by_the_one_it_inherits() -> None:
 
     model = mlp()
     before = model.sha256()
-    fit(model, quadrants(), optimizer=Still(model.parameters), epochs=1, compile="graph", progress=False)
+    with pytest.raises(InputError, match="Still changed no weight in an epoch: expected update to assign"):
+        fit(model, quadrants(), optimizer=Still(model.parameters), epochs=1, compile="graph", progress=False)
     assert model.sha256() == before
 
 
@@ -798,6 +799,7 @@ def test_the_state_of_a_rule_of_the_users_is_in_the_checkpoint() -> None:
 
         def update(self, parameter: Any, gradient: Any, slots: Any, learning_rate: Any, t: Any) -> None:
             self.seen.assign_add(1.0)
+            super().update(parameter, gradient, slots, learning_rate, t)
 
     module = Raw()
     trainer = Trainer(

@@ -21,7 +21,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.losses import LossFunction, Objective
 from tfmnist.nn.models import Network, as_network
-from tfmnist.nn.optimizers import Adam, Optimizer
+from tfmnist.nn.optimizers import OPTIMIZERS, Adam, Optimizer
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.events import Epoch, Progress, StepLoss
@@ -125,6 +125,8 @@ class Trainer:
                 )
             self.blocks = plan.blocks
         self.plan = plan
+        is_ours = type(self.optimizer) in OPTIMIZERS.values()
+        self._start = [] if is_ours else [parameter.numpy() for parameter in self.optimizer.parameters]
         self.averages = WeightAverage(self.model, settings.average) if settings.average else None
         self.best_weights: dict[str, np.ndarray] | None = None
         self.state = State()
@@ -244,6 +246,12 @@ class Trainer:
         loss, accuracy, metrics = self._validate()
         if not int(self.optimizer.step.numpy()):
             raise InputError(f"{type(self.optimizer).__name__}.apply does not count: expected step.assign_add(1).")
+        if self._start and all(np.array_equal(p, start) for p, start in zip(self.optimizer.parameters, self._start)):
+            raise InputError(
+                f"{type(self.optimizer).__name__} changed no weight in an epoch: expected update to assign the new "
+                "value, by parameter.assign_sub for example."
+            )
+        self._start = []
         weights = (v for v in self.model.named_variables().values() if v.dtype.is_floating)
         if not all(bool(tf.reduce_all(tf.math.is_finite(v))) for v in weights):
             raise self._diverged("a weight is not finite", state.step)
