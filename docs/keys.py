@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from pydantic import BaseModel
 
 from tfmnist.cli.options import SHORT_FORMS
 from tfmnist.recipe import About, Kinds, Recipe, Section
+from tfmnist.sweeps import sweep_file
 from tfmnist.sweeps.sweep_file import File, Range, Search
 
 COLUMNS = ("key", "value", "default", "meaning")
@@ -61,19 +63,7 @@ SWEEPS = """\
 Keys of the recipe are in quotes:
 
 ```toml
-recipe = "mlp"
-
-[fixed]
-"train.epochs" = 3
-
-[space]
-"optimizer.kind" = ["adam", "momentum"]
-"optimizer.learning_rate" = {low = 1e-4, high = 0.1, log = true}
-"optimizer.momentum" = {low = 0.5, high = 0.99, when = {"optimizer.kind" = "momentum"}}
-
-[search]
-sampler = "tpe"
-trials = 40
+{example}
 ```
 """
 
@@ -92,7 +82,8 @@ def page() -> str:
     parts.append(section("about", About))
     for name, kind in Recipe.tables().items():
         parts += [section(name, kind), *([OWN] if name == "model" else [])]
-    parts.append(SWEEPS)
+    example = (sweep_file.__doc__ or "").partition("\n")[2].partition("\nEverything")[0]
+    parts.append(SWEEPS.format(example=dedent(example).strip()))
     parts.append(fields("At the top", File))
     parts.append(fields("[space]: for each key, a list of values, or a table", Range, leave_out=("choice",)))
     parts.append(fields("[search]", Search))

@@ -641,8 +641,8 @@ class Recipe(Section):
         section, _, key = name.partition(".")
         table: Section = getattr(self, section)
         key = key.partition(".")[0]  # options
-        default = type(table).model_fields[key].get_default()
-        return table.idle().get(key, "") if getattr(table, key) != default else ""
+        is_default = getattr(table, key) == type(table).model_fields[key].get_default()
+        return "" if is_default else table.idle().get(key, "")
 
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without the expected accuracy and time of `base`, unless both train alike."""

@@ -3,8 +3,6 @@
 import io
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +135,9 @@ def test_without_the_package_one_line_says_what_to_install(chosen: Recipe, tmp_p
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("steps", [3, 15, 21])
 def test_a_killed_run_goes_on_where_its_checkpoint_is(
-    steps: int, cut: bool, chosen: Recipe, shown: Run, tmp_path: Path
+    steps: int, cut: bool, chosen: Recipe, shown: Run, tmp_path: Path, leave_at: Any
 ) -> None:
-    events: Generator[Any] = run_events(chosen, tmp_path / "run")  # type: ignore[assignment]
-    with closing(events):
-        for event in events:
-            if isinstance(event, StepLoss) and event.step == steps:
-                break
+    leave_at(chosen, tmp_path / "run", steps)
     assert max(read(tmp_path / "run", "train")["step/loss"]) == steps
     for path in (tmp_path / "run/tensorboard").rglob("events.*"):
         content = path.read_bytes()

@@ -383,9 +383,7 @@ class Sweep(_Table):
             if not values.choice and not self.is_whole(key):
                 value = float(value)
             try:
-                recipe = self.recipe.with_values({**values.when, key: value})
-                if is_own(recipe.model.kind) or is_own(recipe.loss.kind) or is_own(recipe.optimizer.kind):
-                    pin(recipe)
+                recipe = pin(self.recipe.with_values({**values.when, key: value}))
             except InputError as error:
                 if any(point.get(key) == value and self._is_valid(point) for point in self._contexts(key)):
                     continue  # it needs other keys of the space

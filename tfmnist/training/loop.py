@@ -102,7 +102,7 @@ class Trainer:
         self.model = as_network(model, shape)
         self.model.check_forward()
         self.optimizer = optimizer or Adam(self.model.parameters)
-        _check_fit(self.model, self.optimizer, train, self.validation, settings, metrics)
+        _check_fit(self.model, self.optimizer, train, shape, self.validation, settings, metrics)
         self.augment = _block_augment(augment, settings.seed, shape)
         self.mode: CompileMode = _choose_mode(settings.compile, self.model)
         # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
@@ -487,6 +487,7 @@ def _check_fit(
     model: Network,
     optimizer: Optimizer,
     train: Split | Batches,
+    image_shape: tuple[int, int],
     validation: Split | None,
     settings: Train,
     metrics: Mapping[str, LossFunction],
@@ -517,8 +518,8 @@ def _check_fit(
         if not len(train):
             raise InputError("there are no training examples; give some, or lower data.validation.")
         check_split(train, model, "training")
-    elif check_batches(train) != model.image_shape:
-        height, width = check_batches(train)
+    elif image_shape != model.image_shape:
+        height, width = image_shape
         raise InputError(
             f"the dataset's images are {height}x{width} but the model takes {model.image_shape}; resize them."
         )
