@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tfmnist.photos.status import Status
+
 EXTRA = "assets.extra"
 _FILE = f"{EXTRA}/model_card.json"
 
@@ -57,11 +59,12 @@ def _describe_signatures(image_shape: tuple[int, int], classes: int) -> dict[str
     pictures = {
         "normalized": {"dtype": "uint8", "shape": ["n", height, width]},
         "digits": {"dtype": "int64", "shape": ["n"]},
+        "status": {"dtype": "int64", "shape": ["n"], "values": {str(int(s)): s.explain() for s in Status}},
     }
     inputs = {
         "serving_default": {"images": {"dtype": "uint8", "shape": ["n", height, width], "range": [0, 255]}},
         "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
-        "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG or JPEG files"}},
+        "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG, JPEG, BMP or GIF files"}},
     }
     return {
         name: {"inputs": images, "outputs": outputs | (pictures if name == "image_bytes" else {})}

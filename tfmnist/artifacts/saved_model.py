@@ -19,7 +19,7 @@ from tfmnist.system.files import publish, staged_folder
 def make_signatures(
     forward: Callable[[tf.Tensor], tf.Tensor],
     probabilities: Callable[[tf.Tensor], tf.Tensor],
-    normalize: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    normalize: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
     variables: Sequence[tf.Variable],
     *,
     image_shape: tuple[int, int],
@@ -32,8 +32,8 @@ def make_signatures(
     Args:
         forward: float32 `[n, height, width]` in [0, 1] to logits, float32 `[n, classes]`.
         probabilities: logits to probabilities, float32 `[n, classes]`.
-        normalize: picture files, string `[n]`, to images as the model expects them, uint8 `[n, height, width]`, and
-            the number of digits found in each, int64 `[n]`.
+        normalize: picture files, string `[n]`, to images as the model expects them, uint8 `[n, height, width]`; the
+            number of digits found in each, int64 `[n]`; and whether each was read, int64 `[n]`.
         variables: what `forward` reads; they are saved with the model.
         image_shape: height and width.
         has_convolutions: whether `forward` convolves, which oneDNN gets wrong for no images (n = 0).
@@ -52,8 +52,8 @@ def make_signatures(
         return predict(to_unit(images))
 
     def predict_pictures(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        normalized, digits = normalize(image_bytes)
-        return {**predict_uint8(normalized), "normalized": normalized, "digits": digits}
+        normalized, digits, status = normalize(image_bytes)
+        return {**predict_uint8(normalized), "normalized": normalized, "digits": digits, "status": status}
 
     def trace(function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec) -> Any:
         # a concrete function: the writer would trace a tf.function once more

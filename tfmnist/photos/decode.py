@@ -1,154 +1,181 @@
-"""Decoding picture files in graph: a PNG or JPEG becomes an upright picture in colour, of bounded size, on paper.
+"""Decoding picture files in graph: a PNG, JPEG, BMP or GIF becomes an upright picture in colour, of bounded size.
 
-Pictures that are too large are refused before they are decoded.
+The kind and the size are read from the file's first bytes, so what is unknown or too large is never decoded.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tfmnist.system.pictures import JPEG, MOST_PIXELS, PNG
+from tfmnist.photos.status import Status
+from tfmnist.system.pictures import MOST_PIXELS
 
-WORK_SIDE = 512  # maximum longer side of the picture in which ink is searched
+SIDE = 512  # maximum longer side of a decoded picture
+
+# What a file of each kind begins with, and where its height and width stand in it, most significant byte first.
+_KINDS = (
+    (0, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (20, 21, 22, 23, 16, 17, 18, 19), Status.READ),
+    (0, b"BM", (25, 24, 23, 22, 21, 20, 19, 18), Status.READ),
+    (0, b"GIF8", (0,) * 8, Status.READ),
+    (0, b"\xff\xd8\xff", (0,) * 8, Status.READ),
+    (8, b"WEBP", (0,) * 8, Status.WEBP),
+    (0, b"II*\0", (0,) * 8, Status.TIFF),
+    (0, b"MM\0*", (0,) * 8, Status.TIFF),
+    (4, b"ftyp", (0,) * 8, Status.HEIC),
+    (0, b"", (0,) * 8, Status.NO_PICTURE),
+)
+_OFFSETS, _MAGIC, _PLACES, _STATUS = (list(column) for column in zip(*_KINDS))
+_PNG, _BMP, _GIF, _JPEG, _NONE = range(5)
+_GIF_BLOCKS = 1 << 14  # at most, of 255 bytes each
+# the entry of orientation in the first directory of EXIF data (JEITA CP-3451, tag 274), in either byte order
+_ORIENTATION = (
+    rb"\A(?:II\C{6}(?:\C{12}){0,60}?\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00"
+    rb"|MM\C{6}(?:\C{12}){0,60}?\x01\x12\x00\x03\x00\x00\x00\x01\x00([\x01-\x08]))\C*\z"
+)
+# per orientation: whether axes are exchanged, then rows reversed, then columns
+_TURNS = [[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0], [1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]]
 
 
-def decode(content: tf.Tensor, side: int = WORK_SIDE) -> tf.Tensor:
-    """Decodes a PNG or JPEG, a string scalar, upright and shrunk to `side`: float32 `[h, w, 3]` in [0, 1].
+def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a picture file, a string scalar, upright and shrunk so that its longer side is at most `side`.
+
+    Returns:
+        float32 `[h, w, 3]` in [0, 1], what is transparent filled with paper; and the status, int64: 0, or why the
+        file is not read. Then the picture is `[1, 1, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels (before it is decoded).
+        tf.errors.InvalidArgumentError: the file is damaged.
     """
-    head = tf.strings.join([tf.strings.substr(content, 0, 26), b"\0" * 26])
-    is_png = tf.equal(tf.strings.substr(head, 0, 16), PNG + b"\0\0\0\rIHDR")
-    is_jpeg = tf.equal(tf.strings.substr(head, 0, 3), JPEG)
-    known = tf.debugging.Assert(is_png | is_jpeg, ["not a PNG or JPEG picture: save it as one"])
-    with tf.control_dependencies(_steps(known)):
-        size = tf.cond(
-            is_png,
-            lambda: tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False)[::-1],
-            lambda: tf.io.extract_jpeg_shape(content)[:2],
-        )
-    size = tf.ensure_shape(size, [2])
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-    small = tf.reduce_all(size > 0) & tf.reduce_all(size <= MOST_PIXELS) & (pixels <= MOST_PIXELS)
-    complaint = ["the picture's size (height, width) is over 64 megapixels, or none: shrink it", size]
-    with tf.control_dependencies(_steps(tf.debugging.Assert(small, complaint))):
-        content = tf.identity(content)  # so that decoding waits for the assertion
-    colours = tf.cond(is_png, lambda: _decode_png(content, side), lambda: _decode_jpeg(content, size, side))
-    return tf.ensure_shape(colours, [None, None, 3])
-
-
-def _steps(assertion: Any) -> list[Any]:
-    return [] if assertion is None else [assertion]  # eager assertions have happened already
-
-
-def _decode_png(content: tf.Tensor, side: int) -> tf.Tensor:
-    picture = tf.io.decode_png(content, channels=4)
-    opaque = tf.reduce_min(picture[..., 3]) == 255
-    return tf.cond(opaque, lambda: shrink(picture, side)[:, :, :3] / 255.0, lambda: lay_on_paper(picture, side))
-
-
-def _decode_jpeg(content: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+    head = tf.strings.join([tf.strings.substr(content, 0, 64), b"\0" * 64])
+    starts = tf.strings.substr(tf.fill([len(_KINDS)], head), _OFFSETS, [len(magic) for magic in _MAGIC])
+    kind = tf.argmax(tf.equal(starts, _MAGIC), output_type=tf.int32)
+    header = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
+    numbers = tf.reshape(tf.gather(header, tf.gather(tf.constant(_PLACES), kind)), [2, 4])
+    size = tf.linalg.matvec(numbers, tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64))
+    size = tf.switch_case(tf.minimum(kind, _NONE), [
+        lambda: size,
+        lambda: tf.minimum(size, (1 << 32) - size),  # the height of a BMP is negative if its first row is the top
+        lambda: tf.stack([_gif_pixels(content, header), 1]),
+        lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
+        lambda: tf.ones([2], tf.int64),
+    ])  # fmt: skip
+    fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MOST_PIXELS) & (tf.reduce_prod(size) <= MOST_PIXELS)
+    status = tf.where(fits, tf.gather(tf.constant(_STATUS, tf.int64), kind), Status.TOO_LARGE)
     # decoding at 1/2, 1/4 or 1/8 of the size makes photos cheap
-    halvings = tf.reduce_sum(tf.cast(tf.reduce_max(size) >= [2 * side, 4 * side, 8 * side], tf.int32))
+    ratio = tf.reduce_sum(tf.cast(tf.reduce_max(size) >= [2 * side, 4 * side, 8 * side], tf.int32))
+    way = tf.where(status > 0, 8, tf.where(tf.equal(kind, _JPEG), kind + ratio, kind))
+    png16 = tf.equal(header[24], 16) & tf.equal(kind, _PNG)
+    picture = tf.switch_case(tf.where(png16 & (status == 0), 7, way), [
+        lambda: tf.io.decode_png(content, channels=4),
+        lambda: _decode_bmp(content, header),
+        lambda: tf.raw_ops.DecodeImage(contents=content, channels=3, expand_animations=False),
+        *[lambda ratio=ratio: tf.io.decode_jpeg(content, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)],
+        lambda: _decode_png16(content),
+        lambda: tf.zeros([1, 1, 3], tf.uint8),
+    ])  # fmt: skip
+    picture = tf.ensure_shape(picture, [None, None, None])
+    alpha = picture[:, :, 3:]
+    # alpha is 1, 3 or 15 instead of 255 if the file has 1, 2 or 4 bits per pixel and no alpha
+    has_alpha = (tf.size(alpha) > 0) & (tf.reduce_min(alpha) < tf.reduce_max(alpha))
+    colours = tf.cond(has_alpha, lambda: lay_on_paper(picture, side), lambda: picture[:, :, :3])
+    return turn_upright(shrink(colours, side), read_orientation(content, kind)) / 255.0, status
 
-    def at(ratio: int) -> Callable[[], tf.Tensor]:
-        return lambda: shrink(tf.io.decode_jpeg(content, channels=3, ratio=ratio), side) / 255.0
 
-    colours = tf.switch_case(halvings, [at(1), at(2), at(4), at(8)])
-    return turn_upright(colours, read_orientation(content))
+def _decode_png16(content: tf.Tensor) -> tf.Tensor:
+    values = tf.io.decode_png(content, channels=4, dtype=tf.uint16)
+    # some programs write values from 0 to 255 in 16 bits
+    is_small = tf.reduce_max(values[:, :, :3]) < 256
+    return tf.cond(
+        is_small,
+        lambda: tf.cast(tf.minimum(values, 255), tf.uint8),
+        lambda: tf.cast(tf.bitwise.right_shift(values, 8), tf.uint8),
+    )
+
+
+def _decode_bmp(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    """Decodes a BMP; one with 8 bits per pixel through its palette, which TensorFlow ignores."""
+    picture = tf.io.decode_bmp(content)
+
+    def look_up() -> tf.Tensor:
+        start = tf.cast(14 + header[14] + 256 * header[15], tf.int32)
+        palette = tf.io.decode_raw(tf.strings.substr(tf.strings.join([content, b"\0" * 1024]), start, 1024), tf.uint8)
+        return tf.gather(tf.reshape(palette, [256, 4])[:, 2::-1], tf.cast(picture[:, :, 0], tf.int32))
+
+    return tf.cond(tf.equal(tf.shape(picture)[2], 1), look_up, lambda: picture[:, :, :3])
+
+
+def _gif_pixels(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    """Returns the number of pixels of all frames together, int64, since the decoder decodes them all."""
+    data = tf.cast(tf.io.decode_raw(tf.strings.join([content, b"\0" * 16]), tf.uint8), tf.int64)
+
+    def colours(flags: tf.Tensor) -> tf.Tensor:
+        """Returns the length of the colour table that the flags announce."""
+        return tf.where(flags > 127, tf.bitwise.left_shift(tf.constant(6, tf.int64), flags & 7), 0)
+
+    def step(_: tf.Tensor, position: tf.Tensor, inside: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        block = tf.unstack(tf.slice(data, [position], [10]))
+        is_frame = ~inside & tf.equal(block[0], 0x2C)
+        is_known = inside | is_frame | tf.equal(block[0], 0x21)  # an extension
+        area = (block[5] + 256 * block[6]) * (block[7] + 256 * block[8])
+        length = tf.where(inside, 1 + block[0], tf.where(is_frame, 11 + colours(block[9]), 2))
+        inside = ~inside | (block[0] > 0)
+        position = tf.minimum(position + length, tf.size(data, tf.int64) - 16)
+        return is_known, position, inside, pixels + tf.where(is_frame, area, 0)
+
+    start = (tf.constant(True), 13 + colours(header[10]), tf.constant(False), tf.constant(0, tf.int64))
+    start = (start[0], tf.minimum(start[1], tf.size(data, tf.int64) - 16), *start[2:])
+    goes_on, _, _, pixels = tf.while_loop(lambda goes_on, *_: goes_on, step, start, maximum_iterations=_GIF_BLOCKS)
+    return pixels + tf.where(goes_on, tf.int64.max // 2, 0)
 
 
 def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks a picture so that its longer side is at most `side`, by averaging areas; float32 `[h, w, c]`."""
-    size = tf.cast(tf.shape(picture)[:2], tf.float32)
+    """Shrinks a picture, `[h, w, c]`, to a longer side of at most `side`, by averaging areas; float32."""
+    size = tf.shape(picture)[:2]
     scale = tf.minimum(side / tf.reduce_max(size), 1.0)
-    return resize(picture, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), "area")
+    size = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
 
+    def resize() -> tf.Tensor:
+        return tf.raw_ops.ResizeArea(images=picture[tf.newaxis], size=size)[0]
 
-def resize(picture: tf.Tensor, size: Any, method: str, antialias: bool = False) -> tf.Tensor:
-    """`tf.image.resize` of one picture, `[h, w, c]` to float32 `[h', w', c]`, the same at the same size."""
-    picture = tf.ensure_shape(picture, [None, None, None])
-    return tf.cast(tf.image.resize(picture[tf.newaxis], size, method=method, antialias=antialias)[0], tf.float32)
-
-
-def to_batch(plane: tf.Tensor) -> tf.Tensor:
-    """`[h, w]` as `[1, h, w, 1]`."""
-    return tf.expand_dims(tf.expand_dims(plane, 0), -1)
-
-
-def to_plane(batch: tf.Tensor) -> tf.Tensor:
-    """`[1, h, w, 1]` as `[h, w]`."""
-    return tf.ensure_shape(batch[0, :, :, 0], [None, None])
+    return tf.cond(scale < 1, resize, lambda: tf.cast(picture, tf.float32))
 
 
 def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Fills what is transparent with paper, and shrinks: RGBA, uint8 `[h, w, 4]`, to float32 `[h', w', 3]` in [0, 1].
+    """Fills what is transparent with paper: RGBA, uint8 `[h, w, 4]`, to uint8 `[h', w', 3]`, thinned out if large.
 
     If most of the picture is transparent, its opaque part is ink and the paper white or black, whichever contrasts;
     otherwise the paper has the mean colour of what is opaque.
     """
-    stride = tf.maximum(tf.reduce_max(tf.shape(picture)[:2]) // (4 * side), 1)  # bounds memory
-    values = tf.cast(picture[::stride, ::stride], tf.float32) / 255.0
-    colours, cover = values[:, :, :3], values[:, :, 3:]
-    opaque = tf.reduce_sum(cover)
-    mean = tf.math.divide_no_nan(tf.reduce_sum(colours * cover, axis=[0, 1]), opaque)
-    contrasting = tf.fill([3], tf.where(tf.reduce_mean(mean) > 0.5, 0.0, 1.0))
+    stride = tf.maximum(tf.reduce_max(tf.shape(picture)) // (4 * side), 1)  # bounds memory
+    colours, cover = tf.split(tf.cast(picture[::stride, ::stride], tf.float32), [3, 1], axis=-1)
+    cover /= 255.0
+    mean = tf.math.divide_no_nan(tf.reduce_sum(colours * cover, axis=[0, 1]), tf.reduce_sum(cover))
+    contrasting = tf.where(tf.reduce_mean(mean) > 127, 0.0, 255.0)
     paper = tf.where(tf.reduce_mean(cover) < 0.5, contrasting, mean)
-    return shrink(colours * cover + paper * (1.0 - cover), side)
+    return tf.cast(colours * cover + paper * (1.0 - cover) + 0.5, tf.uint8)
 
 
-def read_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Returns the orientation in the EXIF data (JEITA CP-3451, tag 274) of a JPEG's first 128 KB, int32, 1 to 8.
+def read_orientation(content: tf.Tensor, kind: Any = _JPEG) -> tf.Tensor:
+    """Returns the orientation that the EXIF data of a JPEG or PNG tell, int32, 1 to 8; 1, upright, if there are none."""
 
-    It is 1, upright, if it is missing or invalid.
-    """
-    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**17), tf.uint8), tf.int32)
-    data = tf.concat([data, tf.zeros([16], tf.int32)], axis=0)
-    last = tf.size(data) - 1
+    def read() -> tf.Tensor:
+        data = tf.strings.substr(content, 0, tf.where(tf.equal(kind, _PNG), 2**31 - 1, 2**17))
+        for order in (rb"II\*\x00", rb"MM\x00\*"):
+            data = tf.strings.regex_replace(data, rb"\A\C*?(?:Exif\x00\x00|eXIf)" + order, order[:2], False)
+        value = tf.strings.regex_replace(tf.strings.substr(data, 0, 1024), _ORIENTATION, rb"\1\2", False)
+        # what was not found has left more than one byte
+        value = tf.where(tf.equal(tf.strings.length(value), 1), value, b"\1")
+        return tf.cast(tf.io.decode_raw(value, tf.uint8)[0], tf.int32)
 
-    def at(offset: tf.Tensor, count: int) -> tf.Tensor:
-        """`count` bytes from an offset on; past the end the last one, which is 0."""
-        return tf.gather(data, tf.clip_by_value(tf.expand_dims(offset, -1) + tf.range(count), 0, last))
-
-    def is_exif(offset: tf.Tensor) -> tf.Tensor:
-        expected = tf.constant([0xFF, 0xE1, *b"Exif\0\0"])
-        return tf.reduce_all(tf.equal(tf.gather(at(offset, 10), [0, 1, 4, 5, 6, 7, 8, 9]), expected))
-
-    def is_before(offset: tf.Tensor) -> tf.Tensor:
-        marker = at(offset, 2)
-        is_segment = tf.equal(marker[0], 0xFF) & tf.not_equal(marker[1], 0xDA)
-        return is_segment & (offset < last) & tf.logical_not(is_exif(offset))
-
-    def step(offset: tf.Tensor) -> tuple[tf.Tensor]:
-        length = at(offset + 2, 2)
-        return (offset + 2 + tf.maximum(length[0] * 256 + length[1], 2),)
-
-    (segment,) = tf.while_loop(is_before, step, (tf.constant(2),), maximum_iterations=64)
-    start = segment + 10
-    big = tf.equal(at(start, 1)[0], ord("M"))
-
-    def number(offset: tf.Tensor, count: int) -> tf.Tensor:
-        digits = at(offset, count)
-        digits = tf.where(big, digits, tf.reverse(digits, [-1]))
-        return tf.reduce_sum(digits * [256**power for power in range(count - 1, -1, -1)], axis=-1)
-
-    # three bytes of an offset are enough: what is farther is outside the segment
-    table = start + tf.clip_by_value(number(start + tf.where(big, 5, 4), 3), 0, 2**17)
-    entries = table + 2 + 12 * tf.range(tf.minimum(number(table, 2), 512))
-    fits = tf.equal(number(entries, 2), 274) & tf.equal(number(entries + 2, 2), 3) & (entries + 12 < last)
-    value = tf.reduce_max(tf.where(fits, number(entries + 8, 2), 0))
-    valid = is_exif(segment) & (number(start + 2, 2) == 42) & (value >= 1) & (value <= 8)
-    return tf.where(valid, value, 1)
+    return tf.cond(tf.equal(kind, _PNG) | tf.equal(kind, _JPEG), read, lambda: 1)
 
 
 def turn_upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Rotates and mirrors a picture, `[h, w, c]`, by its EXIF orientation, 1 to 8."""
 
-    def is_any(*values: int) -> tf.Tensor:
-        return tf.reduce_any(tf.equal(orientation, values))
+    def turn() -> tf.Tensor:
+        swap, rows, columns = tf.unstack(tf.gather(tf.constant(_TURNS) > 0, orientation - 1))
+        turned = tf.transpose(picture, tf.where(swap, [1, 0, 2], [0, 1, 2]))
+        return tf.raw_ops.Reverse(tensor=turned, dims=tf.stack([rows, columns, False]))
 
-    picture = tf.cond(is_any(5, 6, 7, 8), lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
-    picture = tf.cond(is_any(2, 3, 6, 7), lambda: tf.reverse(picture, [1]), lambda: picture)
-    return tf.cond(is_any(3, 4, 7, 8), lambda: tf.reverse(picture, [0]), lambda: picture)
+    return tf.ensure_shape(tf.cond(orientation > 1, turn, lambda: picture), [None, None, 3])

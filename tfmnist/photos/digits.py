@@ -1,189 +1,177 @@
-"""Finding digits in graph: connected components of the ink, which belong to one digit, and which to none.
-
-`colours` is float32 `[h, w, 3]` in [0, 1].
-"""
+"""Finding digits in graph: connected pieces of ink, which belong to one digit, and which to none."""
 
 import tensorflow as tf
 
-from tfmnist.photos.decode import resize, to_batch, to_plane
-from tfmnist.photos.ink import MASK_SIDE, MIN_CONTRAST, find_ink, quantiles, to_paper_size
+from tfmnist.photos.ink import graph_function, largest
 
-MIN_SIDE = 112  # smaller pictures are enlarged
-MAX_COMPONENTS = 48
+MASK_SIDE = 192  # maximum longer side of the mask in which pieces are found
+MOST_PIECES = 40
+_LINE = 0.65  # of a side: what is straight for longer may be a printed line
+_THIN = 9  # pixels: thicker strokes are no printed lines
+_GAP = 7  # pixels: the gap of a stroke that a line cuts
 
 
-def cut_edges(colours: tf.Tensor) -> tf.Tensor:
-    """Crops what lies around the paper: whole rows and columns at the border that are far darker than the middle.
+def find_digits(sure: tf.Tensor) -> tf.Tensor:
+    """Returns the digits that ink, float32 `[h, w]`, 0 or 1, forms: int32 `[h, w]`.
 
-    Up to a third of the picture is cropped on each side, and only if the edge is sharp and something is on the paper.
+    Every pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; in or next to ink that belongs
+    to none, it has -1, and everywhere else 0.
     """
-    small = tf.reduce_mean(to_paper_size(colours), axis=-1)
-    size = tf.shape(small)
-
-    def middle(start: tf.Tensor, stop: tf.Tensor, left_out: int) -> tf.Tensor:
-        margin = (stop - start) // left_out
-        return small[start[0] + margin[0] : stop[0] - margin[0], start[1] + margin[1] : stop[1] - margin[1]]
-
-    paper = quantiles(middle(tf.zeros([2], tf.int32), size, 4), [0.5])[0]
-    dark = tf.cast(small < paper - 0.35, tf.float32)
-
-    def edge(axis: int, backwards: bool) -> tf.Tensor:
-        """Returns the number of dark rows or columns at one border, plus one for the edge itself."""
-        dark_fraction, light = tf.reduce_mean(dark, axis=1 - axis), tf.reduce_mean(small, axis=1 - axis)
-        if backwards:
-            dark_fraction, light = dark_fraction[::-1], light[::-1]
-        run = tf.reduce_sum(tf.math.cumprod(tf.cast(dark_fraction > 0.97, tf.int32)))
-        jump = light[tf.minimum(run + 2, size[axis] - 1)] - light[tf.maximum(run - 1, 0)]
-        return tf.where((run > 0) & (run < size[axis] // 3) & (jump > 0.2), run + 1, 0)
-
-    start = tf.stack([edge(0, False), edge(1, False)])
-    stop = size - tf.stack([edge(0, True), edge(1, True)])
-    written = tf.reduce_mean(tf.cast(tf.abs(middle(start, stop, 10) - paper) > 0.1, tf.float32))
-    cut = (tf.reduce_any(start > 0) | tf.reduce_any(stop < size)) & (written > 0.002)
-    scale = tf.cast(tf.shape(colours)[:2], tf.float32) / tf.cast(size, tf.float32)
-    start = tf.cast(tf.math.ceil(tf.cast(start, tf.float32) * scale), tf.int32)
-    stop = tf.cast(tf.floor(tf.cast(stop, tf.float32) * scale), tf.int32)
-    return tf.cond(cut, lambda: colours[start[0] : stop[0], start[1] : stop[1]], lambda: colours)
-
-
-def add_margin(colours: tf.Tensor) -> tf.Tensor:
-    """Adds paper, half of the longer side in all, to a picture cropped so tightly that paper may be its smaller part.
-
-    That is assumed if the border has one colour, and more than a sixth of the picture another.
-    """
-    border = tf.concat([colours[0], colours[-1], colours[:, 0], colours[:, -1]], axis=0)
-    middle = tf.sort(border, axis=0)[tf.shape(border)[0] // 2]
-    step = tf.maximum(tf.reduce_max(tf.shape(colours)) // MASK_SIDE, 1)
-    difference = tf.reduce_max(tf.abs(colours[::step, ::step] - middle), axis=-1)
-    most = tf.reduce_max(difference)
-    uneven = quantiles(tf.reduce_max(tf.abs(border - middle), axis=-1), [0.95])[0]
-    other = tf.reduce_mean(tf.cast(difference > 0.5 * most, tf.float32))
-    tight = (other > 1 / 6) & (most > MIN_CONTRAST) & (uneven < 0.2 * most)
-    margin = tf.where(tight, tf.reduce_max(tf.shape(colours)) // 4, 0)
-    return tf.pad(colours - middle, tf.stack([[margin, margin], [margin, margin], [0, 0]])) + middle
-
-
-def find_digits(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the ink, float32 `[h', w']` in [0, 1], 1 for ink, and the digits it forms, int32 `[h', w']`.
-
-    Every pixel in or close to a digit has the digit's number, 1, 2, ... from left to right; all others have 0.
-    """
-    size = tf.shape(colours)[:2]
-    longer = tf.reduce_max(size)
-    enlarged = tf.cast(tf.math.ceil(MIN_SIDE / longer), tf.int32)
-    colours = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged, "bilinear"), lambda: colours)
-    ink, sure = find_ink(add_margin(cut_edges(colours)))
-    size = tf.shape(ink)
+    size = tf.shape(sure)
     # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
     window = tf.stack([1, factor, factor, 1])
-    sure = to_batch(tf.cast(sure, tf.float32))
-    mask = to_plane(tf.raw_ops.MaxPoolV2(input=sure, ksize=window, strides=window, padding="SAME"))
-    groups = group_components(label_components(mask))
-    dropped = (mask > 0) & (groups == 0)
-    around = to_plane(tf.nn.max_pool2d(to_batch(tf.cast(groups, tf.float32)), 3, 1, "SAME"))
-    groups = tf.where(dropped, 0, tf.where(groups > 0, groups, tf.cast(around, tf.int32)))
-    return ink, tf.repeat(tf.repeat(groups, factor, axis=0), factor, axis=1)[: size[0], : size[1]]
-
-
-def label_components(mask: tf.Tensor) -> tf.Tensor:
-    """Numbers the connected components of a mask, float32 `[h, w]`, 0 or 1; diagonal neighbours connect.
-
-    Every pixel starts with its own number, and takes the largest of its neighbours until nothing changes.
-
-    Returns:
-        int32 `[h, w]`: -1 outside, otherwise the component, 0, 1, ...
-    """
-    shape = tf.shape(mask)
-    numbers = tf.cast(tf.reshape(tf.range(1, tf.size(mask) + 1), shape), tf.float32)
-    mask = to_batch(mask)
-    start = mask * to_batch(numbers)
-
-    def step(changed: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        spread = labels
-        for _ in range(4):
-            spread = tf.nn.max_pool2d(spread, 3, 1, "SAME") * mask
-        return tf.reduce_any(tf.not_equal(spread, labels)), spread
-
-    _, labels = tf.while_loop(lambda changed, _: changed, step, (tf.constant(True), start))
-    flat = tf.reshape(labels, [-1])
-    inside = flat > 0
-    _, index = tf.unique(tf.boolean_mask(flat, inside))
-    components = tf.tensor_scatter_nd_update(tf.fill(tf.shape(flat), -1), tf.where(inside), index)
-    return tf.ensure_shape(tf.reshape(components, shape), [None, None])
-
-
-def group_components(labels: tf.Tensor) -> tf.Tensor:
-    """Groups the components that `label_components` returns into digits, and drops those that belong to none.
-
-    Dropped are specks, lines from side to side, and what lies along the border or is cut by it if something
-    substantial is off the border. Components whose horizontal extents overlap by at least a quarter of the narrower
-    are one digit; small ones join a digit close to them.
-
-    Returns:
-        int32 `[h, w]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
-    """
-    height, width = tf.unstack(tf.cast(tf.shape(labels), tf.float32))
-    pixels = tf.where(labels >= 0)
-    ids = tf.gather_nd(labels, pixels)
-    count = tf.reduce_max(tf.concat([ids, [-1]], axis=0)) + 1
-    areas = tf.math.bincount(ids, minlength=count, maxlength=count)
-    # only the largest, since one among thousands of specks is no digit; an empty one if there are none
-    areas = tf.concat([areas, [0]], axis=0)
-    _, chosen = tf.math.top_k(areas, tf.minimum(count + 1, MAX_COMPONENTS))
-    size = tf.size(chosen)
-    renumbered = tf.tensor_scatter_nd_update(tf.fill([count + 1], size), chosen[:, tf.newaxis], tf.range(size))
-    ids = tf.gather(renumbered, ids)
-    y, x = tf.cast(pixels[:, 0], tf.float32), tf.cast(pixels[:, 1], tf.float32)
-
-    def extent(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        least = tf.math.unsorted_segment_min(values, ids, size + 1)[:size]
-        return least, tf.math.unsorted_segment_max(values, ids, size + 1)[:size] + 1
-
-    (top, bottom), (left, right) = extent(y), extent(x)
-    longer = tf.maximum(bottom - top, right - left)
-
-    def fraction(where: tf.Tensor) -> tf.Tensor:
-        """Returns the fraction of each component's longer side that lies along one side of the picture."""
-        return tf.math.unsorted_segment_sum(tf.cast(where, tf.float32), ids, size + 1)[:size] / longer
-
-    sides = [fraction(y <= 0), fraction(y >= height - 1), fraction(x <= 0), fraction(x >= width - 1)]
-    touching = tf.add_n(sides) > 0
-    large = longer >= 0.04 * tf.maximum(height, width)
-    # the largest off the border
-    free = tf.reduce_max(tf.concat([tf.where(touching | ~large, 0.0, longer), [0.0]], axis=0))
-    along = tf.add_n(sides) > 0.5
-    across = ((left <= 0) & (right >= width)) | ((top <= 0) & (bottom >= height))
-    cut = touching & (longer < 0.5 * free)
-    ruling = across & (tf.minimum(bottom - top, right - left) < 0.05 * tf.maximum(height, width))
-    alive = large & ~ruling & ~((free > 0.1 * tf.maximum(height, width)) & (touching & (along | across | cut)))
-    largest = tf.reduce_max(tf.concat([tf.where(alive, longer, 0.0), [0.0]], axis=0))
-    substantial = alive & (longer >= 0.35 * largest)
-
-    overlap = tf.minimum(right[:, tf.newaxis], right) - tf.maximum(left[:, tf.newaxis], left)
-    narrower = tf.minimum((right - left)[:, tf.newaxis], right - left)
-    joined = (overlap >= 0.25 * narrower) & substantial[:, tf.newaxis] & substantial
-    reach = tf.cast(joined, tf.float32)
-    for _ in range(6):  # paths of up to 64 steps
-        reach = tf.cast(tf.matmul(reach, reach) > 0, tf.float32)
-    # a digit starts at the left of its leftmost component
-    starts = tf.reduce_min(tf.where(reach > 0, left, width + 1) + 0 * left[:, tf.newaxis], axis=1)
-    ranks = reach * tf.range(1, size + 1, dtype=tf.float32)[::-1]
-    ranks = tf.concat([ranks, tf.zeros([size, 1])], axis=1)  # so that argmax works without components
-    first = tf.argmax(ranks, axis=1, output_type=tf.int32)
-    leaders = substantial & tf.equal(first, tf.range(size))
-    order = tf.argsort(tf.where(leaders, starts, width + 2))
-    numbers = tf.tensor_scatter_nd_update(tf.zeros([size], tf.int32), order[:, tf.newaxis], tf.range(1, size + 1))
-    digit = tf.where(substantial, tf.gather(numbers, first), 0)
-
-    # pieces of a broken stroke join a digit near them
-    gap_x = tf.maximum(left[:, tf.newaxis], left) - tf.minimum(right[:, tf.newaxis], right)
-    gap_y = tf.maximum(top[:, tf.newaxis], top) - tf.minimum(bottom[:, tf.newaxis], bottom)
-    gap = tf.where(substantial, tf.maximum(gap_x, gap_y), 1e6)  # [piece, component]
-    small = tf.logical_not(substantial | touching) & (longer >= 0.08 * largest)
-    nearest = tf.argmin(tf.concat([gap, tf.fill([size, 1], 1e6)], axis=1), axis=1, output_type=tf.int32)
-    close = small & (tf.reduce_min(gap, axis=1) <= 0.12 * largest)
-    digit = tf.where(close, tf.gather(tf.concat([digit, [0]], axis=0), nearest), digit)
-    return tf.tensor_scatter_nd_update(
-        tf.zeros(tf.shape(labels), tf.int32), pixels, tf.gather(tf.concat([digit, [0]], axis=0), ids)
+    ink = tf.raw_ops.MaxPoolV2(
+        input=sure[tf.newaxis, :, :, tf.newaxis], ksize=window, strides=window, padding="SAME"
     )
+    ink = tf.ensure_shape(ink, [1, None, None, 1])
+    written = tf.squeeze(remove_lines(ink), [0, 3])
+    digits = group_pieces(*label_pieces(written), tf.shape(written))
+    around = largest(tf.stack([tf.where(digits > 0, 0.0, ink[0, :, :, 0]), digits], -1)[tf.newaxis], 3, 3)
+    dropped, near = tf.unstack(around[0], axis=-1)
+    digits = tf.where(digits > 0, digits, tf.where(dropped > 0, -1.0, near))
+    digits = tf.repeat(tf.repeat(tf.cast(digits, tf.int32), factor, axis=0), factor, axis=1)
+    return tf.slice(digits, [0, 0], size)
+
+
+def remove_lines(ink: tf.Tensor) -> tf.Tensor:
+    """Removes printed lines that cross a picture from its ink, float32 `[1, h, w, 1]`, 0 or 1.
+
+    Lines are straight and thin, along an axis give or take two degrees, and go from border to border: several of them,
+    or one if what is left does not fill the picture, as the rest of a tightly cropped 4 would. Strokes that cross a
+    line stay.
+    """
+    turned = tf.transpose(ink, [0, 2, 1, 3])
+    (across, rulings), (down, margins) = _straight(ink), _straight(turned)
+    rest = ink * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
+    height, width = _extent(rest, 2), _extent(rest, 1)
+    drop_across = (rulings > 1) | ((rulings > 0) & (height < 0.8) & (height > 0.1))
+    drop_down = (margins > 1) | ((margins > 0) & (width < 0.8))
+    drop_down &= drop_across | (width > 0.1)
+    across = tf.where(drop_across, across, 0.0)
+    down = tf.where(drop_down, down, 0.0)
+    rest = ink * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
+    # a stroke that a line has cut is closed
+    closed_across, closed_down = (-largest(-largest(rest, *gap), *gap) for gap in ((_GAP, 1), (1, _GAP)))
+    return tf.maximum(rest, tf.maximum(across * closed_across, tf.transpose(down, [0, 2, 1, 3]) * closed_down))
+
+
+@graph_function(tf.TensorSpec([1, None, None, 1]))
+def _straight(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the long, straight, thin lines from left to right, float32 `[1, h, w, 1]`; and their number, float32."""
+    width = tf.shape(ink)[2]
+    length = tf.cast(_LINE * tf.cast(width, tf.float32), tf.int32) + 1
+    straight = ink * largest(-largest(-largest(ink, 3, 1), 1, length), 1, length)
+    at_left = tf.reduce_max(straight[:, :, :3], 2, keepdims=True)
+    at_right = tf.reduce_max(straight[:, :, -3:], 2, keepdims=True)
+    straight *= largest(at_left, 13, 1) * largest(at_right, 13, 1)
+    thick = largest(-largest(-ink, _THIN, 1), _THIN, 1)
+    starts = [tf.nn.relu(end - tf.pad(end, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1]) for end in (at_left, at_right)]
+    return straight * (1.0 - thick), tf.reduce_min(tf.reduce_sum(starts, [1, 2, 3, 4]))
+
+
+@graph_function(tf.TensorSpec([1, None, None, 1]), tf.TensorSpec([], tf.int32))
+def _extent(ink: tf.Tensor, axis: tf.Tensor) -> tf.Tensor:
+    """Returns the fraction of the rows (axis 2) or columns (axis 1) from the first to the last that has ink."""
+    inked = tf.reshape(tf.reduce_max(ink, axis), [-1])
+    places = tf.cast(tf.where(inked > 0), tf.float32)
+    length = tf.reduce_max(places) - tf.reduce_min(places)
+    return length / tf.cast(tf.size(inked), tf.float32)
+
+
+def label_pieces(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the connected pieces of ink, float32 `[h, w]`, 0 or 1; diagonal neighbours connect.
+
+    Every pixel points to itself at first, then with all that point to the same pixel to the first one that a neighbour
+    points to, until nothing changes (Zhang, Azad, Hu, "FastSV", 2020): a number of steps that is logarithmic.
+
+    Returns:
+        int64 `[n, 2]`, the pixels of ink; and int32 `[n]`, the index of the first pixel of each one's piece.
+    """
+    pixels = tf.where(ink > 0)
+    count = tf.shape(pixels)[0]
+    flat = tf.reshape(tf.pad(ink, [[1, 1], [1, 1]]), [-1])
+    index = tf.where(flat > 0, tf.cast(tf.cumsum(flat), tf.int32) - 1, count)
+    width = tf.shape(ink)[1] + 2
+    around = tf.reshape(width * [[-1], [0], [1]] + [[-1, 0, 1]], [-1])
+    places = tf.where(flat > 0) + tf.cast(around, tf.int64)
+    neighbours = tf.gather(index, places)  # [n, 9]; `count` where there is none
+
+    def step(changed: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        least = tf.concat([tf.reduce_min(tf.gather(first, neighbours), axis=1), [count]], axis=0)
+        new = tf.minimum(tf.tensor_scatter_nd_min(first, first[:, tf.newaxis], least), least)
+        new = tf.gather(new, new)
+        return tf.reduce_any(tf.not_equal(new, first)), new
+
+    _, first = tf.while_loop(lambda changed, _: changed, step, (count > 0, tf.range(count + 1)))
+    return pixels, first[:-1]
+
+
+def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Groups the pieces that `label_pieces` returns into digits, and drops those that belong to none.
+
+    Dropped are specks; what lies along the border or is cut by it, if something substantial is not; boxes and rings
+    round something; and lines under something. Pieces above each other are one digit; small ones join a digit close to
+    them.
+
+    Returns:
+        float32 `[h, w]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
+    """
+    count = tf.shape(pixels)[0]
+    limits = tf.cast(shape, tf.float32)
+    side = tf.reduce_max(limits)
+    # only the largest, since one among thousands of specks is no digit
+    areas, chosen = tf.math.top_k(tf.math.bincount(first, minlength=MOST_PIECES), MOST_PIECES)
+    same_piece = tf.cast(tf.equal(first[:, tf.newaxis], chosen), tf.int32)
+    ids = tf.argmax(tf.pad(same_piece, [[0, 0], [0, 1]], constant_values=1), axis=1, output_type=tf.int32)
+    y_x = tf.cast(pixels, tf.float32)
+    corners = tf.concat([-y_x, y_x + 1.0], axis=1)
+    at_edge = tf.cast(tf.equal(corners, tf.pad(limits, [[2, 0]])), tf.float32)
+    boxes = tf.math.unsorted_segment_max(corners, ids, MOST_PIECES + 1)[:-1]  # -top, -left, bottom, right
+    edges = tf.reduce_sum(tf.math.unsorted_segment_sum(at_edge, ids, MOST_PIECES + 1)[:-1], 1)
+    sizes = boxes[:, 2:] + boxes[:, :2]  # heights and widths, negative where there is no piece
+    longer = tf.reduce_max(sizes, 1)
+    touching = edges > 0
+    big = longer >= 0.04 * side
+    free = tf.reduce_max(tf.where(big & ~touching, longer, 0.0))  # the largest off the border
+    across = tf.reduce_any(sizes >= limits, 1)
+    at_border = touching & ((edges > 0.5 * longer) | across | (longer < 0.5 * free))
+    tall, wide = tf.unstack(sizes, axis=1)
+    ruling = (wide >= limits[1]) & (tall < 0.05 * side)
+    alive = big & ~ruling & ~((free > 0.1 * side) & at_border)
+
+    one, other = boxes[:, tf.newaxis], boxes[tf.newaxis]  # [n, 1, 4] and [1, n, 4]
+    lower = tf.minimum(one, other)
+    shared = lower[:, :, 2:] + lower[:, :, :2]  # [n, n, 2]: how far two pieces overlap downwards and sideways
+    overlap = shared / tf.minimum(sizes[:, tf.newaxis], sizes)
+    # a box or ring round something
+    within = tf.reduce_all(one < other, -1) & (tf.where(alive, longer, 0.0)[:, tf.newaxis] > 0.25 * longer)
+    frame = tf.reduce_any(within, 0)
+    frame &= tf.cast(areas, tf.float32) < 0.4 * tall * wide
+    alive &= ~frame
+    # a line under something
+    under = (0.7 * tall - boxes[:, 0] < -one[:, :, 0]) & (shared[:, :, 1] > 0)
+    under &= alive & (wide[:, tf.newaxis] > 0.35 * tall) & (tall > 0.25 * wide[:, tf.newaxis])
+    line = tf.reduce_any(under, 1) & (tall < 0.3 * wide)
+    alive &= ~line
+    most = tf.reduce_max(tf.where(alive, longer, 0.0))
+    substantial = alive & (longer >= 0.35 * most)
+
+    # pieces that overlap sideways are one digit; two tall ones beside each other only if they overlap by half
+    beside, above = tf.unstack(overlap, axis=-1)
+    alike = tf.minimum(tall[:, tf.newaxis], tall) > 0.6 * tf.maximum(tall[:, tf.newaxis], tall)
+    same = (above >= tf.where((beside > 0.6) & alike, 0.5, 0.25)) & substantial[:, tf.newaxis] & substantial
+    same = tf.cast(same, tf.float32)
+    same = tf.linalg.matmul(same, tf.linalg.matmul(same, tf.linalg.matmul(same, same))) > 0  # chains of up to 4
+    # a digit is known by the left side of its leftmost piece, and its number is its rank
+    starts = tf.reduce_min(tf.where(same, -boxes[:, 1], 1e6), axis=1)
+    leads = tf.cast(substantial & tf.equal(starts, -boxes[:, 1]), tf.float32)
+    digit = tf.linalg.matvec(tf.cast(starts <= starts[:, tf.newaxis], tf.float32), leads)
+    digit = tf.where(substantial, digit, 0.0)
+
+    # small pieces, such as those of a broken stroke, join a digit near them
+    gap = tf.where(substantial, -tf.reduce_min(shared, -1), 1e6)
+    small = ~(substantial | touching | frame | line) & (longer >= 0.08 * most)
+    joins = small & (tf.reduce_min(gap, axis=1) <= 0.12 * most)
+    digit = tf.where(joins, tf.gather(digit, tf.argmin(gap, axis=1)), digit)
+    return tf.scatter_nd(pixels, tf.gather(tf.pad(digit, [[0, 1]]), ids), tf.cast(shape, tf.int64))

@@ -1,15 +1,16 @@
-"""Normalizing in graph: a user's own picture, any PNG or JPEG, becomes an image like those a model was trained on.
+"""Normalizing in graph: a user's own picture, in a file of any size, becomes an image like those a model was trained on.
 
 MNIST's images were made from black and white scans: the ink's bounding box scaled without distortion to fit 20x20
 pixels, with grey levels from anti-aliasing, then centred by its centre of mass in 28x28 (Y. LeCun, L. Bottou,
 Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998, section
-III.A). Here the scan comes first: the picture is decoded and turned upright, its background evened, its ink found, and
-what is not part of a digit dropped.
+III.A). So is a picture here: decoded upright (`decode`), its ink found (`ink`), what is no digit dropped (`digits`), and
+the rest placed; what is left but one digit is told (`one_digit`), and every picture has a `status`.
 
 All of it is TensorFlow operations on plain tensors, no variables and no Python at run time: it is traced into the
 exported SavedModel.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,12 +19,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.photos.decode import WORK_SIDE, decode, resize, to_batch, to_plane
+from tfmnist.photos import one_digit
+from tfmnist.photos.decode import SIDE, decode
 from tfmnist.photos.digits import find_digits
-from tfmnist.photos.ink import gradient, quantiles
+from tfmnist.photos.ink import find_ink, largest, quantiles, resize
+from tfmnist.photos.status import Status
 
-STROKE = 2.3  # width in 28x28 that thin strokes are brought to: MNIST's median is 2.6, measured by `stroke_width`
-THIN, THICK = 1.9, 4.2  # MNIST's 2nd and 97th percentile
+SMALLEST = 112  # pixels of the longer side: smaller pictures are enlarged
+STROKE = 2.3  # width in 28x28 that thin strokes are brought to: MNIST's median is 2.6
+THIN = 1.9  # MNIST's 2nd percentile
+CENTRE = 0.5  # pixels from the middle to the centre of mass of MNIST
+RAMP = (0.1, 0.85)  # the ink that becomes 0 and 1: edges become as steep as MNIST's
+_ALL = 0  # number of a digit: all together
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,11 @@ class ImageFormat:
     def from_dict(cls, fields: dict[str, Any]) -> "ImageFormat":
         """Returns the format from what `to_dict` returned."""
         return cls(**{"dark_on_light" if key == "light_ground" else key: value for key, value in fields.items()})
+
+
+def are_digits(class_names: Sequence[str]) -> bool:
+    """Returns whether all classes are digits, 0 to 9."""
+    return set(class_names) <= set("0123456789")
 
 
 def find_format(images: NDArray[np.uint8]) -> ImageFormat:
@@ -85,214 +97,189 @@ def is_mnist_like(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
     return (mass > 0) & fits[0] & fits[1] & (near[0] | near[1]) & central[0] & central[1]
 
 
-def normalize(contents: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+def normalize(
+    contents: tf.Tensor, image_format: ImageFormat, digits_only: bool = False
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Makes images as a model expects them from the bytes of n picture files, string `[n]`; n may be 0.
 
-    Returns:
-        uint8 `[n, height, width]`, and int64 `[n]`: how many digits were found. 0 is a blank picture, its image all
-        ground; if there are several, the image has the ink of all. A picture that has the format is left as it is.
+    A picture that has the format is left as it is. One that cannot be read does not keep the others from being read.
 
-    Raises:
-        tf.errors.InvalidArgumentError: not a PNG or JPEG, damaged, or of over 64 megapixels.
-    """
-
-    def one(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, count = _images(content, image_format, separate=False)
-        return images[0], count
-
-    shape = [image_format.height, image_format.width]
-    signature = (tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.int64))
-    # few iterations in parallel, since each holds a decoded picture in memory
-    return tf.map_fn(one, contents, fn_output_signature=signature, parallel_iterations=2)
-
-
-def split_digits(contents: tf.Tensor | bytes, image_format: ImageFormat) -> NDArray[np.uint8]:
-    """Makes an image of each digit in one picture, the bytes of a PNG or JPEG, from left to right.
+    Args:
+        contents: PNG, JPEG, BMP or GIF files.
+        image_format: of the images.
+        digits_only: the classes are digits, so what is not one digit alone can be told.
 
     Returns:
-        uint8 `[k, height, width]`; k is 0 for a blank picture, and 1 for any other if the format is not centred.
-
-    Raises:
-        tf.errors.InvalidArgumentError: as `normalize`.
+        Images, uint8 `[n, height, width]`, all ground if there is nothing to show; int64 `[n]`, how many digits were
+        found, the image having the ink of all; and int64 `[n]`, the `Status`.
     """
-    return _splitter(image_format)(tf.convert_to_tensor(contents, tf.string)).numpy()
+
+    @tf.autograph.experimental.do_not_convert
+    def read(index: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        images, count, status = _read(content, image_format, digits_only, separate=False)
+        return index, images[0], count, status
+
+    # A graph has no exceptions, but a pipeline drops the elements that fail. Two in parallel, since each holds a
+    # decoded picture in memory. The last element is one more, so that there is one if all others fail.
+    count = tf.size(contents, tf.int64)
+    ground = tf.fill([image_format.height, image_format.width], tf.constant(255 * image_format.dark_on_light, tf.uint8))
+    zero = tf.zeros([], tf.int64)
+    last = tf.data.Dataset.from_tensors((count, ground, zero, zero))
+    pictures = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
+    pictures = pictures.map(read, num_parallel_calls=2, deterministic=False).ignore_errors()
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    index, *outputs = pictures.concatenate(last).batch(count + 1).with_options(options).get_single_element()
+    images, digits, status = (
+        tf.tensor_scatter_nd_update(tf.repeat(damaged[tf.newaxis], count + 1, 0), index[:, tf.newaxis], output)[:-1]
+        for damaged, output in zip((ground, zero, tf.constant(Status.DAMAGED, tf.int64)), outputs)
+    )
+    return images, digits, status
+
+
+def split_digits(
+    content: tf.Tensor | bytes, image_format: ImageFormat, digits_only: bool = False
+) -> tuple[NDArray[np.uint8], Status]:
+    """Makes an image of each digit in one picture file, from left to right.
+
+    Returns:
+        uint8 `[k, height, width]`, and the status; k is 0 unless that is READ, and 1 if the format is not centred.
+    """
+    try:
+        images, count, status = _splitter(image_format, digits_only)(tf.convert_to_tensor(content, tf.string))
+    except tf.errors.OpError:
+        return np.zeros([0, image_format.height, image_format.width], np.uint8), Status.DAMAGED
+    return images.numpy()[: int(count)], Status(int(status))
 
 
 @lru_cache(maxsize=8)
-def _splitter(image_format: ImageFormat) -> Any:
-    def split(content: tf.Tensor) -> tf.Tensor:
-        images, count = _images(content, image_format, separate=True)
-        return images[: tf.cast(count, tf.int32)]
+def _splitter(image_format: ImageFormat, digits_only: bool) -> Any:
+    return tf.function(
+        lambda content: _read(content, image_format, digits_only, separate=True),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+    )
 
-    return tf.function(split, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
-
-def _images(content: tf.Tensor, image_format: ImageFormat, separate: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns uint8 `[k, height, width]`, k at least 1, and how many digits there are, int64."""
-    colours = decode(content, max(WORK_SIDE, image_format.height, image_format.width))
-    if not image_format.centred:
-        image, count = scale_only(colours, image_format)
-        return image[tf.newaxis], count
-    grey = tf.cast(tf.round(tf.reduce_mean(colours, axis=-1) * 255.0), tf.uint8)
+def _read(
+    content: tf.Tensor, image_format: ImageFormat, digits_only: bool, separate: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns images, uint8 `[k, height, width]`, k at least 1; how many digits there are; and the status, int64."""
     shape = [image_format.height, image_format.width]
-    same_size = tf.reduce_all(tf.equal(tf.shape(grey), shape))
-    # nothing but ink and ground, in the format or as its negative: the candidates to be left as they are
-    exact = tf.cond(same_size, lambda: tf.reshape(grey, shape), lambda: tf.zeros(shape, tf.uint8))
+    colours, damage = decode(content, max(SIDE, *shape))
+    if image_format.centred:
+        images, count, status = _read_centred(colours, image_format, digits_only, separate)
+        images = 255 - images if image_format.dark_on_light else images
+    else:
+        image, count = scale_only(colours, image_format)
+        images, status = image[tf.newaxis], tf.where(count > 0, Status.READ, Status.BLANK)
+    status = tf.where(damage > 0, damage, tf.cast(status, tf.int64))
+    return tf.ensure_shape(images, [None, *shape]), tf.where(damage > 0, 0, tf.cast(count, tf.int64)), status
+
+
+def _read_centred(
+    colours: tf.Tensor, image_format: ImageFormat, digits_only: bool, separate: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    shape = [image_format.height, image_format.width]
+    size = tf.shape(colours)[:2]
+    # nothing but ink and ground, in the format or as its negative: left as it is
+    grey = tf.cast(tf.round(tf.reduce_mean(colours, axis=-1) * 255.0), tf.uint8)
+    exact = tf.cond(tf.reduce_all(size == shape), lambda: tf.reshape(grey, shape), lambda: tf.zeros(shape, tf.uint8))
     candidates = tf.stack([exact, 255 - exact])
-    ready = is_mnist_like(candidates, image_format) & same_size
+    ready = tf.boolean_mask(candidates, is_mnist_like(candidates, image_format))[:1]
 
-    def leave() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.boolean_mask(candidates, ready)[:1], tf.constant(1, tf.int64)
+    def one(ink: tf.Tensor, digits: tf.Tensor, number: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = select(ink, digits, number)
+        image = place(chosen, image_format)
+        if not digits_only:
+            return image, tf.constant(Status.READ)
+        seen = image if shape == one_digit.SHAPE else place(chosen, ImageFormat(*one_digit.SHAPE, True, False))
+        return image, one_digit.check(seen)
 
-    def make() -> tuple[tf.Tensor, tf.Tensor]:
-        ink, groups = find_digits(colours)
-        count = tf.reduce_max(groups)
-        if separate:
-            images = tf.map_fn(
-                lambda number: place_ink(tf.where(groups == number, ink, 0.0), image_format),
-                tf.range(1, tf.maximum(count, 1) + 1),
-                fn_output_signature=tf.TensorSpec(shape, tf.uint8),
-            )
-        else:
-            images = place_ink(tf.where(groups > 0, ink, 0.0), image_format)[tf.newaxis]
-        return images, tf.cast(count, tf.int64)
+    def find() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        enlarged = -(-SMALLEST // tf.reduce_max(size))
+        picture = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged), lambda: colours)
+        ink, sure = find_ink(picture)
+        digits = find_digits(sure)
+        count = tf.reduce_max(digits)
+        if not separate:
+            image, status = one(ink, digits)
+            status = tf.where(count > 1, Status.SEVERAL, status)
+            return image[tf.newaxis], count, tf.where(count > 0, status, Status.BLANK)
+        images, status = tf.map_fn(
+            lambda number: one(ink, digits, number),
+            tf.range(1, tf.maximum(count, 1) + 1),
+            fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.int32)),
+        )
+        return images, count, tf.where(count > 0, tf.reduce_max(status), Status.BLANK)
 
-    images, count = tf.cond(tf.reduce_any(ready), leave, make)
-    images = tf.ensure_shape(images, [None, *shape])
-    return (255 - images if image_format.dark_on_light else images), count
+    return tf.cond(tf.size(ready) > 0, lambda: (ready, 1, tf.constant(Status.READ)), find)
 
 
 def scale_only(colours: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
     """Scales a picture, float32 `[h, w, 3]` in [0, 1], without distortion, to the format's size and ground, in grey.
 
     Returns:
-        uint8 `[height, width]`, and int64 1, or 0 if the picture is all one grey: then the image is all ground.
+        uint8 `[height, width]`, and int32 1, or 0 if the picture is all one grey: then the image is all ground.
     """
     shape = [image_format.height, image_format.width]
     grey = tf.tensordot(colours, tf.constant([0.299, 0.587, 0.114]), 1)  # ITU-R BT.601
     border = tf.concat([grey[0], grey[-1], grey[:, 0], grey[:, -1]], axis=0)
-    paper = quantiles(border, [0.5])[0]
+    paper = quantiles(border)[2]
     flip = tf.not_equal(paper > 0.5, image_format.dark_on_light)
     grey, paper = tf.where(flip, 1.0 - grey, grey), tf.where(flip, 1.0 - paper, paper)
-    small = scale_to_fit(grey, shape)
-    before = (shape - tf.shape(small)) // 2
-    image = tf.pad(small - paper, tf.stack([before, shape - tf.shape(small) - before], axis=1)) + paper
-    has_ink = tf.reduce_max(grey) - tf.reduce_min(grey) > 8 / 255
-    image = tf.where(has_ink, image, 1.0 if image_format.dark_on_light else 0.0)
-    image = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
-    return tf.ensure_shape(image, shape), tf.cast(has_ink, tf.int64)
-
-
-def stroke_width(ink: tf.Tensor) -> tf.Tensor:
-    """Returns the mean width of strokes in pixels, float32: twice the area by the outline's length, Σ |gradient|.
-
-    `ink` is float32 `[h, w]` in [0, 1], its strokes at 1; without ink, the width is 0.
-    """
-    return 2 * tf.math.divide_no_nan(tf.reduce_sum(ink), tf.reduce_sum(gradient(tf.pad(ink, [[1, 1], [1, 1]]))))
-
-
-def place_ink(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
-    """Places ink, float32 `[h, w]` in [0, 1], in an image as in MNIST: scaled to fit the box, centred by its mass.
-
-    First it is scaled to an image four times as large, in which strokes that would be far thinner or thicker than
-    MNIST's are thickened or thinned.
-
-    Returns:
-        uint8 `[height, width]`, 0 for the ground even if the format is dark on light.
-    """
-    shape = [image_format.height, image_format.width]
-    finer = max(1, round(112 / max(shape)))
-    box = [round(image_format.box * side) for side in shape]
-    large_box = [side * finer for side in box]
-    unit = finer * max(shape) / 28  # pixels of the large image to one of MNIST's
-
-    def make() -> tf.Tensor:
-        large = scale_to_fit(_widen_hairlines(crop(ink), large_box), large_box)
-        small = scale_to_fit(crop(match_strokes(large, unit)), box)
-        return centre(tf.clip_by_value(small, 0.0, 1.0), shape)
-
-    image = tf.cond(tf.reduce_any(ink > 0.5), make, lambda: tf.zeros(shape))
-    return tf.cast(tf.round(tf.ensure_shape(image, shape) * 255.0), tf.uint8)
-
-
-def crop(ink: tf.Tensor) -> tf.Tensor:
-    """Crops an image to its ink, which is over 0.5: float32 `[h, w]` to `[h', w']`; there must be some ink."""
-    ink = tf.ensure_shape(ink, [None, None])
-    pixels = tf.where(ink > 0.5)
-    (top, left), (bottom, right) = tf.unstack(tf.reduce_min(pixels, 0)), tf.unstack(tf.reduce_max(pixels, 0) + 1)
-    return ink[top:bottom, left:right]
-
-
-def _fit(ink: tf.Tensor, box: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    size = tf.cast(tf.shape(ink), tf.float32)
-    scale = tf.reduce_min(tf.constant(box, tf.float32) / size)
-    return scale, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
-
-
-def scale_to_fit(ink: tf.Tensor, box: list[int]) -> tf.Tensor:
-    """Scales an image, float32 `[h, w]`, to the largest size that fits a box, without distortion."""
-    scale, size = _fit(ink, box)
-    values = tf.expand_dims(ink, -1)
-    return tf.cond(scale < 1, lambda: resize(values, size, "area"), lambda: resize(values, size, "bilinear"))[..., 0]
-
-
-def _widen_hairlines(ink: tf.Tensor, box: list[int]) -> tf.Tensor:
-    """Widens strokes that would be less than 1.5 pixels wide in the box, by a square pen."""
-    scale, _ = _fit(ink, box)
-    missing = tf.maximum(1.5 / scale - stroke_width(ink), 0.0)
-    reach = tf.cast(tf.math.ceil(tf.minimum(missing, 64.0) / 2), tf.int32)
-
-    def widen() -> tf.Tensor:
-        values = to_batch(tf.pad(ink, tf.stack([[reach, reach], [reach, reach]])))
-        for window in (tf.stack([1, 2 * reach + 1, 1, 1]), tf.stack([1, 1, 2 * reach + 1, 1])):
-            values = tf.raw_ops.MaxPoolV2(input=values, ksize=window, strides=[1, 1, 1, 1], padding="SAME")
-        return to_plane(values)
-
-    return tf.cond(reach > 0, widen, lambda: ink)
-
-
-def match_strokes(ink: tf.Tensor, unit: float) -> tf.Tensor:
-    """Thickens strokes that are far thinner than MNIST's, and thins those that are far thicker, by a round pen.
-
-    `ink` is float32 `[h, w]` in [0, 1], filling its frame; `unit` of its pixels are one of MNIST's 28. The result has a
-    margin.
-    """
-    side = tf.cast(tf.reduce_max(tf.shape(ink)), tf.float32)
-    width = stroke_width(ink)
-    # thickening by d makes the ink d larger too, which is then scaled back to the box
-    target = tf.clip_by_value(width, THIN * unit, THICK * unit)
-    target = tf.where(width < THIN * unit, STROKE * unit, target)
-    change = (target - width) / (1.0 - target / side)
-    change = tf.clip_by_value(change, -0.3 * width, STROKE * unit * 1.5)
-    margin = int(3 * unit)
-    padded = tf.pad(ink, [[margin, margin], [margin, margin]])
-    return tf.cond(
-        change > 0.5,
-        lambda: _dilate(padded, change / 2),
-        lambda: tf.cond(change < -0.5, lambda: 1.0 - _dilate(1.0 - padded, -change / 2), lambda: padded),
+    size = tf.cast(tf.shape(grey), tf.float32)
+    fitted = tf.maximum(tf.round(size * tf.reduce_min(shape / size)), 1.0)
+    image = tf.raw_ops.ScaleAndTranslate(
+        images=(grey - paper)[tf.newaxis, :, :, tf.newaxis],
+        size=shape,
+        scale=fitted / size,
+        translation=tf.floor((shape - fitted) / 2),
+        kernel_type="triangle",
     )
+    has_ink = tf.reduce_max(grey) - tf.reduce_min(grey) > 8 / 255
+    image = tf.where(has_ink, image + paper, 1.0 if image_format.dark_on_light else 0.0)
+    image = tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
+    return tf.reshape(image, shape), tf.cast(has_ink, tf.int32)
 
 
-def _dilate(ink: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-    """The largest value under a disc with soft edges."""
-    reach = tf.math.ceil(radius)
-    offsets = tf.range(-reach, reach + 1)
-    distance = tf.sqrt(tf.square(offsets[:, tf.newaxis]) + tf.square(offsets))
-    disc = tf.clip_by_value(radius + 0.5 - distance, 0.0, 1.0) - 1.0
-    disc = tf.where(distance > 0, disc, 0.0)
-    dilated = tf.nn.dilation2d(to_batch(ink), tf.expand_dims(disc, -1), [1, 1, 1, 1], "SAME", "NHWC", [1, 1, 1, 1])
-    return tf.clip_by_value(to_plane(dilated), 0.0, 1.0)
+def select(ink: tf.Tensor, digits: tf.Tensor, number: tf.Tensor | None = None) -> tf.Tensor:
+    """Returns the ink, float32 `[h, w]`, in the bounding box of one digit, or of all, and 0 elsewhere.
+
+    In the box, only ink of other digits or of none is left out, by what `find_digits` returned: soft strokes stay.
+    """
+    inside = tf.cast(digits > 0 if number is None else tf.equal(digits, number), tf.float32)
+    box = tf.reduce_max(inside, 0, keepdims=True) * tf.reduce_max(inside, 1, keepdims=True)
+    is_own = digits >= 0 if number is None else tf.equal(digits, 0) | (inside > 0)
+    return tf.where(is_own, ink * box, 0.0)
 
 
-def centre(ink: tf.Tensor, shape: list[int]) -> tf.Tensor:
-    """Pads an image, float32 `[h, w]`, to a larger shape by whole pixels: its mass centred, nothing cut off."""
-    mass = tf.reduce_sum(ink)
-    before = []
-    for axis, side in enumerate(shape):
-        length = tf.shape(ink)[axis]
-        positions = tf.range(tf.cast(length, tf.float32))
-        middle = tf.reduce_sum(tf.reduce_sum(ink, axis=1 - axis) * positions) / mass
-        start = tf.cast(tf.round(side / 2 - middle), tf.int32)
-        before.append(tf.clip_by_value(start, 0, side - length))
-    after = [side - tf.shape(ink)[axis] - before[axis] for axis, side in enumerate(shape)]
-    return tf.pad(ink, tf.stack([[before[0], after[0]], [before[1], after[1]]]))
+def place(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
+    """Places ink, float32 `[h, w]` in [0, 1], in an image as in MNIST: scaled to fit the box, centred by its mass."""
+    shape = [image_format.height, image_format.width]
+    box = [round(image_format.box * side) for side in shape]
+    unit = max(shape) / 28  # pixels of the image to one of MNIST's
+    pixels = tf.where(ink > 0.2)
+    values = tf.gather_nd(ink, pixels)[:, tf.newaxis]
+    pixels = tf.cast(pixels, tf.float32)
+    ink = ink[tf.newaxis, :, :, tf.newaxis]
+    area = tf.reduce_sum(values)
+    low, high = tf.reduce_min(pixels, 0), tf.reduce_max(pixels, 0) + 1.0
+    scale = tf.reduce_min(box / (high - low))
+    # thin strokes are thickened; a stroke's width is twice its area by the length of its outline
+    width = 2.0 * area / (area + tf.reduce_sum(largest(-ink, 3, 3)))
+    missing = tf.where(width * scale < THIN * unit, STROKE * unit / scale - width, 0.0)
+    reach = tf.math.ceil(tf.clip_by_value(missing / 2, 0.0, 32.0))
+    window = 2 * tf.cast(reach, tf.int32) + 1
+    ink = largest(ink, window, window)
+    low, size = low - reach, high - low + 2.0 * reach
+    fitted = tf.maximum(tf.round(size * tf.reduce_min(box / size)), 1.0)
+    scale = fitted / size
+    middle = (tf.reduce_sum(pixels * values, 0) / area + 0.5 - low) * scale
+    start = tf.clip_by_value(tf.round([side / 2 + CENTRE for side in shape] - middle), 0.0, shape - fitted)
+    image = tf.raw_ops.ScaleAndTranslate(
+        images=ink, size=shape, scale=scale, translation=start - low * scale, kernel_type="lanczos3"
+    )
+    image = tf.reshape((image - RAMP[0]) / (RAMP[1] - RAMP[0]), shape)
+    return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)

@@ -14,7 +14,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.nn.losses import LossFunction, find_loss, probabilities
 from tfmnist.nn.models import Network, as_network, float32_logits
-from tfmnist.photos.normalize import ImageFormat, find_format, normalize
+from tfmnist.photos.normalize import ImageFormat, are_digits, find_format, normalize
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import make_model
 from tfmnist.runs.own_code import name_of
@@ -91,14 +91,13 @@ def export(
             image_shape=model.image_shape,
             class_names=tuple(names),
         )
-        return write_saved_model(Path(destination), trace(model, name, form), card)
+        return write_saved_model(Path(destination), trace(model, name, form, card.class_names), card)
     path = Path(run_or_model)
     recipe, result = Recipe.load_run(path), Result.read(path)
     model, data = load_network(path), result.data
     form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
-    return write_saved_model(
-        Path(destination), trace(model, name_of(recipe.loss.kind), form), make_card(recipe, result, form)
-    )
+    signatures = trace(model, name_of(recipe.loss.kind), form, data.class_names)
+    return write_saved_model(Path(destination), signatures, make_card(recipe, result, form))
 
 
 def load_network(run: Path) -> Network:
@@ -109,11 +108,11 @@ def load_network(run: Path) -> Network:
     return model
 
 
-def trace(model: Network, loss: str, form: ImageFormat) -> tf.Module:
+def trace(model: Network, loss: str, form: ImageFormat, class_names: Sequence[str]) -> tf.Module:
     return make_signatures(
         lambda images: float32_logits(model.forward(images, False, None)),
         partial(probabilities, loss),
-        partial(normalize, image_format=form),
+        partial(normalize, image_format=form, digits_only=are_digits(class_names)),
         list(model.named_variables().values()),
         image_shape=model.image_shape,
         has_convolutions=model.has_convolutions,
