@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from samples import IDX, assert_holds, complaint, make, named, save_idx, save_npz, save_pictures
 
+from tfmnist.data import sources
 from tfmnist.data.idx import write_idx
 from tfmnist.data.sources import load
-from tfmnist.data.split import Digits
+from tfmnist.data.split import Digits, Part, Source
 from tfmnist.errors import InputError
 
 # Digits
@@ -324,3 +325,41 @@ def test_a_drawn_test_set_is_the_same_whatever_classes_are_kept(untested: Path) 
     whole, some = load(untested, validation=0), load(untested, validation=0, only=["two", "six"])
     assert whole.train.rows is not None and some.test.rows is not None
     assert set(some.test.rows.tolist()).isdisjoint(whole.train.rows.tolist())
+
+
+# Sources with a validation part
+
+
+def test_a_validation_part_of_the_source_is_the_validation_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, other = make(), make(train=10, test=9, seed=1)
+
+    def read(path: Path) -> Source:
+        train, validation, test = (
+            Part(images, labels, f"{path}: x", f"{path}: y")
+            for images, labels in (
+                (arrays["x_train"], arrays["y_train"]),
+                (other["x_train"], other["y_train"]),
+                (arrays["x_test"], arrays["y_test"]),
+            )
+        )
+        return Source(train, test, ("a", "b", "c"), ("a note",), validation)
+
+    path = save_npz(tmp_path / "a.npz", arrays)
+    monkeypatch.setattr(sources, "read_npz", read)
+    digits = load(path, validation=5000)
+    assert digits.notes == ("a note", "the source has its own validation set: 10 examples")
+    assert_holds(digits.train, arrays["x_train"], arrays["y_train"])
+    assert_holds(digits.validation, other["x_train"], other["y_train"])
+    assert load(path, validation=3, seed=5).sha256 == digits.sha256
+
+    without = load(path, validation=0)
+    assert len(without.validation) == 0 and len(without.train) == 60 and without.sha256 != digits.sha256
+    assert without.notes[-1] == "the source has its own validation set: not used, since data.validation is 0"
+
+    few = load(path, validation=1, only=["c", "a"], per_class=2)
+    kept = other["y_train"] != 1
+    assert_holds(few.validation, other["x_train"][kept], np.array([1, -1, 0])[other["y_train"][kept]])
+    assert len(few.train) == 4
+
+    other["x_train"] = other["x_train"][:, :4]
+    assert "images are 4 x 7, expected 5 x 7" in complaint(path)

@@ -14,7 +14,7 @@ from tfmnist.data.folders import is_picture_folder, read_folder
 from tfmnist.data.idx import find_idx_files, read_images, read_labels
 from tfmnist.data.npz import NPZ_KEYS, read_npz
 from tfmnist.data.selection import choose_classes, keep_few, stratify
-from tfmnist.data.split import MOST_CLASSES, Digits, Part, Source, Split
+from tfmnist.data.split import MOST_CLASSES, Digits, Labels, Part, Source, Split
 from tfmnist.errors import InputError, check_name, did_you_mean
 from tfmnist.seeds import key
 
@@ -40,7 +40,8 @@ def load(
             `x_train, y_train, x_test, y_test` and, optionally, `class_names`, its images `[n, height, width]`,
             `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: integers from 0 to 255, or floats
             in [0, 1] or [0, 255].
-        validation: number of validation examples, each class in proportion; 0 for none.
+        validation: number of validation examples, each class in proportion; 0 for none. A source with a validation set
+            of its own keeps it whole, whatever the number, unless that is 0.
         seed: decides which examples are for validation, and which ones `per_class` keeps.
         classes: number of classes, 2 to 1000; 0 takes it from the training labels.
         only: names of the classes to keep, numbered in this order; none keeps all.
@@ -88,7 +89,7 @@ def load_events(
     else:
         data = _read_idx_folder(path)
     train, test, notes = data.train, data.test, data.notes
-    parts = (train, test) if test else (train,)
+    parts = [part for part in (train, test, data.validation) if part]
     _check_arrays(parts)
     count = _count_classes(parts, classes)
     names = data.class_names or tuple(str(label) for label in range(count))
@@ -115,13 +116,24 @@ def load_events(
         which, remedy = ("test", "data.only or data.test_share") if len(rows) else ("training", "data.only")
         raise InputError(f"{source}: no {which} examples of {', '.join(names[:10])}, expected some; change {remedy}.")
     validation_split = Split(train.images[:0], labels[:0])
-    if validation:
+    if data.validation:
+        validation_split = _select(data.validation, new_labels, use=validation > 0)
+        used = f"{len(validation_split):,} examples" if validation else "not used, since data.validation is 0"
+        notes = (*notes, f"the source has its own validation set: {used}")
+    elif validation:
         rows, validation_rows = stratify(labels, rows, validation, key(seed, "validation"))
         validation_split = Split(train.images, labels, validation_rows)
     if per_class:
         rows = keep_few(labels, rows, per_class, key(seed, "per_class"), names)
     train_split = Split(train.images, labels, rows if len(rows) < len(labels) else None)
     return Digits(train_split, validation_split, test_split, names, str(source), notes)
+
+
+def _select(part: Part, new_labels: Labels, *, use: bool) -> Split:
+    """Returns the examples of the chosen classes, or none, without `rows`: those number the training examples."""
+    labels = new_labels[part.labels] if use else np.full(len(part.labels), -1)
+    chosen = labels >= 0
+    return Split(part.images, labels) if chosen.all() else Split(part.images[chosen], labels[chosen])
 
 
 def check_source(source: str | Path) -> None:
@@ -153,11 +165,12 @@ def _check_arrays(parts: Sequence[Part]) -> None:
                 f"{part.images_name}: {len(part.images)} images but {len(part.labels)} labels in {part.labels_name}; "
                 "expected one label per image."
             )
-    size, other = ["{} x {}".format(*part.images.shape[1:]) for part in (parts[0], parts[-1])]
-    if other != size:
-        raise InputError(
-            f"{parts[1].images_name}: images are {other}, expected {size} like the training images; resize them."
-        )
+    size, *others = ["{} x {}".format(*part.images.shape[1:]) for part in parts]
+    for part, other in zip(parts[1:], others):
+        if other != size:
+            raise InputError(
+                f"{part.images_name}: images are {other}, expected {size} like the training images; resize them."
+            )
 
 
 def _count_classes(parts: Sequence[Part], classes: int) -> int:
