@@ -69,10 +69,14 @@ def test_tensorflow_beside_pillow(tmp_path: Path, skip_broken: bool) -> None:
     for number in range(70):
         mode = {13: "RGB", 20: "P"}.get(number, "")
         save(tmp_path / "01"[number // 40] / f"{number:02}.png", image(number), mode)
-    clear = np.arange(35, dtype=np.uint8).reshape(5, 7)
-    save(tmp_path / "0" / "30.png", clear, transparency=4)
+    clear = np.arange(0, 245, 7).astype(np.uint8).reshape(5, 7)
+    save(tmp_path / "0" / "30.png", clear, transparency=28)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(tmp_path / "0" / "31.png", image(31), exif=exif)
     expected = np.stack([image(number) for number in range(70)])
-    expected[30] = np.where(clear == 4, 255, clear)
+    expected[30] = np.where(clear == 28, 255, clear)
+    expected[31] = image(31)[::-1, ::-1]
     np.testing.assert_array_equal(read_folder(tmp_path).train.images, expected)
     cut = (tmp_path / "1" / "50.png").read_bytes()[:60]
     (tmp_path / "1" / "50.png").write_bytes(cut)

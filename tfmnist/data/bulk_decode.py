@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+from tfmnist.data.layout import Role, printable
 from tfmnist.data.split import Images
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import PNG, UnreadablePicture, read_grey
+from tfmnist.system.pictures import FORMATS, PNG, UnreadablePicture, read_grey
 
 T = TypeVar("T")
 
@@ -36,14 +38,14 @@ class DecodingProgress:
 
 
 class Listing(NamedTuple):
-    """The pictures of a folder, in the order of their examples: training before test, class by class."""
+    """The pictures of a folder, in the order of their examples: training, test, validation, each class by class."""
 
     root: Path
-    parts: tuple[Path, ...]  # the folders for training and, if there is one, for test
+    parts: dict[Role, Path]  # the folders for training and, if there are any, for test and validation
     class_names: tuple[str, ...]
-    groups: list[tuple[str, int, int]]  # part, label, number of pictures
+    groups: list[tuple[Role, int, int]]  # part, label, number of pictures
     names: list[str]  # relative to root
-    train: int  # number of training pictures
+    notes: tuple[str, ...]
     size: int  # of all files, in bytes
     newest: int  # time of the latest change, ns
     fingerprint: str  # of names, sizes and times
@@ -99,7 +101,7 @@ def find_readable(listing: Listing, skip_broken: bool) -> tuple[str, tuple[int, 
             reason = reason or str(error)
     raise InputError(
         f"{printable(listing.root)}: all {len(listing.names)} pictures are broken, the first "
-        f"{printable(listing.names[0])} ({reason}), expected PNG or JPEG files; fix or delete them."
+        f"{printable(listing.names[0])} ({reason}), expected whole {FORMATS} files; fix or delete them."
     )
 
 
@@ -130,12 +132,6 @@ def decode_files(
     return list(zip(digest_files(indices, files), reasons))
 
 
-def printable(path: str | Path) -> str:
-    """Returns a path in a form that fits on one line."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
-
-
 def _read_files(listing: Listing, indices: range) -> list[bytes]:
     return [_read_file(os.path.join(listing.root, listing.names[index])) for index in indices]
 
@@ -157,9 +153,9 @@ def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
     TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.
     """
     height, width = images.shape[1:]
-    # 8 bits, grey, not interlaced
+    # 8 bits, grey, not interlaced; neither transparent nor with an orientation, in EXIF data or text
     head = PNG + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
-    plain = [index for index, data in enumerate(files) if data.startswith(head) and b"tRNS" not in data]
+    plain = [i for i, data in enumerate(files) if data.startswith(head) and not re.search(rb"tRNS|eXIf|[itz]TXt", data)]
     done: set[int] = set()
     for start in range(0, len(plain) - _GROUP + 1, _GROUP):
         group = plain[start : start + _GROUP]
@@ -193,6 +189,6 @@ def _load_decoder() -> Callable[[list[bytes]], Images | None]:
 
 def _fail_broken(path: str, error: UnreadablePicture) -> NoReturn:
     raise InputError(
-        f"{printable(path)}: a broken picture ({error}), expected a whole PNG or JPEG; fix or delete it, or leave "
+        f"{printable(path)}: a broken picture ({error}), expected a whole {FORMATS} file; fix or delete it, or leave "
         "broken pictures out with data.skip_broken true (--data.skip_broken true)."
     ) from None
