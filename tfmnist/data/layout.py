@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tfmnist.data.split import MOST_CLASSES
 from tfmnist.errors import InputError, check_name
+from tfmnist.system.pictures import FORMATS
 
 Role = Literal["train", "test", "validation"]
 State = tuple[int, int, int]  # a file's size, and the times of the last change of its content and of its status, ns
@@ -19,7 +20,10 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
 }  # of folders, by their names in lower case
-LAYOUT = "pictures lie in train/CLASS/, test/CLASS/ and val/CLASS/, the last two optional, or in CLASS/ alone"
+LAYOUT = (
+    "expected a folder of pictures for each of at least two classes: train/0/a.png, train/1/b.png, ... and perhaps "
+    "test/0/c.png and val/0/d.png, ...; or just 0/a.png, 1/b.png, ..."
+)
 OTHERS = (
     "file or folder that is not a picture in a class folder",
     "files or folders that are not pictures in class folders",
@@ -62,7 +66,7 @@ def check_classes(where: Path, class_names: Sequence[str]) -> None:
     """Checks the number of classes and that each name is one line; `where` is the folder or archive they are in."""
     if len(class_names) < 2:
         problem = f"the only class folder is {printable(class_names[0])}" if class_names else "no class folders"
-        raise InputError(f"{printable(where)}: {problem}, expected at least two; {LAYOUT}.")
+        raise InputError(f"{printable(where)}: {problem}, {LAYOUT}")
     if len(class_names) > MOST_CLASSES:
         raise InputError(
             f"{printable(where)}: {len(class_names)} class folders, expected 2 to {MOST_CLASSES}; is this the right "
@@ -134,10 +138,7 @@ def list_groups(folder: Path, left_out: list[str]) -> Iterator[tuple[Role, str, 
         for name in filter(set(inner).__contains__, class_names):
             pictures, others = _list_pictures(part / name)
             if not pictures and role == "train":
-                raise InputError(
-                    f"{printable(part / name)}: no pictures in this class folder, expected at least one .png, .jpg, "
-                    f".bmp, .gif, .tif or .webp file; add some, or remove the folder. {LAYOUT}."
-                )
+                raise InputError(f"{printable(part / name)}: no pictures ({FORMATS}) directly in it, {LAYOUT}")
             left_out += [(prefix / name / other).as_posix() for other in others]
             total += len(pictures)
             if pictures:
