@@ -23,7 +23,7 @@ from tfmnist.system.pictures import read_grey
 @pytest.fixture
 def with_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow decodes grey PNGs, eight at once, however few there are."""
-    monkeypatch.setattr(bulk_decode, "_MANY", 0)
+    monkeypatch.setattr(bulk_decode, "MANY", 0)
     monkeypatch.setattr(bulk_decode, "_GROUP", 8)
     bulk_decode._load_decoder.cache_clear()  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(bulk_decode, "_load_decoder", once(bulk_decode._load_decoder.__wrapped__))  # pyright: ignore
@@ -102,7 +102,7 @@ def test_tensorflow_is_imported_for_many_pictures_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [28, 150])
 def test_pictures_decoded_by_threads(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_decode, "_SMALL", 0)
+    monkeypatch.setattr(bulk_decode, "SMALL", 0)
     for number in range(30):
         save(tmp_path / str(number % 3) / f"{number:02}.png", image(number, (side, side)))
     expected = [image(number, (side, side)) for label in range(3) for number in range(label, 30, 3)]

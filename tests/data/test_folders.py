@@ -200,9 +200,9 @@ def test_other_layouts_are_shown_what_is_expected(tmp_path: Path) -> None:
             save(root / path, image()) if path.endswith("png") else (root / path).write_text("x")
         assert is_picture_folder(root)
         message = complaint(root)
-        assert "expected a folder of pictures for each of at least two classes: train/0/a.png" in message and len(message) < 400 + len(
-            str(root)
-        )
+        assert "expected a folder of pictures for each of at least two classes: train/0/a.png" in message and len(
+            message
+        ) < 400 + len(str(root))
 
 
 def test_symlinked_folders(tmp_path: Path) -> None:

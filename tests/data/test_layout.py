@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from tfmnist.data.layout import (
+    LeftOut,
     check_classes,
     class_order,
     is_picture_name,
     list_groups,
     natural_order,
-    note_left_out,
     printable,
 )
 from tfmnist.errors import InputError
@@ -27,11 +27,15 @@ def test_names_of_pictures(name: str) -> None:
 
 
 def test_notes() -> None:
-    assert note_left_out([], "thing", "things") == ()
-    assert note_left_out(["a\n"], "thing", "things") == (r"left out 1 thing: 'a\n'",)
-    assert note_left_out(["a", "b", "c", "d"], "thing", "things") == ("left out 4 things: a, b, c, ...",)
-    assert note_left_out(["a", "b", "c"], "thing", "things", 5000) == ("left out 5,000 things: a, b, c, ...",)
-    assert printable("é") == "é"
+    left_out = LeftOut()
+    assert left_out.note("thing", "things") == ()
+    left_out.add("a\n")
+    assert left_out.note("thing", "things") == (r"left out 1 thing: 'a\n'",)
+    left_out.add("b", "c")
+    assert left_out.note("thing", "things") == (r"left out 3 things: 'a\n', b, c",)
+    left_out.add(*map(str, range(5000)))
+    assert left_out.note("thing", "things") == (r"left out 5,003 things: 'a\n', b, c, ...",)
+    assert len(left_out.names) == 3 and printable("é") == "é"
 
 
 def test_classes() -> None:
@@ -45,7 +49,7 @@ def test_groups_come_class_by_class(tmp_path: Path) -> None:
     for path in ("train/10/b2.png", "train/10/b10.png", "train/9/a.png", "val/10/c.jpg", "test/9/d.webp"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"12")
-    left_out: list[str] = []
+    left_out = LeftOut()
     groups = [(role, name, list(files)) for role, name, files in list_groups(tmp_path, left_out)]
     assert groups == [
         ("train", "9", ["a.png"]),
@@ -53,4 +57,4 @@ def test_groups_come_class_by_class(tmp_path: Path) -> None:
         ("test", "9", ["d.webp"]),
         ("validation", "10", ["c.jpg"]),
     ]
-    assert left_out == []
+    assert not left_out.count

@@ -5,7 +5,7 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache as once
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from tfmnist.data.layout import Role, printable
 from tfmnist.data.split import Images
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import FORMATS, PNG, UnreadablePicture, read_grey
+from tfmnist.system.pictures import FORMATS, PNG, UnreadablePicture, read_bounded, read_grey
 
 T = TypeVar("T")
 
 EVENTS = 50  # progress events per data set, at most
 _STRETCH = 2048  # small pictures between two events, at least; of large ones, a 64th
-_SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
-_MANY = 10_000  # small pictures: with fewer, Pillow is done before TensorFlow is imported
+SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
+MANY = 10_000  # small pictures: with fewer, Pillow is done before TensorFlow is imported
 _GROUP = 128  # pictures that TensorFlow decodes per call
 
 
@@ -52,7 +52,7 @@ class Listing(NamedTuple):
 
     @property
     def are_small(self) -> bool:
-        return self.size < _SMALL * len(self.names)
+        return self.size < SMALL * len(self.names)
 
 
 def process_files(listing: Listing, task: Callable[[range, list[bytes]], list[T]]) -> Iterator[list[T]]:
@@ -109,27 +109,46 @@ def decode_files(
     listing: Listing, images: Images, model: str, skip_broken: bool, indices: range, files: list[bytes]
 ) -> list[tuple[bytes, str]]:
     """Decodes pictures into `images[indices]`; returns each file's digest, and the reason if it is broken, else ""."""
-    paths = [os.path.join(listing.root, listing.names[index]) for index in indices]
-    decoded = images[indices.start : indices.stop]
-    many = listing.are_small and len(images) >= _MANY
-    done = _decode_grey_pngs(files, decoded) if many else set[int]()
     reasons = [""] * len(files)
+    many = listing.are_small and len(images) >= MANY
+    for index, problem in decode(files, images[indices.start : indices.stop], many=many):
+        path = os.path.join(listing.root, listing.names[indices.start + index])
+        if isinstance(problem, tuple):
+            fail_unequal(path, problem, model, images.shape[1:], "resize the pictures to one size")
+        if not skip_broken:
+            _fail_broken(path, problem)
+        reasons[index] = str(problem)
+    return list(zip(digest_files(indices, files), reasons))
+
+
+def decode(
+    files: Sequence[bytes], images: Images, *, many: bool, read: Callable[[bytes], Images] = read_grey
+) -> Iterator[tuple[int, UnreadablePicture | tuple[int, ...]]]:
+    """Decodes files into `images`, uint8 `[n, height, width]`, by `read`; by TensorFlow too if there are `many` in all.
+
+    Yields:
+        The index of each that is not decoded, and why: what is wrong with it, or its shape, which is another.
+    """
+    done = _decode_grey_pngs(files, images) if many else set[int]()
     for index in sorted(set(range(len(files))) - done):
         try:
-            picture = read_grey(files[index])
+            picture = read(files[index])
         except UnreadablePicture as error:
-            if not skip_broken:
-                _fail_broken(paths[index], error)
-            reasons[index] = str(error)
+            yield index, error
             continue
-        if picture.shape != decoded.shape[1:]:
-            (height, width), (expected_height, expected_width) = picture.shape, decoded.shape[1:]
-            raise InputError(
-                f"{printable(paths[index])}: {width}x{height} pixels, expected {expected_width}x{expected_height} like "
-                f"{printable(model)}; resize the pictures to one size."
-            )
-        decoded[index] = picture
-    return list(zip(digest_files(indices, files), reasons))
+        if picture.shape == images.shape[1:]:
+            images[index] = picture
+        else:
+            yield index, picture.shape
+
+
+def fail_unequal(path: str, shape: tuple[int, ...], model: str, expected: tuple[int, ...], remedy: str) -> NoReturn:
+    """Raises an `InputError` for a picture of another shape than the first, which is called `model`."""
+    (height, width), (expected_height, expected_width) = shape, expected
+    raise InputError(
+        f"{printable(path)}: {width}x{height} pixels, expected {expected_width}x{expected_height} like "
+        f"{printable(model)}; {remedy}."
+    )
 
 
 def _read_files(listing: Listing, indices: range) -> list[bytes]:
@@ -139,7 +158,7 @@ def _read_files(listing: Listing, indices: range) -> list[bytes]:
 def _read_file(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
-            return file.read()
+            return read_bounded(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise InputError(
             f"{printable(path)}: cannot read the picture: {error.strerror or error}, expected a readable file; check "
@@ -147,7 +166,7 @@ def _read_file(path: str) -> bytes:
         ) from None
 
 
-def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
+def _decode_grey_pngs(files: Sequence[bytes], images: Images) -> set[int]:
     """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their indices; leaves others as they are.
 
     TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.

@@ -25,15 +25,15 @@ from tfmnist.data.bulk_decode import (
     process_files,
 )
 from tfmnist.data.layout import (
-    NAMED,
+    BROKEN,
     OTHERS,
+    LeftOut,
     Role,
     State,
     find_parts,
     is_junk,
     is_picture_name,
     list_groups,
-    note_left_out,
     printable,
     reading,
 )
@@ -128,7 +128,7 @@ def _scan(folder: Path) -> Listing:
     groups: list[tuple[Role, int, int]] = []
     names: list[str] = []
     states: list[State] = []
-    left_out: list[str] = []
+    left_out = LeftOut()
     labels: dict[str, int] = {}
     with reading(folder):
         parts = find_parts(folder)
@@ -142,7 +142,7 @@ def _scan(folder: Path) -> Listing:
     size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
     about = json.dumps([_VERSION, groups]).encode() + os.fsencode("//".join(names))
     fingerprint = hashlib.sha256(about + numbers.astype("<i8").tobytes()).hexdigest()
-    notes = note_left_out(left_out, *OTHERS)
+    notes = left_out.note(*OTHERS)
     return Listing(folder, parts, tuple(labels), groups, names, notes, size, newest, fingerprint)
 
 
@@ -184,8 +184,7 @@ def _to_source(listing: Listing, images: Images, skipped: Labels) -> Source:
         start += sum(count for other, _, count in listing.groups if other == role)
         some = slice(end, end := start - int(np.count_nonzero(skipped < start)))
         parts[role] = Part(images[some], labels[some], str(path), str(path))
-    broken = note_left_out(
-        [listing.names[index] for index in map(int, skipped[:NAMED])], "broken picture", "broken pictures", len(skipped)
-    )
-    notes = (*listing.notes, *broken)
+    broken = LeftOut()
+    broken.add(*(listing.names[index] for index in map(int, skipped)))
+    notes = (*listing.notes, *broken.note(*BROKEN))
     return Source(parts["train"], parts.get("test"), listing.class_names, notes, parts.get("validation"))

@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,10 +29,30 @@ OTHERS = (
     "file or folder that is not a picture in a class folder",
     "files or folders that are not pictures in class folders",
 )  # one and several of them
-NAMED = 3  # files that a note names
+BROKEN = ("broken picture", "broken pictures")
+_NAMED = 3  # files that a note names
 _ENDS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".heif")
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
 _DIGITS = str.maketrans("123456789", "000000000")
+
+
+@dataclass
+class LeftOut:
+    """What is not read: how many files, and the names of the first."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list[str])
+
+    def add(self, *names: str) -> None:
+        self.count += len(names)
+        self.names += names[: max(_NAMED - len(self.names), 0)]
+
+    def note(self, one: str, many: str) -> tuple[str, ...]:
+        """Returns a note for the user, or none; `one` and `many` say what was left out."""
+        if not self.count:
+            return ()
+        named = ", ".join([*map(printable, self.names), *(["..."] if self.count > _NAMED else [])])
+        return (f"left out {self.count:,} {one if self.count == 1 else many}: {named}",)
 
 
 def natural_order(name: str) -> tuple[list[Any], str]:
@@ -89,13 +110,6 @@ def check_same_classes(part: Path, names: Iterable[str], train: Path, train_name
         )
 
 
-def note_left_out(names: Sequence[str], one: str, many: str, count: int = 0) -> tuple[str, ...]:
-    """Returns a note that counts what was left out and names the first, or none; `count` may exceed the names."""
-    count = count or len(names)
-    named = ", ".join([*map(printable, names[:NAMED]), *(["..."] if count > NAMED else [])])
-    return (f"left out {count:,} {one if count == 1 else many}: {named}",) if count else ()
-
-
 def find_parts(folder: Path) -> dict[Role, Path]:
     """Returns the folders that hold the class folders, by role; the folder itself if it has no `train/`."""
     folders = _list_folder(folder)[0]
@@ -113,7 +127,7 @@ def find_parts(folder: Path) -> dict[Role, Path]:
     return {role: parts[role] for role in ROLES.values() if role in parts}
 
 
-def list_groups(folder: Path, left_out: list[str]) -> Iterator[tuple[Role, str, dict[str, State]]]:
+def list_groups(folder: Path, left_out: LeftOut) -> Iterator[tuple[Role, str, dict[str, State]]]:
     """Yields part by part, class by class, the pictures of a class in their order: role, class name, files with states.
 
     What is not a picture is added to `left_out`, relative to the folder.
@@ -127,19 +141,19 @@ def list_groups(folder: Path, left_out: list[str]) -> Iterator[tuple[Role, str, 
     check_classes(train, class_names)
     if train != folder:
         inner, files = _list_folder(folder)
-        left_out += [name for name in inner if folder / name not in parts.values()]
-        left_out += filter(is_picture_name, files)
+        left_out.add(*(name for name in inner if folder / name not in parts.values()))
+        left_out.add(*filter(is_picture_name, files))
     for role, part in parts.items():
         inner, files = _list_folder(part)
         check_same_classes(part, inner, train, class_names)
         prefix = part.relative_to(folder)
-        left_out += [(prefix / name).as_posix() for name in files if is_picture_name(name)]
+        left_out.add(*((prefix / name).as_posix() for name in files if is_picture_name(name)))
         total = 0
         for name in filter(set(inner).__contains__, class_names):
             pictures, others = _list_pictures(part / name)
             if not pictures and role == "train":
                 raise InputError(f"{printable(part / name)}: no pictures ({FORMATS}) directly in it, {LAYOUT}")
-            left_out += [(prefix / name / other).as_posix() for other in others]
+            left_out.add(*((prefix / name / other).as_posix() for other in others))
             total += len(pictures)
             if pictures:
                 yield role, name, {file: pictures[file] for file in _sort_naturally(list(pictures))}

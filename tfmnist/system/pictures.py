@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ Images = npt.NDArray[np.uint8]
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 MOST_PIXELS = 64_000_000
+MOST_BYTES = 4 * MOST_PIXELS  # of a file
 FORMATS = "PNG, JPEG, BMP, GIF, TIFF or WebP"
 
 _KINDS: dict[bytes, type[ImageFile]] = {  # by what a file begins with
@@ -51,6 +52,11 @@ class UnreadablePicture(Exception):
     """A picture that cannot be decoded; its message is the reason, without the file's name."""
 
 
+def read_bounded(file: IO[bytes], size: int) -> bytes:
+    """Reads a picture's file of a size in bytes, or, if it is too large, just as much as has it refused."""
+    return file.read(min(size, MOST_BYTES) + 1)
+
+
 def read_grey(data: bytes) -> Images:
     """Decodes a picture in grey by ITU-R BT.601, upright: uint8 `[height, width]`.
 
@@ -58,8 +64,8 @@ def read_grey(data: bytes) -> Images:
     opaque part suits. Of 16 bits the higher 8 are taken, unless no pixel exceeds 255.
 
     Raises:
-        UnreadablePicture: empty, none of `FORMATS` (HEIC needs the library pillow-heif), of over 64 megapixels, or
-            damaged.
+        UnreadablePicture: empty, none of `FORMATS` (HEIC needs the library pillow-heif), of over 64 megapixels or 256
+            MB, or damaged.
     """
     with _opened(data) as picture:
         picture = _upright(_load(data, picture))
@@ -99,6 +105,8 @@ def _opened(data: bytes) -> Generator[ImageFile]:
     """Opens a picture, nothing of it decoded yet; whatever Pillow raises in the block becomes UnreadablePicture."""
     if not data:
         raise UnreadablePicture("the file is empty")
+    if len(data) > MOST_BYTES:
+        raise UnreadablePicture(f"over {MOST_BYTES // 10**6} MB: shrink it")
     head = data[:16]
     kind = next((kind for start, kind in _KINDS.items() if re.match(start, head, re.DOTALL)), None)
     if not kind and re.match(_HEIC, head, re.DOTALL):
