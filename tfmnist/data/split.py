@@ -21,7 +21,7 @@ _CHUNK = 4096  # examples
 class Part(NamedTuple):
     """Training, validation or test arrays, and their names in messages."""
 
-    images: Images
+    images: npt.NDArray[Any]  # in any form that `tfmnist.load` lists; uint8 [n, height, width] once it is converted
     labels: Labels
     images_name: str
     labels_name: str
@@ -35,6 +35,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # for the user, such as pictures left out
     validation: Part | None = None
+    sideways: bool = False  # images are to be transposed
 
 
 class Split:
