@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tfmnist.errors import InputError, few
 
 _NAME = re.compile(
-    r"(?P<prefix>.*?)(?P<part>train|t10k|test)"
+    r"(?P<prefix>.*?)(?P<part>train|t10k|test|validation)"
     r"(-(?P<idx>images|labels)[-.]idx\d-[a-z0-9]+|-(?P<npz>imgs|labels)\.npz|(?P<csv>\.csv))(\.gz)?"
 )
 _DEPTH = 3  # of folders: DATA/MNIST/raw/train-images-idx3-ubyte/
@@ -61,6 +61,11 @@ class FileSet(NamedTuple):
             "test labels": f"{test}-{labels}",
         }
         return [self.prefix + name for role, name in names.items() if role not in self.files]
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation set, of images and labels, as `tfmnist data convert` writes it."""
+        return {"validation images", "validation labels"} <= self.files.keys()
 
     @property
     def emnist_split(self) -> str:
@@ -148,10 +153,10 @@ def _find_all(folder: Path, depth: int) -> list[FileSet]:
                 home = home.parent
             form, prefix = _form(match), match["prefix"]
             some = sets.setdefault((home, prefix, form), FileSet(home, prefix, form, {}))
-            part = "train" if match["part"] == "train" else "test"
+            part = "test" if match["part"] == "t10k" else match["part"]
             kind = {"images": " images", "imgs": " images", "labels": " labels"}.get(match["idx"] or match["npz"], "")
             some.files.setdefault(part + kind, path)
-    order = ["train", "train images", "train labels", "test", "test images", "test labels"]
+    order = [part + kind for part in ("train", "test", "validation") for kind in ("", " images", " labels")]
     return [
         some._replace(files={role: some.files[role] for role in order if role in some.files}) for some in sets.values()
     ]

@@ -19,7 +19,7 @@ from tfmnist.data.folders import is_picture_folder, read_folder
 from tfmnist.data.idx import read_images, read_labels
 from tfmnist.data.known_sets import FileSet, find_file_set
 from tfmnist.data.npz import NPZ_KEYS, read_npz, read_only_array
-from tfmnist.data.selection import choose_classes, keep_few, stratify
+from tfmnist.data.selection import choose_classes, draw_test, keep_few, stratify
 from tfmnist.data.split import MOST_CLASSES, Digits, Labels, Part, Source, Split
 from tfmnist.errors import InputError, check_name, did_you_mean, few
 from tfmnist.seeds import key
@@ -83,7 +83,7 @@ def load_events(
     skip_broken: bool,
     transpose: bool,
 ) -> Generator[DecodingProgress, None, Digits]:
-    """Like `load`; yields its progress while pictures are decoded."""
+    """Like `load`; yields its progress while pictures are decoded. `validation` -1: the source's own, if it has one."""
     check_source(source)
     if not 0 < test_share < 1:
         raise InputError(f"recipe key 'data.test_share' is {test_share}: expected more than 0 and less than 1.")
@@ -117,8 +117,7 @@ def load_events(
         test_labels = new_labels[test.labels]
         test_split = Split(test.images, test_labels, np.flatnonzero(test_labels >= 0) if only else None)
     else:  # drawn from all classes, so that no example is for test under one data.only and for training under another
-        test_count = int(np.floor(test_share * np.bincount(train.labels)).sum() or test_share * len(rows))
-        rows, test_rows = stratify(train.labels, rows, test_count, key(0, "test"))
+        rows, test_rows = draw_test(train.labels, test_share)
         test_rows = test_rows[labels[test_rows] >= 0]
         test_split = Split(train.images, labels, test_rows)
         notes = (*notes, f"no test set in the source: {len(test_rows):,} of its examples are held out as one")
@@ -128,10 +127,10 @@ def load_events(
         raise InputError(f"{source}: no {which} examples of {few(names)}, expected some; change {remedy}.")
     validation_split = Split(train.images[:0], labels[:0])
     if validation_part:
-        validation_split = _select(validation_part, new_labels, use=validation > 0)
+        validation_split = _select(validation_part, new_labels, use=validation != 0)
         used = f"{len(validation_split):,} examples" if validation else "not used, since data.validation is 0"
         notes = (*notes, f"the source has its own validation set: {used}")
-    elif validation:
+    elif validation > 0:
         rows, validation_rows = stratify(labels, rows, validation, key(seed, "validation"))
         validation_split = Split(train.images, labels, validation_rows)
     if per_class:
@@ -183,7 +182,8 @@ def _read_file_set(files: FileSet, classes: int) -> Source:
             notes.append(f"{paths['test'].name} has no labels: it is not used")
     else:
         train, test = (_read_pair(files, part) for part in ("train", "test"))
-    parts = [part for part in (train, test) if part]
+    validation = _read_pair(files, "validation") if files.has_validation else None
+    parts = [part for part in (train, test, validation) if part]
     first = files.first_label
     if first and min(part.labels.min(initial=first) for part in parts) == first:
         parts = [part._replace(labels=part.labels - first) for part in parts]
@@ -191,7 +191,8 @@ def _read_file_set(files: FileSet, classes: int) -> Source:
     if files.emnist_split:
         notes.append("images are transposed: they lie sideways in EMNIST's files")
     notes += [note] if note else []
-    return Source(parts[0], parts[1] if test else None, names, tuple(notes), sideways=bool(files.emnist_split))
+    test, validation = parts[1] if test else None, parts[-1] if validation else None
+    return Source(parts[0], test, names, tuple(notes), validation, sideways=bool(files.emnist_split))
 
 
 def _refuse_archive(path: Path) -> None:

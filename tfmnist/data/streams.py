@@ -24,7 +24,6 @@ from tfmnist.data.layout import (
     printable,
     reading,
 )
-from tfmnist.data.split import Images
 from tfmnist.errors import InputError
 from tfmnist.system.files import one_line
 from tfmnist.system.pictures import read_bounded
@@ -33,12 +32,12 @@ _DATA_ENDS = (".gz", ".npz", ".npy", ".csv", ".parquet", "-ubyte")
 
 
 class Example(NamedTuple):
-    """A picture with its part of the data set and its class; `content` is a file's, or pixels uint8 `[h, w]`."""
+    """The content of a picture file with its part of the data set and its class."""
 
     role: Role
     class_name: str
     name: str  # in messages
-    content: bytes | Images
+    content: bytes
 
 
 @dataclass

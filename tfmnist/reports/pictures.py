@@ -1,4 +1,4 @@
-"""Figures made of pictures: digits, mistakes, weights, feature maps, augmented examples, predictions.
+"""Figures made of pictures: data sets, digits, mistakes, weights, feature maps, augmented examples, predictions.
 
 All pictures of a figure are drawn in one pair of axes whose units are inches: one pair per picture would take seconds.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PICTURES = 40  # in the figure of mistakes
+MOST_ROWS = 200  # classes on a contact sheet
 MOST_UNITS = 64  # in the figure of the first weights
 MOST_BARS = 12  # most classes for which every probability has a bar; of more, only the ten most likely have one
 
@@ -71,6 +72,31 @@ def plot_images(images: Bytes, titles: Sequence[str] | None = None, columns: int
     if not images.size:
         return _notice("No pictures.")
     return _pictures(images, None if titles is None else list(map(str, titles)), min(len(images), columns))
+
+
+def contact_sheet(images: Sequence[Bytes], class_names: Sequence[str], heading: str) -> "Figure":
+    """Draws a few pictures of each class, one row per class, in two columns if there are more than 20 classes.
+
+    Args:
+        images: for each class uint8 [m, H, W], of which the first 12, or the first 5, are drawn; m may be 0.
+        class_names: as many; the first 200 classes are drawn.
+    """
+    count = min(len(class_names), MOST_ROWS)
+    columns, most = (1, 12) if count <= 20 else (2, 5)
+    rows = math.ceil(count / columns)
+    wide = WIDTH / columns
+    named = min(0.09 * max(len(shorten(name)) for name in class_names) + 0.12, 1.5)  # inches, for the names
+    pitch = (wide - _MARGIN - named) / most
+    size = _inside(images[0].shape[1:], pitch - _GAP, 1.5 * pitch)
+    down = max(size[1] + _GAP, 0.2)
+    figure, axes = _page(WIDTH, 0.42 + rows * down + 0.06)
+    axes.text(_MARGIN, 0.22, heading, **_NOTE)
+    for index, name in enumerate(class_names[:count]):
+        left, top = index // rows * wide + _MARGIN + named, 0.42 + index % rows * down
+        axes.text(left - 0.1, top + size[1] / 2, shorten(name), ha="right", **_STRONG)
+        if len(some := images[index][:most]):
+            _mosaic(axes, _grey(some), most, (left, top), size, (pitch, down), framed=True)
+    return figure
 
 
 def first_weights(weights: Floats, title: str) -> "Figure":
