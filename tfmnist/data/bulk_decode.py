@@ -1,32 +1,26 @@
-"""Decoding many picture files: in threads by Pillow, or small grey PNGs in groups by TensorFlow."""
+"""Decoding many picture files, large ones in threads."""
 
 import hashlib
 import os
-import re
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache as once
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from tfmnist.data.layout import Role, printable
 from tfmnist.data.split import Images
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import FORMATS, PNG, UnreadablePicture, read_bounded, read_grey
+from tfmnist.system.pictures import FORMATS, UnreadablePicture, read_bounded, read_grey
 
 T = TypeVar("T")
 
 EVENTS = 50  # progress events per data set, at most
 _STRETCH = 2048  # small pictures between two events, at least; of large ones, a 64th
 SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
-MANY = 10_000  # small pictures: with fewer, Pillow is done before TensorFlow is imported
-_GROUP = 128  # pictures that TensorFlow decodes per call
 
 
 @dataclass(frozen=True)
@@ -110,8 +104,7 @@ def decode_files(
 ) -> list[tuple[bytes, str]]:
     """Decodes pictures into `images[indices]`; returns each file's digest, and the reason if it is broken, else ""."""
     reasons = [""] * len(files)
-    many = listing.are_small and len(images) >= MANY
-    for index, problem in decode(files, images[indices.start : indices.stop], many=many):
+    for index, problem in decode(files, images[indices.start : indices.stop]):
         path = os.path.join(listing.root, listing.names[indices.start + index])
         if isinstance(problem, tuple):
             fail_unequal(path, problem, model, images.shape[1:], "resize the pictures to one size")
@@ -122,17 +115,16 @@ def decode_files(
 
 
 def decode(
-    files: Sequence[bytes], images: Images, *, many: bool, read: Callable[[bytes], Images] = read_grey
+    files: Sequence[bytes], images: Images, read: Callable[[bytes], Images] = read_grey
 ) -> Iterator[tuple[int, UnreadablePicture | tuple[int, ...]]]:
-    """Decodes files into `images`, uint8 `[n, height, width]`, by `read`; by TensorFlow too if there are `many` in all.
+    """Decodes files into `images`, uint8 `[n, height, width]`.
 
     Yields:
         The index of each that is not decoded, and why: what is wrong with it, or its shape, which is another.
     """
-    done = _decode_grey_pngs(files, images) if many else set[int]()
-    for index in sorted(set(range(len(files))) - done):
+    for index, data in enumerate(files):
         try:
-            picture = read(files[index])
+            picture = read(data)
         except UnreadablePicture as error:
             yield index, error
             continue
@@ -164,46 +156,6 @@ def _read_file(path: str) -> bytes:
             f"{printable(path)}: cannot read the picture: {error.strerror or error}, expected a readable file; check "
             "its rights, or remove it."
         ) from None
-
-
-def _decode_grey_pngs(files: Sequence[bytes], images: Images) -> set[int]:
-    """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their indices; leaves others as they are.
-
-    TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.
-    """
-    height, width = images.shape[1:]
-    # 8 bits, grey, not interlaced; neither transparent nor with an orientation, in EXIF data or text
-    head = PNG + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
-    plain = [i for i, data in enumerate(files) if data.startswith(head) and not re.search(rb"tRNS|eXIf|[itz]TXt", data)]
-    done: set[int] = set()
-    for start in range(0, len(plain) - _GROUP + 1, _GROUP):
-        group = plain[start : start + _GROUP]
-        if (decoded := _load_decoder()([files[index] for index in group])) is not None:
-            images[group] = decoded
-            done.update(group)
-    return done
-
-
-@once
-def _load_decoder() -> Callable[[list[bytes]], Images | None]:
-    """Returns a function that decodes `_GROUP` grey PNGs of one size at once, or returns None if one is damaged."""
-    tf: Any = import_module("tensorflow")  # here, since it takes seconds that few uses of this module need
-
-    # One operation per picture, run by TensorFlow's threads: a tf.data pipeline or tf.map_fn takes three times as
-    # long, since for pictures of this size its overhead exceeds the decoding.
-    def decode_all(files: Any) -> Any:
-        return tf.stack([tf.io.decode_png(data, channels=1) for data in tf.unstack(files)])[..., 0]
-
-    decode = tf.function(decode_all, input_signature=[tf.TensorSpec([_GROUP], tf.string)], autograph=False)
-
-    def decode_group(files: list[bytes]) -> Images | None:
-        try:
-            with tf.device("CPU:0"):
-                return decode(tf.constant(files)).numpy()
-        except tf.errors.OpError:
-            return None
-
-    return decode_group
 
 
 def _fail_broken(path: str, error: UnreadablePicture) -> NoReturn:

@@ -134,7 +134,7 @@ def write_idx_folder(
         for part in parts.values():
             part.finish(len(class_names))
         (folder / "labels.txt").write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-    counts: dict[Role, int] = {role: len(part.labels) for role, part in parts.items()}
+    counts: dict[Role, int] = {role: len(parts[role].labels) for role in _IDX_NAMES if role in parts}
     yield DecodingProgress(sum(counts.values()), sum(counts.values()))
     return Converted(counts, parts["train"].shape, class_names, notes)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from tfmnist.data.bulk_decode import MANY, SMALL, decode, fail_unequal
+from tfmnist.data.bulk_decode import SMALL, decode, fail_unequal
 from tfmnist.data.layout import LeftOut, Role, check_classes, printable
 from tfmnist.data.split import MOST_CLASSES, Images, Labels
 from tfmnist.data.streams import Example, Stream
@@ -21,7 +21,7 @@ T = TypeVar("T")
 Size = tuple[int, int]  # height, width
 Block = tuple[Role, Images, Labels]  # uint8 [k, height, width], int64 [k]
 
-_BATCH, _BATCH_BYTES = 1024, 64 << 20  # pictures and bytes, at most, that are decoded at once
+_BATCH, _BATCH_BYTES = 256, 16 << 20  # pictures and bytes, at most, that are decoded at once
 
 
 def decode_stream(
@@ -81,9 +81,7 @@ class Decoder:
 
     def __init__(self, size: Size | None) -> None:
         self._read = partial(_read_fitted, size) if size else read_grey
-        self._plain = not size
         self._model, self._shape = "", size
-        self._count = 0
 
     def __call__(self, examples: Sequence[Example]) -> tuple[Images, list[str]]:
         files, count = [example.content for example in examples], len(examples)
@@ -92,13 +90,10 @@ class Decoder:
             shape = self._shape or self._find_shape(examples)
             images = np.empty([count, *shape], np.uint8)
             small = sum(map(len, files)) < SMALL * count
-            many = small and self._plain and self._count + count >= MANY
-            step = count if small else 8  # threads would only wait for each other over small pictures
+            step = count if small else 1  # threads would only wait for each other over small pictures
             starts = range(0, count, step)
             tasks = pool.map(
-                lambda start: list(
-                    decode(files[start : start + step], images[start : start + step], many=many, read=self._read)
-                ),
+                lambda start: list(decode(files[start : start + step], images[start : start + step], self._read)),
                 starts,
             )
             reasons = [""] * count
@@ -108,12 +103,11 @@ class Decoder:
                     if isinstance(problem, tuple):
                         fail_unequal(name, problem, self._model, shape, "scale all to one size, such as --size 28x28")
                     reasons[start + index] = str(problem)
-        self._count += count
         return images, reasons
 
     def _find_shape(self, examples: Sequence[Example]) -> tuple[int, ...]:
         for example in examples:
-            for _, problem in decode([example.content], np.empty([1, 0, 0], np.uint8), many=False):
+            for _, problem in decode([example.content], np.empty([1, 0, 0], np.uint8)):
                 if isinstance(problem, tuple):
                     self._model, self._shape = example.name, problem
                     return problem

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PICTURES = 40  # in the figure of mistakes
-MOST_ROWS = 200  # classes on a contact sheet
+MOST_SHEET = 75  # classes on a contact sheet
 MOST_UNITS = 64  # in the figure of the first weights
 MOST_BARS = 12  # most classes for which every probability has a bar; of more, only the ten most likely have one
 
@@ -75,25 +75,27 @@ def plot_images(images: Bytes, titles: Sequence[str] | None = None, columns: int
 
 
 def contact_sheet(images: Sequence[Bytes], class_names: Sequence[str], heading: str) -> "Figure":
-    """Draws a few pictures of each class, one row per class, in two columns if there are more than 20 classes.
+    """Draws a few pictures of each class beside its name, in up to three columns of classes.
 
     Args:
-        images: for each class uint8 [m, H, W], of which the first 12, or the first 5, are drawn; m may be 0.
-        class_names: as many; the first 200 classes are drawn.
+        images: for each class uint8 [m, H, W], of which the first 12 are drawn, fewer if there are many classes.
+        class_names: as many; the first 75 classes are drawn.
     """
-    count = min(len(class_names), MOST_ROWS)
-    columns, most = (1, 12) if count <= 20 else (2, 5)
-    rows = math.ceil(count / columns)
-    wide = WIDTH / columns
-    named = min(0.09 * max(len(shorten(name)) for name in class_names) + 0.12, 1.5)  # inches, for the names
+    count = min(len(class_names), MOST_SHEET)
+    columns = min(1 + (count - 1) // 20, 3)
+    most, longest = {1: (12, 16), 2: (5, 12), 3: (3, 8)}[columns]
+    names = [shorten(name, longest) for name in class_names[:count]]
+    rows, wide = math.ceil(count / columns), WIDTH / columns
+    named = 0.095 * max(map(len, names)) + 0.1  # inches
     pitch = (wide - _MARGIN - named) / most
-    size = _inside(images[0].shape[1:], pitch - _GAP, 1.5 * pitch)
-    down = max(size[1] + _GAP, 0.2)
+    size = _inside(images[0].shape[1:], pitch - _GAP, pitch - _GAP)
+    down = max(size[1] + _GAP, 0.22)
     figure, axes = _page(WIDTH, 0.42 + rows * down + 0.06)
-    axes.text(_MARGIN, 0.22, heading, **_NOTE)
-    for index, name in enumerate(class_names[:count]):
+    more = f"; the first {count} of {len(class_names)} classes" if count < len(class_names) else ""
+    axes.text(_MARGIN, 0.22, heading + more, **_NOTE)
+    for index, name in enumerate(names):
         left, top = index // rows * wide + _MARGIN + named, 0.42 + index % rows * down
-        axes.text(left - 0.1, top + size[1] / 2, shorten(name), ha="right", **_STRONG)
+        axes.text(left - 0.1, top + size[1] / 2, name, ha="right", **_STRONG)
         if len(some := images[index][:most]):
             _mosaic(axes, _grey(some), most, (left, top), size, (pitch, down), framed=True)
     return figure
