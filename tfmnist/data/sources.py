@@ -43,10 +43,13 @@ def load(
 
     Args:
         source: `"mnist"` (embedded; `"./mnist"` is a folder); a folder of pictures, `train/<class>/*.png` or `.jpg` and
-            `test/<class>/*`; a folder with IDX files under MNIST's names, `.gz` or not; or an `.npz` with
-            `x_train, y_train, x_test, y_test` and, optionally, `class_names`, its images `[n, height, width]`,
-            `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: integers from 0 to 255, or floats
-            in [0, 1] or [0, 255].
+            `test/<class>/*`; a folder with IDX files, `.gz` or not, under the names of MNIST, Fashion-MNIST, EMNIST,
+            KMNIST or QMNIST, with KMNIST's `.npz` files, or with `train.csv` or `mnist_train.csv`, or one of these
+            files; a `.csv` whose rows are a label and the pixels of a square image; or an `.npz` with
+            `x_train, y_train, x_test, y_test` and, optionally, `x_val, y_val, class_names`, its images
+            `[n, height, width]`, `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: bool, integers
+            from 0 to 255, or floats in [0, 1] or [0, 255]. Whole numbers up to 1, ..., 16 in all of the training set
+            are scaled to 255. Labels are `[n]` or `[n, 1]`. Class names of IDX and CSV files may be in `labels.txt`.
         validation: number of validation examples, each class in proportion; 0 for none. A source with a validation set
             of its own keeps it whole, whatever the number, unless that is 0.
         seed: decides which examples are for validation, and which ones `per_class` keeps.
@@ -55,6 +58,7 @@ def load(
         per_class: number of training examples to keep per class; 0 keeps all that are not for validation.
         test_share: fraction of each class that becomes the test set if the source has none, the same for every seed.
         skip_broken: leaves out pictures that cannot be decoded, and names them in `notes`.
+        transpose: swaps the rows and columns of all images; EMNIST's, under their own names, are swapped without it.
 
     Raises:
         InputError: no such source, damaged or unfit data, labels out of range, or too many validation examples.
@@ -179,6 +183,7 @@ def _read_file_set(files: FileSet, classes: int) -> Source:
         train, test = _read_table(paths["train"]), None
         if "test" in paths and has_labels(paths["test"]):
             test = _read_table(paths["test"])
+            notes.append(f"{paths['test'].name} is the test set")
         elif "test" in paths:
             notes.append(f"{paths['test'].name} has no labels: it is not used")
     else:
