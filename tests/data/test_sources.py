@@ -211,7 +211,16 @@ def test_archives_are_to_be_unpacked_or_converted(tmp_path: Path) -> None:
 def test_an_archive_called_npz(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("0.png", b"")
-    assert "a zip archive of 1 files" in complaint(tmp_path / "a.npz")
+    assert "found 0.png, expected x_train" in complaint(tmp_path / "a.npz")
+
+
+def test_a_damaged_archive(tmp_path: Path) -> None:
+    archives(tmp_path)
+    path = tmp_path / "a.zip"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1  # its table of contents
+    path.write_bytes(content)
+    assert "a zip archive" in complaint(path)
 
 
 # Images that lie sideways

@@ -165,27 +165,23 @@ def _read_files(path: Path, classes: int) -> Source:
     """Reads IDX, CSV and `.npz` files, each by itself or as a set; `classes` as for `load`."""
     if files := find_file_set(path):
         return _read_file_set(files, classes)
-    if path.name.endswith((".csv", ".csv.gz")):
-        return Source(_read_table(path), None)
     if path.is_dir():
         raise InputError(
             f"{path}: no data found, expected train/<class>/*.png (or .jpg), <class>/*.png, IDX files named "
             "train-images-idx3-ubyte and so on, or train.csv; check the folder."
         )
-    _refuse_archive(path)
+    if path.suffix != ".npz":
+        _refuse_archive(path)
     return read_npz(path)
 
 
 def _read_file_set(files: FileSet, classes: int) -> Source:
-    paths = files.files
     notes: list[str] = []
     if files.form == "csv":
-        train, test = _read_table(paths["train"]), None
-        if "test" in paths and has_labels(paths["test"]):
-            test = _read_table(paths["test"])
-            notes.append(f"{paths['test'].name} is the test set")
-        elif "test" in paths:
-            notes.append(f"{paths['test'].name} has no labels: it is not used")
+        train, test = _read_table(files.files["train rows"]), None
+        if path := files.files.get("test rows"):
+            test = _read_table(path) if has_labels(path) else None
+            notes.append(f"{path.name} {'is the test set' if test else 'has no labels: it is not used'}")
     else:
         train, test = (_read_pair(files, part) for part in ("train", "test"))
     parts = [part for part in (train, test) if part]
@@ -201,22 +197,22 @@ def _read_file_set(files: FileSet, classes: int) -> Source:
 
 def _refuse_archive(path: Path) -> None:
     """Raises an `InputError` if a file is an archive or a table that has to be unpacked or converted first."""
-    what = ""
+    what = "a Parquet file" if path.suffix == ".parquet" else "not a data source"
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        what = "" if any(name.endswith(".npy") for name in names) else f"a zip archive of {len(names):,} files"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception:  # a damaged one raises many kinds
+            names = []
+        if any(name.endswith(".npy") for name in names):
+            return
+        what = f"a zip archive of {len(names):,} files"
     elif tarfile.is_tarfile(path):
         what = "a tar archive"
-    elif path.suffix == ".parquet":
-        what = "a Parquet file"
-    elif path.suffix != ".npz":
-        what = "not a data source"
-    if what:
-        raise InputError(
-            f"{path}: {what}, expected a folder, an .npz, a .csv or IDX files; unpack it first, or convert it: "
-            f"tfmnist data convert {shlex.quote(str(path))} DEST"
-        )
+    raise InputError(
+        f"{path}: {what}, expected a folder, an .npz, a .csv or IDX files; unpack it first, or convert it: "
+        f"tfmnist data convert {shlex.quote(str(path))} DEST"
+    )
 
 
 def _read_pair(files: FileSet, part: str) -> Part:
