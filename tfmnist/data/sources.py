@@ -157,7 +157,7 @@ def check_source(source: str | Path) -> None:
     if source != "mnist" and not os.path.exists(Path(os.path.expanduser(source))):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder of pictures or of IDX "
-            f"files, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
+            f"files, a .csv file, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
         )
 
 
