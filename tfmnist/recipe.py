@@ -239,8 +239,7 @@ class Data(Section):
     source: str = Field(default="mnist", min_length=1)
     """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX or CSV files, a .csv, or an .npz."""
     validation: int = Field(default=5000, ge=0)
-    """Number of training examples held out for validation, drawn per class by the seed; 0 for none. A validation set
-    that the source has is used whole instead."""
+    """Number of training examples drawn per class for validation; a source's own set is used whole; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
     """Number of classes; 0 to take it from the training labels."""
     only: tuple[str, ...] = ()

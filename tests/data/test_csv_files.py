@@ -138,6 +138,7 @@ def test_a_pair_of_files(tmp_path: Path) -> None:
         digits = load(source, validation=0)
         assert_holds(digits.train, IMAGES, LABELS)
         assert_holds(digits.test, ARRAYS["x_test"], ARRAYS["y_test"])
+        assert digits.notes == ("mnist_test.csv.gz is the test set",)
     alone = load(tmp_path / "mnist_test.csv.gz", validation=0)
     assert len(alone.train) + len(alone.test) == 12
 

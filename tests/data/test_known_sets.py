@@ -70,6 +70,9 @@ def test_emnist_in_csv_files(tmp_path: Path) -> None:
     digits = load(tmp_path, validation=0)
     assert_is(digits, arrays)
     assert digits.class_names == ("Aa", "Bb", "Cc")
+    alone = load(tmp_path / "emnist-letters-test.csv", validation=0)
+    assert alone.class_names == digits.class_names and alone.test.rows is not None
+    assert_holds(alone.test, arrays["x_test"][alone.test.rows], arrays["y_test"][alone.test.rows])
 
 
 def test_the_mapping_file_names_the_classes(tmp_path: Path) -> None:
@@ -194,7 +197,7 @@ def test_the_nearest_files_and_plain_ones_count(tmp_path: Path) -> None:
     for part in ("train", "test"):
         (tmp_path / f"fashion_{part}.csv").write_text("0,1,2\n")  # the same data again, as some archives have them
     assert found(tmp_path).form == "idx"
-    assert [path.name for path in found(tmp_path).files.values()] == IDX
+    assert {path.name for path in found(tmp_path).files.values()} == set(IDX)
 
 
 def test_several_data_sets_in_one_folder(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_a_section_is_loaded_with_all_its_keys(tmp_path: Path) -> None:
     assert ours.class_names == ("c", "a") and len(ours.validation) == 9 and len(ours.train) == 10
 
 
+def test_transposed(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", make())
+    turned = load_section(Data(source=str(path), validation=0, transpose=True), 0)
+    assert turned.image_shape == (7, 5) and turned.sha256 == load(path, validation=0, transpose=True).sha256
+
+
 def test_broken_pictures_are_left_out_where_asked_for(untested: Path, tmp_path: Path) -> None:
     root = tmp_path / "pictures"
     shutil.copytree(untested, root)

@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 _GREY = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601
 _CHUNK = 4096  # examples
-_FEW_LEVELS = 16  # whole numbers up to this are grey levels of their own, not dark ones of 256
+FEW_LEVELS = 16  # whole numbers up to this are grey levels of their own, not dark ones of 256
 _CLEAR = 128  # no need to look further in images that reach it
 
 
@@ -45,18 +45,18 @@ def to_grey(parts: Sequence[Part]) -> tuple[list[Part], tuple[str, ...]]:
     if len(pixels) < len(parts):
         return parts, ()  # no pixels: refused where shapes are checked
     high, notes = pixels[0].high, ()
-    is_small = high <= _FEW_LEVELS
+    is_small = high <= FEW_LEVELS
     if is_small and pixels[0].whole:
         notes = (f"pixels are whole numbers from 0 to {high:g}: scaled to 0 to 255",)
-    elif 1 < high <= _FEW_LEVELS:
+    elif 1 < high <= FEW_LEVELS:
         raise InputError(
             f"{parts[0].images_name}: pixels reach {high:g}, expected 0 to 1, 0 to 255, or whole numbers; rescale "
             "them, or clip them with np.clip(x, 0, 1)."
         )
     limit = 255 if not is_small else high if pixels[0].whole else 1
     for part, (other, _) in zip(parts[1:], pixels[1:]):
-        most = _FEW_LEVELS if pixels[0].whole else 1
-        if other > most if is_small else other <= _FEW_LEVELS and high >= _CLEAR:
+        most = FEW_LEVELS if pixels[0].whole else 1
+        if other > most if is_small else other <= FEW_LEVELS and high >= _CLEAR:
             raise InputError(
                 f"{part.images_name}: pixels reach {other:g}, those of the training images {high:g}; expected one "
                 "scale for all; rescale them, or clip them with np.clip."

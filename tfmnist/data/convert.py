@@ -15,7 +15,7 @@ from tfmnist.data.bulk_decode import EVENTS, DecodingProgress
 from tfmnist.data.csv_files import has_labels, read_csv_chunks
 from tfmnist.data.folders import is_picture_folder
 from tfmnist.data.idx import make_header, write_idx
-from tfmnist.data.known_sets import find_file_set
+from tfmnist.data.known_sets import FileSet, find_file_set
 from tfmnist.data.layout import BROKEN, OTHERS, LeftOut, Role, check_classes, class_order
 from tfmnist.data.mapped import FileMap, gather
 from tfmnist.data.parquet_files import find_parquet_files, open_parquet
@@ -117,9 +117,10 @@ def write_idx_folder(
             for part in parts.values():
                 part.renumber(np.array([class_names.index(name) for name in labels], np.int64))
             notes = (*stream.left_out.note(*OTHERS), *left_out.note(*(_PHOTOS if read_photos else BROKEN)))
-        elif tables := None if source == "mnist" else _find_tables(path):
-            yield from _fill(parts, folder, _read_tables(tables, size), 0)
-            class_names = tuple(map(str, range(max(parts["train"].labels) + 1))) if "train" in parts else ()
+        elif source != "mnist" and (files := find_file_set(path)) and files.form == "csv":
+            yield from _fill(parts, folder, _read_tables(files, size), 0)
+            count = max(parts["train"].labels, default=-1) + 1 if "train" in parts else 0
+            class_names = files.find_class_names(count)[0] or tuple(map(str, range(count)))
             notes = ()
         else:
             digits = yield from load_events(source, -1, 0, 0, (), 0, _TEST_SHARE, skip_broken, False)
@@ -196,23 +197,13 @@ def _open_stream(path: Path) -> Stream | None:
     return None if path.suffix == ".npz" else open_archive(path)
 
 
-def _find_tables(path: Path) -> dict[Role, Path]:
-    """Returns the CSV files of a source that has any."""
-    files = find_file_set(path)
-    if not files:
-        return {"train": path} if path.name.endswith((".csv", ".csv.gz")) else {}
-    tables: dict[Role, Path] = {}
-    if files.form == "csv":
-        tables["train"] = files.files["train"]
-        if "test" in files.files and has_labels(files.files["test"]):
-            tables["test"] = files.files["test"]
-    return tables
-
-
-def _read_tables(tables: dict[Role, Path], size: Size | None) -> Iterator[Block]:
-    for role, path in tables.items():
-        for images, labels in read_csv_chunks(path):
-            yield role, _fit_all(images, size), labels
+def _read_tables(files: FileSet, size: Size | None) -> Iterator[Block]:
+    roles: tuple[Role, ...] = ("train", "test")
+    for role in roles:
+        path = files.files.get(f"{role} rows")
+        if path and (role == "train" or has_labels(path)):
+            for images, labels in read_csv_chunks(path):
+                yield role, _fit_all(images, size), labels
 
 
 def _take_blocks(digits: Digits, size: Size | None) -> Iterator[Block]:

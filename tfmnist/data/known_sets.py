@@ -6,6 +6,7 @@ Sources: the sites and archives of MNIST, Fashion-MNIST, EMNIST, KMNIST and K49,
 import os
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from tfmnist.errors import InputError, few
 
 _NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|t10k|test|validation)"
-    r"(-(?P<idx>images|labels)[-.]idx\d-[a-z0-9]+|-(?P<npz>imgs|labels)\.npz|(?P<csv>\.csv))(\.gz)?"
+    r"(-(?P<idx>images|labels)[-.]idx\d-[a-z0-9]+|-(?P<npz>imgs|labels)\.npz|\.(?P<csv>csv))(\.gz)?"
 )
 _DEPTH = 3  # of folders: DATA/MNIST/raw/train-images-idx3-ubyte/
 _FORMATS = ("idx", "npz", "csv")  # if a folder has the same data in two, the first is read
@@ -38,7 +39,7 @@ _BY_PATH = {"fashion": _FASHION, "kmnist": _KMNIST, "kuzushiji": _KMNIST, "k49":
 
 
 class FileSet(NamedTuple):
-    """The files of one data set, by role: "train images", ..., "test labels"; of a CSV "train" and perhaps "test"."""
+    """The files of one data set, by what is in them: "train images", "test labels", ...; "train rows" of a CSV."""
 
     folder: Path
     prefix: str  # of the files' names, such as "emnist-letters-"
@@ -47,20 +48,19 @@ class FileSet(NamedTuple):
 
     @property
     def missing(self) -> list[str]:
-        """The names of the files that are not there, as they are published."""
+        """The names, as they are published, of the files that are needed but not there."""
         if self.form == "csv":
-            return [] if "train" in self.files else [f"{self.prefix}train.csv"]
-        images, labels = "images-idx3-ubyte", "labels-idx2-int" if self.prefix == "qmnist-" else "labels-idx1-ubyte"
-        if self.form == "npz":
-            images, labels = "imgs.npz", "labels.npz"
-        test = "test" if self.prefix else "t10k"
-        names = {
-            "train images": f"train-{images}",
-            "train labels": f"train-{labels}",
-            "test images": f"{test}-{images}",
-            "test labels": f"{test}-{labels}",
-        }
-        return [self.prefix + name for role, name in names.items() if role not in self.files]
+            return [] if "train rows" in self.files else [f"{self.prefix}train.csv"]
+        ends = {"images": "imgs.npz", "labels": "labels.npz"}
+        if self.form == "idx":
+            labels = "labels-idx2-int" if self.prefix == "qmnist-" else "labels-idx1-ubyte"
+            ends = {"images": "images-idx3-ubyte", "labels": labels}
+        parts = {"train": "train", "test": "test" if self.prefix else "t10k"}
+        return [
+            f"{self.prefix}{parts[part]}-{ends[what]}"
+            for part, what in product(parts, ends)
+            if f"{part} {what}" not in self.files
+        ]
 
     @property
     def has_validation(self) -> bool:
@@ -70,7 +70,7 @@ class FileSet(NamedTuple):
     @property
     def emnist_split(self) -> str:
         """EMNIST's split, such as "letters"; empty for other data. EMNIST's images lie sideways in its files."""
-        match = re.fullmatch(r"emnist-(\w+)-", self.prefix)
+        match = re.match(r"emnist-([a-z]+)", self.prefix)
         return match[1] if match and match[1] in _EMNIST else ""
 
     @property
@@ -114,14 +114,13 @@ def find_file_set(path: Path) -> FileSet | None:
     Raises:
         InputError: files are missing, or the folder holds more than one data set.
     """
-    if match := not path.is_dir() and _NAME.fullmatch(path.name):
-        folder = path.parent.parent if _NAME.fullmatch(path.parent.name) else path.parent
-        form = _form(match)
-        sets = [some for some in _find_all(folder, 1) if some[:3] == (folder, match["prefix"], form)]
-        if form == "csv" and match["part"] != "train":
-            return None  # the file alone
-    elif path.is_dir():
+    if path.is_dir():
         sets = _find_all(path, _DEPTH)
+    elif (match := _NAME.fullmatch(path.name)) and (match["part"] == "train" or not match["csv"]):
+        folder = path.parent.parent if _NAME.fullmatch(path.parent.name) else path.parent
+        sets = [some for some in _find_all(folder, 1) if some[:3] == (folder, match["prefix"], _form(match))]
+    elif path.name.endswith((".csv", ".csv.gz")):  # alone
+        return FileSet(path.parent, path.name, "csv", {"train rows": path})
     else:
         return None
     sets = sorted(sets, key=lambda some: (bool(some.missing), len(some.folder.parts), _FORMATS.index(some.form)))
@@ -136,7 +135,7 @@ def find_file_set(path: Path) -> FileSet | None:
     key = len(best.folder.parts), best.form
     alike = [some for some in sets if not some.missing and (len(some.folder.parts), some.form) == key]
     if len(alike) > 1:
-        firsts = [os.path.relpath(next(iter(some.files.values())), path) for some in alike]
+        firsts = [os.path.relpath(some.files.get("train images") or some.files["train rows"], path) for some in alike]
         raise InputError(
             f"{path}: {len(alike)} data sets, expected one; name one of their files as the source: {few(firsts, 8)}."
         )
@@ -151,15 +150,11 @@ def _find_all(folder: Path, depth: int) -> list[FileSet]:
             home = path.parent
             if _NAME.fullmatch(home.name) and home != folder:
                 home = home.parent
-            form, prefix = _form(match), match["prefix"]
-            some = sets.setdefault((home, prefix, form), FileSet(home, prefix, form, {}))
-            part = "test" if match["part"] == "t10k" else match["part"]
-            kind = {"images": " images", "imgs": " images", "labels": " labels"}.get(match["idx"] or match["npz"], "")
-            some.files.setdefault(part + kind, path)
-    order = [part + kind for part in ("train", "test", "validation") for kind in ("", " images", " labels")]
-    return [
-        some._replace(files={role: some.files[role] for role in order if role in some.files}) for some in sets.values()
-    ]
+            key = home, match["prefix"], _form(match)
+            part = match["part"].replace("t10k", "test")
+            what = {"csv": "rows", "imgs": "images"}.get(kind := match[key[2]], kind)
+            sets.setdefault(key, FileSet(*key, {})).files.setdefault(f"{part} {what}", path)
+    return list(sets.values())
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

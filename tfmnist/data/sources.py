@@ -43,10 +43,13 @@ def load(
 
     Args:
         source: `"mnist"` (embedded; `"./mnist"` is a folder); a folder of pictures, `train/<class>/*.png` or `.jpg` and
-            `test/<class>/*`; a folder with IDX files under MNIST's names, `.gz` or not; or an `.npz` with
-            `x_train, y_train, x_test, y_test` and, optionally, `class_names`, its images `[n, height, width]`,
-            `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: integers from 0 to 255, or floats
-            in [0, 1] or [0, 255].
+            `test/<class>/*`; a folder with IDX files, `.gz` or not, under the names of MNIST, Fashion-MNIST, EMNIST,
+            KMNIST or QMNIST, with KMNIST's `.npz` files, or with `train.csv` or `mnist_train.csv`, or one of these
+            files; a `.csv` whose rows are a label and the pixels of a square image; or an `.npz` with
+            `x_train, y_train, x_test, y_test` and, optionally, `x_val, y_val, class_names`, its images
+            `[n, height, width]`, `[n, height, width, 1]` or, converted to grey, `[n, height, width, 3]`: bool, integers
+            from 0 to 255, or floats in [0, 1] or [0, 255]. Whole numbers up to 1, ..., 16 in all of the training set
+            are scaled to 255. Labels are `[n]` or `[n, 1]`. Class names of IDX and CSV files may be in `labels.txt`.
         validation: number of validation examples, each class in proportion; 0 for none. A source with a validation set
             of its own keeps it whole, whatever the number, unless that is 0.
         seed: decides which examples are for validation, and which ones `per_class` keeps.
@@ -55,6 +58,7 @@ def load(
         per_class: number of training examples to keep per class; 0 keeps all that are not for validation.
         test_share: fraction of each class that becomes the test set if the source has none, the same for every seed.
         skip_broken: leaves out pictures that cannot be decoded, and names them in `notes`.
+        transpose: swaps the rows and columns of all images; EMNIST's, under their own names, are swapped without it.
 
     Raises:
         InputError: no such source, damaged or unfit data, labels out of range, or too many validation examples.
@@ -152,7 +156,7 @@ def check_source(source: str | Path) -> None:
     if source != "mnist" and not os.path.exists(Path(os.path.expanduser(source))):
         raise InputError(
             f"data source {str(source)!r} does not exist: expected 'mnist' (embedded), a folder of pictures or of IDX "
-            f"files, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
+            f"files, a .csv file, or an .npz file with {', '.join(NPZ_KEYS)}{did_you_mean(str(source), ['mnist'])}"
         )
 
 
@@ -160,26 +164,23 @@ def _read_files(path: Path, classes: int) -> Source:
     """Reads IDX, CSV and `.npz` files, each by itself or as a set; `classes` as for `load`."""
     if files := find_file_set(path):
         return _read_file_set(files, classes)
-    if path.name.endswith((".csv", ".csv.gz")):
-        return Source(_read_table(path), None)
     if path.is_dir():
         raise InputError(
             f"{path}: no data found, expected train/<class>/*.png (or .jpg), <class>/*.png, IDX files named "
             "train-images-idx3-ubyte and so on, or train.csv; check the folder."
         )
-    _refuse_archive(path)
+    if path.suffix != ".npz":
+        _refuse_archive(path)
     return read_npz(path)
 
 
 def _read_file_set(files: FileSet, classes: int) -> Source:
-    paths = files.files
     notes: list[str] = []
     if files.form == "csv":
-        train, test = _read_table(paths["train"]), None
-        if "test" in paths and has_labels(paths["test"]):
-            test = _read_table(paths["test"])
-        elif "test" in paths:
-            notes.append(f"{paths['test'].name} has no labels: it is not used")
+        train, test = _read_table(files.files["train rows"]), None
+        if path := files.files.get("test rows"):
+            test = _read_table(path) if has_labels(path) else None
+            notes.append(f"{path.name} {'is the test set' if test else 'has no labels: it is not used'}")
     else:
         train, test = (_read_pair(files, part) for part in ("train", "test"))
     validation = _read_pair(files, "validation") if files.has_validation else None
@@ -197,22 +198,22 @@ def _read_file_set(files: FileSet, classes: int) -> Source:
 
 def _refuse_archive(path: Path) -> None:
     """Raises an `InputError` if a file is an archive or a table that has to be unpacked or converted first."""
-    what = ""
+    what = "a Parquet file" if path.suffix == ".parquet" else "not a data source"
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        what = "" if any(name.endswith(".npy") for name in names) else f"a zip archive of {len(names):,} files"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception:  # a damaged one raises many kinds
+            names = []
+        if any(name.endswith(".npy") for name in names):
+            return
+        what = f"a zip archive of {len(names):,} files"
     elif tarfile.is_tarfile(path):
         what = "a tar archive"
-    elif path.suffix == ".parquet":
-        what = "a Parquet file"
-    elif path.suffix != ".npz":
-        what = "not a data source"
-    if what:
-        raise InputError(
-            f"{path}: {what}, expected a folder, an .npz, a .csv or IDX files; unpack it first, or convert it: "
-            f"tfmnist data convert {shlex.quote(str(path))} DEST"
-        )
+    raise InputError(
+        f"{path}: {what}, expected a folder, an .npz, a .csv or IDX files; unpack it first, or convert it: "
+        f"tfmnist data convert {shlex.quote(str(path))} DEST"
+    )
 
 
 def _read_pair(files: FileSet, part: str) -> Part:
