@@ -23,9 +23,7 @@ _STATUS = "no digit in it could be read (status {})"
 
 def data(arguments: Sequence[str]) -> None:
     """Shows a data source, or converts it: data show, data convert."""
-    tyro.extras.subcommand_cli_from_dict(
-        {"show": show, "convert": convert}, prog="tfmnist data", description=data.__doc__, args=arguments
-    )
+    tyro.extras.subcommand_cli_from_dict(SUBCOMMANDS, prog="tfmnist data", description=data.__doc__, args=arguments)
 
 
 def show(source: _Source, out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = "") -> None:
@@ -89,6 +87,9 @@ def convert(
     height, width = converted.image_shape
     print(f"{counts}; {len(converted.class_names)} classes, {height} x {width}")
     print(dest)
+
+
+SUBCOMMANDS: dict[str, Callable[..., None]] = {"show": show, "convert": convert}
 
 
 def _finish(events: "Generator[DecodingProgress, None, Any]") -> Any:

@@ -69,8 +69,10 @@ def _dispatch(words: list[str]) -> int:
         raise InputError(f"{name}: an argument is empty; expected a value (is a shell variable unset?)")
     if name not in COMMANDS:
         raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} See tfmnist --help.")
-    if name in ("train", "data"):
-        COMMANDS[name](rest)
+    if name == "train":
+        train(rest)
+    elif name == "data":
+        data(rest)
     else:
         tyro.cli(COMMANDS[name], prog=f"tfmnist {name}", args=rest)
     return 0
