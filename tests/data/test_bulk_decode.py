@@ -72,7 +72,10 @@ def test_another_size(tmp_path: Path, part: str, end: str, skip_broken: bool) ->
     root = make(tmp_path)
     save(root / part / "1" / f"9.{end}", image(shape=(7, 5)))
     message = complaint(root, skip_broken=skip_broken)
-    assert f"{root / part / '1' / f'9.{end}'}: 5x7 pixels, expected 7x5 like train/0/0.png; resize" in message
+    assert (
+        f"{root / part / '1' / f'9.{end}'}: 5x7 pixels, expected 7x5 like train/0/0.png; scale all to one size"
+        in message
+    )
 
 
 @pytest.mark.parametrize("skip_broken", [False, True])

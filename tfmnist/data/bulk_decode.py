@@ -107,7 +107,13 @@ def decode_files(
     for index, problem in decode(files, images[indices.start : indices.stop]):
         path = os.path.join(listing.root, listing.names[indices.start + index])
         if isinstance(problem, tuple):
-            fail_unequal(path, problem, model, images.shape[1:], "resize the pictures to one size")
+            fail_unequal(
+                path,
+                problem,
+                model,
+                images.shape[1:],
+                "scale all to one size: tfmnist data convert SOURCE DEST --size 28x28",
+            )
         if not skip_broken:
             _fail_broken(path, problem)
         reasons[index] = str(problem)

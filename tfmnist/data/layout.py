@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,15 +101,6 @@ def check_classes(where: Path, class_names: Sequence[str]) -> None:
             )
 
 
-def check_same_classes(part: Path, names: Iterable[str], train: Path, train_names: Iterable[str]) -> None:
-    """Checks that the classes of a test or validation part are among those for training."""
-    if unknown := sorted(set(names) - set(train_names), key=class_order):
-        raise InputError(
-            f"{printable(part / unknown[0])}: a class that {printable(train)} lacks, expected a folder of that name in "
-            "both; add training pictures, or remove the folder."
-        )
-
-
 def find_parts(folder: Path) -> dict[Role, Path]:
     """Returns the folders that hold the class folders, by role; the folder itself if it has no `train/`."""
     folders = _list_folder(folder)[0]
@@ -145,7 +136,11 @@ def list_groups(folder: Path, left_out: LeftOut) -> Iterator[tuple[Role, str, di
         left_out.add(*filter(is_picture_name, files))
     for role, part in parts.items():
         inner, files = _list_folder(part)
-        check_same_classes(part, inner, train, class_names)
+        if unknown := sorted(set(inner) - set(class_names), key=class_order):
+            raise InputError(
+                f"{printable(part / unknown[0])}: a class that {printable(train)} lacks, expected a folder of that "
+                "name in both; add training pictures, or remove the folder."
+            )
         prefix = part.relative_to(folder)
         left_out.add(*((prefix / name).as_posix() for name in files if is_picture_name(name)))
         total = 0

@@ -136,17 +136,17 @@ def _read_tar(path: Path, places: _Places) -> Iterator[Example]:
 
 def _read_zip(path: Path, places: _Places) -> Iterator[Example]:
     with _archive_errors(path), zipfile.ZipFile(path) as archive:
-        members = [
-            (*place, one) for one in archive.infolist() if not one.is_dir() and (place := places.find(one.filename))
-        ]
+        groups: dict[tuple[Role, str], list[zipfile.ZipInfo]] = {}
+        for member in archive.infolist():  # which takes 0.6 KB of memory for each
+            if not member.is_dir() and (place := places.find(member.filename)):
+                groups.setdefault(place, []).append(member)
         places.check()
         roles = list(dict.fromkeys(ROLES.values()))
-        members.sort(
-            key=lambda member: (roles.index(member[0]), class_order(member[1]), natural_order(member[2].filename))
-        )
-        for role, class_name, member in members:
-            with archive.open(member) as file:
-                yield Example(role, class_name, f"{path}: {member.filename}", read_bounded(file, member.file_size))
+        for role, class_name in sorted(groups, key=lambda place: (roles.index(place[0]), class_order(place[1]))):
+            for member in sorted(groups[role, class_name], key=lambda member: natural_order(member.filename)):
+                with archive.open(member) as file:
+                    content = read_bounded(file, member.file_size)
+                yield Example(role, class_name, f"{path}: {member.filename}", content)
 
 
 @contextmanager
