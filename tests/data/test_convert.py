@@ -227,6 +227,9 @@ def test_what_cannot_be_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         convert("mnist", tmp_path / "b")
     with pytest.raises(InputError, match="does not exist"):
         convert(tmp_path / "nowhere", tmp_path / "c")
+    (tmp_path / "x.tar").write_bytes(bytes(100))
+    with pytest.raises(InputError, match=r"x\.tar: not a data source, expected .*; is it damaged\?$"):
+        convert(tmp_path / "x.tar", tmp_path / "c")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

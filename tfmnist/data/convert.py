@@ -106,6 +106,12 @@ def write_idx_folder(
     stream = None if source == "mnist" else _open_stream(path)
     if read_photos and not stream:
         raise InputError(f"{source}: arrays, expected photos: a folder, an archive or Parquet files with classes.")
+    files = None if stream or source == "mnist" else find_file_set(path)
+    if not stream and not files and path.is_file() and path.suffix != ".npz":
+        raise InputError(
+            f"{source}: not a data source, expected a folder of pictures, a .tar, .zip, .parquet, .csv or .npz file, or "
+            "IDX files; is it damaged?"
+        )
     with _new_folder(destination) as folder, _open_parts() as parts:
         if stream:
             left_out, labels = LeftOut(), dict[str, int]()
@@ -117,7 +123,7 @@ def write_idx_folder(
             for part in parts.values():
                 part.renumber(np.array([class_names.index(name) for name in labels], np.int64))
             notes = (*stream.left_out.note(*OTHERS), *left_out.note(*(_PHOTOS if read_photos else BROKEN)))
-        elif source != "mnist" and (files := find_file_set(path)) and files.form == "csv":
+        elif files and files.form == "csv":
             yield from _fill(parts, folder, _read_tables(files, size), 0)
             count = max(parts["train"].labels, default=-1) + 1 if "train" in parts else 0
             class_names = files.find_class_names(count)[0] or tuple(map(str, range(count)))
