@@ -109,8 +109,8 @@ def write_idx_folder(
     files = None if stream or source == "mnist" else find_file_set(path)
     if not stream and not files and path.is_file() and path.suffix != ".npz":
         raise InputError(
-            f"{source}: not a data source, expected a folder of pictures, a .tar, .zip, .parquet, .csv or .npz file, or "
-            "IDX files; is it damaged?"
+            f"{source}: not a data source, expected a folder of pictures, a .tar, .zip, .parquet, .csv or .npz file, "
+            "or IDX files; is it damaged?"
         )
     with _new_folder(destination) as folder, _open_parts() as parts:
         if stream:
