@@ -25,6 +25,7 @@ import tomli_w
 
 import tfmnist
 from tfmnist.cli import main as cli
+from tfmnist.cli.data import SUBCOMMANDS
 from tfmnist.cli.options import parse_train
 from tfmnist.data import sources
 from tfmnist.recipe import Recipe
@@ -188,8 +189,9 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Any]:
         given.append(Recipe.load(parsed.recipe or "mlp").replace(parsed.changes))
 
     monkeypatch.setattr(cli, "train", train)
-    for name, command in cli.COMMANDS.items():
-        monkeypatch.setitem(cli.COMMANDS, name, only_parsed(command))
+    for commands in (cli.COMMANDS, SUBCOMMANDS):
+        for name, command in commands.items():
+            monkeypatch.setitem(commands, name, only_parsed(command))
 
     def parse(words: list[str]) -> Any:
         given.clear()
@@ -219,7 +221,8 @@ def test_the_parser_of_this_test_refuses_what_the_command_line_refuses(
     for words in wrong:
         with pytest.raises(AssertionError):
             parser(words)
-    for words in ["evaluate"], ["recipes", "mlp", "cnn"], ["study", "--sedes", "3"], ["export", "run"]:
+    usage = ["evaluate"], ["recipes", "mlp", "cnn"], ["study", "--sedes", "3"], ["export", "run"]
+    for words in *usage, ["data", "shwo", "mnist"], ["data", "convert", "mnist"]:
         with pytest.raises(SystemExit):
             parser(words)
     assert parser(["study", "mlp", "--seeds", "3"])[0]["seeds"] == 3

@@ -1,8 +1,10 @@
 """Errors: their exit codes, and the suggestions in them."""
 
+from collections.abc import Iterable
+
 import pytest
 
-from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError, did_you_mean
+from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError, did_you_mean, few
 
 
 @pytest.mark.parametrize(("error", "code"), [(TfmnistError, 1), (DivergedError, 1), (InputError, 2), (Interrupted, 75)])
@@ -27,3 +29,18 @@ def test_an_input_error_is_not_swallowed_as_a_value_error() -> None:
 def test_the_nearest_word_is_suggested_or_all_are_listed(word: str, known: list[str], text: str) -> None:
     assert did_you_mean(word, known) == text
     assert did_you_mean(word, iter(known)) == text
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], "nothing"),
+        (["a"], "a"),
+        (list("abc"), "a, b, c"),
+        (list("abcd"), "a, b, c and 1 more"),
+        (map(str, range(2003)), "0, 1, 2 and 2,000 more"),
+        (["x" * 60, "y" * 61], f"{'x' * 60}, {'y' * 57}..."),
+    ],
+)
+def test_lists_of_names_are_short(names: Iterable[str], text: str) -> None:
+    assert few(names, 3) == text

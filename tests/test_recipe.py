@@ -18,7 +18,7 @@ from tfmnist.errors import InputError
 from tfmnist.recipe import _TYPED, Recipe, nearest_key, shipped_recipes
 
 KEYS = {
-    "data": ["source", "validation", "only", "per_class", "test_share", "skip_broken"],
+    "data": ["source", "validation", "only", "per_class", "test_share", "skip_broken", "transpose"],
     "model": ["kind", "hidden", "init_from", "init_sha256", "freeze"],
     "loss": ["kind"],
     "optimizer": ["kind", "learning_rate"],

@@ -38,7 +38,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of a sentence: `; did you mean 'x'?` with the nearest known word, or all words."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {few(known, 60)}."
+
+
+def few(names: Iterable[str], most: int = 10) -> str:
+    """Returns names as one short text: the first ones, each shortened, and how many more there are."""
+    names = list(names)
+    shown = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown or "nothing"
 
 
 def check_name(path: str | Path | None) -> None:

@@ -237,9 +237,9 @@ class Data(Section):
     """Where the examples come from, and which of them are used."""
 
     source: str = Field(default="mnist", min_length=1)
-    """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX files, or an .npz with x_train, ..."""
+    """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX or CSV files, a .csv, or an .npz."""
     validation: int = Field(default=5000, ge=0)
-    """Number of training examples held out for validation, drawn per class by the seed; 0 for none."""
+    """Number of training examples drawn per class for validation; a source's own set is used whole; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
     """Number of classes; 0 to take it from the training labels."""
     only: tuple[str, ...] = ()
@@ -250,19 +250,23 @@ class Data(Section):
     """Fraction of each class that becomes the test set if the source has none; the same for every seed."""
     skip_broken: bool = False
     """Leave out pictures that cannot be decoded, and list them, instead of stopping at the first."""
+    transpose: bool = False
+    """Swap the rows and columns of all images, for data that lie sideways; EMNIST by its own names needs no help."""
 
     def idle(self) -> dict[str, str]:
         folder = Path(os.path.expanduser(self.source))
         idle: dict[str, str] = {}
         try:
             exists = self.source == "mnist" or folder.exists()
-            inside = {entry.name for entry in folder.iterdir() if entry.is_dir()} if folder.is_dir() else set[str]()
+            entries = list(folder.iterdir()) if folder.is_dir() else [folder]
+            inside = {entry.name for entry in entries if entry.is_dir()}
         except (OSError, ValueError):  # a name too long, no right to read it: loading the data says so
             return idle
         if exists:
             if not inside:  # no folders of pictures
                 idle["skip_broken"] = f"data.source is {self.source!r}, which has no picture files"
-            if not inside or "test" in inside:
+            has_tables = any(entry.name.endswith((".csv", ".csv.gz")) for entry in entries)  # perhaps none for test
+            if "test" in inside or not (inside or has_tables):
                 idle["test_share"] = f"data.source is {self.source!r}, which has a test set"
         return idle
 

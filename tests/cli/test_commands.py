@@ -147,7 +147,7 @@ def test_bad_pictures(trained: Path, tmp_path: Path, complaint: Complaint) -> No
     (tmp_path / "folder.png").mkdir()
     for name, expected in (
         ("photo.png", "no ink found"),
-        ("text.png", "not a PNG or JPEG"),
+        ("text.png", "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture"),
         ("none.png", "No such file"),
         ("folder.png", "Is a directory"),
     ):

@@ -122,6 +122,13 @@ def test_datasets_that_cannot_be_an_epoch_are_named() -> None:
         as_split(IMAGES)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("most", "factor"), [(1, 255), (15, 17), (16, 15)])
+def test_arrays_of_few_grey_levels_are_refused(most: int, factor: int) -> None:
+    with pytest.raises(InputError, match=f"pixels reach {most}, expected 0 to 255; multiply them by {factor}"):
+        as_split((IMAGES % (most + 1), LABELS))
+    assert len(as_split((IMAGES % 18, LABELS))) == len(as_split((IMAGES * 0, LABELS))) == 23
+
+
 def test_a_generator_of_unknown_length_is_a_pass_per_epoch() -> None:
     spec = (tf.TensorSpec([None, 2, 2], tf.uint8), tf.TensorSpec([None], tf.int64))
     data = tf.data.Dataset.from_generator(

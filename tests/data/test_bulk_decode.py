@@ -1,78 +1,33 @@
 """Decoding many pictures: whatever decodes them, the values are Pillow's, and broken ones are named or left out."""
 
-import io
 import subprocess
 import sys
-from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from picture_folders import complaint, encode_png, image, make, read_folder, save
+from picture_folders import complaint, image, make, read_folder, save
 from PIL import Image
 
 from tfmnist.data import bulk_decode
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.data.folders import read_folder as read_folder_events
-from tfmnist.system.pictures import read_grey
 
 
-@pytest.fixture
-def with_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow decodes grey PNGs, eight at once, however few there are."""
-    monkeypatch.setattr(bulk_decode, "_MANY", 0)
-    monkeypatch.setattr(bulk_decode, "_GROUP", 8)
-    bulk_decode._load_decoder.cache_clear()  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(bulk_decode, "_load_decoder", once(bulk_decode._load_decoder.__wrapped__))  # pyright: ignore
-
-
-@pytest.mark.usefixtures("with_tensorflow")
-@settings(deadline=None, max_examples=30)
-@given(
-    st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=8, max_size=8),
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 9),
-)
-def test_tensorflow_decodes_to_pillows_values(kinds: list[list[int]], seed: int, width: int) -> None:
-    rows = image(seed, (len(kinds), 6, width + 1))
-    rows[..., 0] = kinds
-    files = [encode_png(width, 6, row.tobytes()) for row in rows]
-    found = np.zeros([8, 6, width], np.uint8)
-    assert bulk_decode._decode_grey_pngs(files, found) == set(range(8))  # pyright: ignore[reportPrivateUsage]
-    for data, got in zip(files, found, strict=True):
-        with Image.open(io.BytesIO(data)) as opened:
-            np.testing.assert_array_equal(got, np.asarray(opened))
-
-
-@pytest.mark.usefixtures("with_tensorflow")
-@settings(deadline=None, max_examples=50)
-@given(st.dictionaries(st.integers(0, 10**6), st.integers(1, 255), min_size=1, max_size=3), st.integers(0, 30))
-def test_tensorflow_accepts_no_damage_that_pillow_rejects(changes: dict[int, int], cut: int) -> None:
-    data = io.BytesIO()
-    Image.fromarray(image()).save(data, "PNG")
-    damaged = bytearray(data.getvalue())
-    for index, bits in changes.items():
-        damaged[index % len(damaged)] ^= bits
-    files = [bytes(damaged[: len(damaged) - cut])] * 8
-    found = np.zeros([8, 5, 7], np.uint8)
-    if bulk_decode._decode_grey_pngs(files, found):  # pyright: ignore[reportPrivateUsage]
-        np.testing.assert_array_equal(found[0], read_grey(files[0]))  # pyright: ignore[reportPrivateUsage]
-
-
-@pytest.mark.usefixtures("with_tensorflow")
 @pytest.mark.parametrize("skip_broken", [False, True])
-def test_tensorflow_beside_pillow(tmp_path: Path, skip_broken: bool) -> None:
-    """Pictures of every kind among those that TensorFlow decodes, and a broken one that Pillow has to name."""
+def test_pictures_of_every_kind(tmp_path: Path, skip_broken: bool) -> None:
     for number in range(70):
         mode = {13: "RGB", 20: "P"}.get(number, "")
         save(tmp_path / "01"[number // 40] / f"{number:02}.png", image(number), mode)
-    clear = np.arange(35, dtype=np.uint8).reshape(5, 7)
-    save(tmp_path / "0" / "30.png", clear, transparency=4)
+    clear = np.arange(0, 245, 7).astype(np.uint8).reshape(5, 7)
+    save(tmp_path / "0" / "30.png", clear, transparency=28)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(tmp_path / "0" / "31.png", image(31), exif=exif)
     expected = np.stack([image(number) for number in range(70)])
-    expected[30] = np.where(clear == 4, 255, clear)
+    expected[30] = np.where(clear == 28, 255, clear)
+    expected[31] = image(31)[::-1, ::-1]
     np.testing.assert_array_equal(read_folder(tmp_path).train.images, expected)
     cut = (tmp_path / "1" / "50.png").read_bytes()[:60]
     (tmp_path / "1" / "50.png").write_bytes(cut)
@@ -87,7 +42,7 @@ def test_tensorflow_beside_pillow(tmp_path: Path, skip_broken: bool) -> None:
     assert "60.png: 5x7 pixels, expected 7x5 like 0/00.png" in complaint(tmp_path, skip_broken=skip_broken)
 
 
-def test_tensorflow_is_imported_for_many_pictures_only(tmp_path: Path) -> None:
+def test_tensorflow_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, tfmnist.data.sources as sources\n"
         "sources.load(pathlib.Path(sys.argv[1]), validation=0)\n"
@@ -98,7 +53,7 @@ def test_tensorflow_is_imported_for_many_pictures_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [28, 150])
 def test_pictures_decoded_by_threads(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_decode, "_SMALL", 0)
+    monkeypatch.setattr(bulk_decode, "SMALL", 0)
     for number in range(30):
         save(tmp_path / str(number % 3) / f"{number:02}.png", image(number, (side, side)))
     expected = [image(number, (side, side)) for label in range(3) for number in range(label, 30, 3)]
@@ -117,7 +72,10 @@ def test_another_size(tmp_path: Path, part: str, end: str, skip_broken: bool) ->
     root = make(tmp_path)
     save(root / part / "1" / f"9.{end}", image(shape=(7, 5)))
     message = complaint(root, skip_broken=skip_broken)
-    assert f"{root / part / '1' / f'9.{end}'}: 5x7 pixels, expected 7x5 like train/0/0.png; resize" in message
+    assert (
+        f"{root / part / '1' / f'9.{end}'}: 5x7 pixels, expected 7x5 like train/0/0.png; scale all to one size"
+        in message
+    )
 
 
 @pytest.mark.parametrize("skip_broken", [False, True])

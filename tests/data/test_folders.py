@@ -86,7 +86,6 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert read_folder(tmp_path).class_names == ("car", "test", "train")
     shutil.rmtree(tmp_path / "car")
     assert f"{tmp_path / 'train'}: no class folders" in complaint(tmp_path)
-    assert not is_picture_folder(tmp_path)
 
 
 def test_class_order_is_numeric_and_then_natural(tmp_path: Path) -> None:
@@ -114,16 +113,96 @@ def test_pictures_are_in_natural_order(tmp_path: Path, names: list[str]) -> None
     assert read_folder(tmp_path).train.images[: len(names), 0, 0].tolist() == [8 * value for value in range(len(names))]
 
 
-def test_other_files_are_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("train", "test", "validation"),
+    [("training", "testing", "val"), ("Train", "TEST", "valid"), ("train", "test", "Validation")],
+)
+def test_names_of_parts(tmp_path: Path, train: str, test: str, validation: str) -> None:
+    root = make(tmp_path)
+    (root / "train").rename(root / "x")  # in two steps, for systems whose names have no case
+    (root / "test").rename(root / "y")
+    (root / "x").rename(root / train)
+    (root / "y").rename(root / test)
+    for name in "02":
+        save(root / validation / name / "0.png", image(90))
+    source = read_folder(root)
+    assert source.test is not None and source.validation is not None
+    np.testing.assert_array_equal(source.test.images, np.stack([image(seed) for seed in range(10, 16)]))
+    np.testing.assert_array_equal(source.validation.images, np.stack([image(90)] * 2))
+    assert source.validation.labels.tolist() == [0, 2] and source.notes == ()
+    assert source.validation.images_name == str(root / validation)
+
+
+def test_validation_without_test(tmp_path: Path) -> None:
+    root = make(tmp_path, test=0)
+    for name in "02":
+        save(root / "val" / name / "0.png", image(90))
+    (root / "val" / "0" / "1.png").write_bytes(b"")
+    source = read_folder(root, skip_broken=True)
+    assert source.test is None and source.validation is not None and len(source.train.images) == 9
+    assert source.validation.labels.tolist() == [0, 2]
+    assert source.notes == ("left out 1 broken picture: val/0/1.png",)
+
+
+def test_two_folders_for_one_part(tmp_path: Path) -> None:
+    root = make(tmp_path)
+    save(root / "val" / "0" / "0.png", image())
+    save(root / "valid" / "0" / "0.png", image())
+    message = complaint(root)
+    assert message.startswith(f"{root}: both ") and "expected one folder for validation" in message
+
+
+@pytest.mark.parametrize("end", ["png", "JPEG", "jfif", "bmp", "gif", "tif", "tiff", "webp"])
+def test_formats_by_content(tmp_path: Path, end: str) -> None:
+    grey = np.full([6, 6], 77, np.uint8)
+    for label, form in enumerate(("PNG", "BMP", "GIF", "TIFF", "WEBP")):
+        save(tmp_path / str(label) / f"0.{end}", grey, format=form, lossless=True)
+    np.testing.assert_array_equal(read_folder(tmp_path).train.images, np.stack([grey] * 5))
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "a")
     before = read_folder(root, cache=tmp_path / "one")
-    for name in ("notes.txt", ".hidden.png", "._0.png", "0.gif", "0.png.txt", "png"):
+    for name in (".hidden.png", "._0.png", "Thumbs.db", "desktop.ini"):  # of which nothing is said
         (root / "train" / "1" / name).write_bytes(b"x")
-        (root / name).write_bytes(b"x")
+    (root / "README.md").write_text("x")
+    (root / "__MACOSX").mkdir()
     save(root / "train" / ".thumbs" / "a.png", image())
+    assert_same(before, read_folder(root, cache=tmp_path / "two"))
+    for name in ("0.png.txt", "png", "0.svg"):
+        (root / "train" / "1" / name).write_bytes(b"x")
+    after = read_folder(root, cache=tmp_path / "two")
+    note = "left out 3 files or folders that are not pictures in class folders"
+    assert after.notes == (f"{note}: train/1/0.png.txt, train/1/0.svg, train/1/png",)
     save(root / "train" / "1" / "deeper" / "a.png", image())
     (root / "train" / "1" / "folder.png").mkdir()
-    assert_same(before, read_folder(root, cache=tmp_path / "two"))
+    for path in ("loose.png", "test/loose.png", "unlabelled/a.png"):
+        save(root / path, image())
+    after = read_folder(root, cache=tmp_path / "two")
+    note = note.replace("3", "8")
+    assert after.notes == (f"{note}: unlabelled, loose.png, train/1/0.png.txt, ...",)
+    assert_same(before, after._replace(notes=()))
+
+
+def test_other_layouts_are_shown_what_is_expected(tmp_path: Path) -> None:
+    for number, paths in enumerate(
+        (
+            ["0_1.png", "7_2.png"],  # labels in file names
+            ["images/1.png", "images/2.png", "labels.csv"],
+            ["train/0/a/x.png", "train/1/a/x.png"],
+            ["0/train/x.png", "1/train/x.png"],
+            ["mnist/train/0/x.png", "mnist/train/1/x.png"],
+            ["train/1.png", "train/2.png", "test/3.png"],
+        )
+    ):
+        root = tmp_path / str(number)
+        for path in paths:
+            save(root / path, image()) if path.endswith("png") else (root / path).write_text("x")
+        assert is_picture_folder(root)
+        message = complaint(root)
+        assert "expected a folder of pictures for each of at least two classes: train/0/a.png" in message and len(
+            message
+        ) < 400 + len(str(root))
 
 
 def test_symlinked_folders(tmp_path: Path) -> None:
@@ -196,7 +275,7 @@ def test_file_names_of_any_bytes(tmp_path: Path) -> None:
 def test_is_picture_folder(tmp_path: Path) -> None:
     root = make(tmp_path / "a")
     assert is_picture_folder(root) and is_picture_folder(root / "train")
-    assert not is_picture_folder(root / "train" / "0")  # pictures, but no class folders
+    assert is_picture_folder(root / "train" / "0")  # pictures, but no class folders
     idx = tmp_path / "idx"
     idx.mkdir()
     write_idx(idx / "train-images-idx3-ubyte", np.zeros([3, 2, 2], np.uint8))
@@ -206,7 +285,9 @@ def test_is_picture_folder(tmp_path: Path) -> None:
     (tmp_path / "text" / "0" / "a.txt").touch()
     (tmp_path / "text" / "0" / ".a.png").touch()
     save(tmp_path / "deep" / "a" / "b" / "c.png", image())
-    for path in (idx, tmp_path / "b.npz", tmp_path / "empty", tmp_path / "text", tmp_path / "deep", tmp_path / "none"):
+    save(idx / "preview" / "a.png", image())
+    assert is_picture_folder(tmp_path / "deep")
+    for path in (idx, tmp_path / "b.npz", tmp_path / "empty", tmp_path / "text", tmp_path / "none"):
         assert not is_picture_folder(path)
     assert not is_picture_folder(Path("nul\0byte"))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tfmnist.data.idx as idx
-from tfmnist.data.idx import find_idx_files, read_idx, read_images, read_labels, write_idx
+from tfmnist.data.idx import make_header, read_idx, read_images, read_labels, write_idx
 from tfmnist.data.mapped import find_map
 from tfmnist.errors import InputError
 
@@ -109,9 +109,31 @@ def test_a_mapped_array_survives_its_file_being_replaced(tmp_path: Path) -> None
     np.testing.assert_array_equal(read_images(tmp_path / "a"), IMAGES[:1] + 100)
 
 
-def test_write_refuses_what_is_not_unsigned_bytes(tmp_path: Path) -> None:
-    message = complaint(lambda path: write_idx(path, np.zeros([2], np.int64)), tmp_path / "a")  # type: ignore[arg-type]
-    assert "int64 [2]" in message and "expected uint8" in message
+@pytest.mark.parametrize(
+    ("dtype", "code"),
+    [("u1", 0x08), ("i1", 0x09), (">i2", 0x0B), ("<i2", 0x0B), ("i4", 0x0C), ("f4", 0x0D), ("<f8", 0x0E)],
+)
+@pytest.mark.parametrize("name", ["a", "a.gz"])
+def test_all_element_types(tmp_path: Path, dtype: str, code: int, name: str) -> None:
+    array = (np.arange(24).reshape(2, 3, 4) - (0 if dtype == "u1" else 9)).astype(dtype)
+    write_idx(tmp_path / name, array)
+    content = header(2, 3, 4, magic=code << 8 | 3) + array.astype(np.dtype(dtype).newbyteorder(">")).tobytes()
+    back = (gzip.decompress if name == "a.gz" else bytes)((tmp_path / name).read_bytes())
+    assert back == content and make_header(tmp_path, array.dtype, array.shape) == content[:16]
+    read = read_images(tmp_path / name)
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("=") and not read.flags.writeable
+    assert bool(find_map(read)) == (name == "a")
+
+
+def test_labels_may_have_columns(tmp_path: Path) -> None:
+    write_idx(tmp_path / "a", IMAGES[0].astype(np.int32))
+    assert read_labels(tmp_path / "a").tolist() == IMAGES[0].tolist()
+
+
+def test_write_refuses_other_types(tmp_path: Path) -> None:
+    message = complaint(lambda path: write_idx(path, np.zeros([2], np.int64)), tmp_path / "a")
+    assert "int64 [2]" in message and "expected uint8, int8, int16, int32, float32, float64 with 1 to 64" in message
     assert "uint8 []" in complaint(lambda path: write_idx(path, np.array(1, np.uint8)), tmp_path / "a")
     assert "No such file" in complaint(lambda path: write_idx(path, LABELS), tmp_path / "absent" / "a")
 
@@ -134,11 +156,10 @@ def test_empty(tmp_path: Path) -> None:
         (read_images, header(3) + bytes(3), ["0x00000801", "expected 0x00000803 (images)", "is this the labels file?"]),
         (read_labels, header(1, 1, 1), ["0x00000803", "expected 0x00000801 (labels)", "is this the images file?"]),
         (read_images, b"\x89PNG\r\n", ["0x89504e47", "expected 0x00000803 (images)"]),
-        (read_labels, header(1, 1) + bytes(1), ["0x00000802", "expected 0x00000801 (labels)"]),
-        (lambda path: read_idx(path, 0x802), header(3) + bytes(3), ["expected 0x00000802 (unsigned bytes)"]),
-        (read_idx, b"\x89PNG\r\n", ["not an IDX file", "0x89504e47", "expected 0x000008NN"]),
-        (read_idx, header(1, magic=0x0D01) + bytes(4), ["element type is 0x0d (float32)", "expected 0x08", "uint8"]),
-        (read_idx, header(1, magic=0x0701) + bytes(4), ["element type is 0x07 (unknown)"]),
+        (read_images, header(1, 1) + bytes(1), ["0x00000802", "is this the labels file?"]),
+        (read_labels, header(1, 1, 1, 1) + bytes(1), ["0x00000804", "expected 0x00000801 (labels)", "of labels?"]),
+        (read_idx, b"\x89PNG\r\n", ["not an IDX file", "0x89504e47", "expected 0x0000TTNN"]),
+        (read_idx, header(1, magic=0x0701) + bytes(4), ["element type is 0x07", "expected 0x08", "0x0b, 0x0c"]),
         (read_idx, header(), ["0 dimensions", "expected 1 to 64"]),
         (read_idx, header(*[1] * 65) + bytes(1), ["65 dimensions", "expected 1 to 64"]),
         (read_idx, b"\0\0\x08", ["header is cut off", "holds 3 bytes", "expected at least 4"]),
@@ -147,6 +168,7 @@ def test_empty(tmp_path: Path) -> None:
         (read_images, header(2, 3, 4) + bytes(25), ["too long: 25 bytes", "expected 24 (2 x 3 x 4)"]),
         (read_labels, header(2**32 - 1) + bytes(9), ["cut off: 9 bytes", "expected 4294967295"]),
         (read_images, header(*[2**32 - 1] * 3) + bytes(9), ["cut off: 9 bytes", "expected 792281624"]),
+        (read_images, header(2, 3, 4, magic=0x0D03) + bytes(95), ["cut off: 95 bytes", "expected 96 (2 x 3 x 4)"]),
         (read_images, header(0, 2**32 - 1, 2**32 - 1), ["0 x 4294967295", "expected a shape"]),
     ],
 )
@@ -179,24 +201,6 @@ def test_no_damage_gets_past(tmp_path_factory: pytest.TempPathFactory, cut: int,
         assert read_idx(path).dtype == np.uint8
     except InputError as error:
         assert str(path) in str(error) and "\n" not in str(error)
-
-
-def test_find_prefers_plain_and_knows_the_dot(tmp_path: Path) -> None:
-    for name in NAMES:
-        (tmp_path / f"{name}.gz").touch()
-    assert [path.name for path in find_idx_files(tmp_path)] == [f"{name}.gz" for name in NAMES]
-    (tmp_path / "train-images.idx3-ubyte").touch()
-    (tmp_path / NAMES[3]).touch()
-    names = [path.name for path in find_idx_files(tmp_path)]
-    assert names == ["train-images.idx3-ubyte", f"{NAMES[1]}.gz", f"{NAMES[2]}.gz", NAMES[3]]
-
-
-def test_find_lists_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / NAMES[0]).touch()
-    (tmp_path / NAMES[1]).mkdir()  # a folder is no file
-    message = complaint(find_idx_files, tmp_path)
-    assert "3 of MNIST's four" in message and NAMES[0] not in message
-    assert all(name in message for name in NAMES[1:])
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """Sources: every kind becomes the right data set, wrong ones are refused in one helpful line, and splits are exact."""
 
 import hashlib
+import shlex
 import shutil
+import tarfile
 import tracemalloc
+import zipfile
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ import numpy as np
 import pytest
 from samples import IDX, assert_holds, complaint, make, named, save_idx, save_npz, save_pictures
 
+from tfmnist.data import sources
 from tfmnist.data.idx import write_idx
 from tfmnist.data.sources import load
-from tfmnist.data.split import Digits
+from tfmnist.data.split import Digits, Part, Source
 from tfmnist.errors import InputError
 
 # Digits
@@ -175,6 +179,73 @@ def test_absent_source(source: str) -> None:
     assert "does not exist: expected 'mnist' (embedded), a folder" in complaint(source)
 
 
+# Files that are no data set
+
+
+def archives(folder: Path) -> dict[Path, str]:
+    """An archive of each kind, and what it is called."""
+    member = folder / f"{'long' * 40}.png"
+    member.touch()
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for number in range(3000):
+            archive.writestr(f"{number}{'x' * 200}.png", b"")
+    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a b.tar.xz", "w:xz")):
+        with tarfile.open(folder / name, mode) as archive:  # type: ignore[call-overload]
+            archive.add(member)
+    (folder / "a.parquet").write_bytes(b"PAR1" + bytes(9))
+    (folder / "a.png").write_bytes(b"\x89PNG\r\n")
+    (folder / "my-images").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    kinds = ["a zip archive of 3,000 files", *["a tar archive"] * 3, "a Parquet file", *["not a data source"] * 2]
+    names = ["a.zip", "a.tar", "a.tar.gz", "a b.tar.xz", "a.parquet", "a.png", "my-images"]
+    return dict(zip([folder / name for name in names], kinds, strict=True))
+
+
+def test_archives_are_to_be_unpacked_or_converted(tmp_path: Path) -> None:
+    for path, kind in archives(tmp_path).items():
+        message = complaint(path)
+        assert message.startswith(f"{path}: {kind}, expected a folder, an .npz, a .csv or IDX files; unpack it first")
+        assert message.endswith(f"tfmnist data convert {shlex.quote(str(path))} DEST")
+        assert len(message) < 250 + 2 * len(str(path))
+
+
+def test_an_archive_called_npz(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("0.png", b"")
+    assert "found 0.png, expected x_train" in complaint(tmp_path / "a.npz")
+
+
+def test_a_damaged_archive(tmp_path: Path) -> None:
+    archives(tmp_path)
+    path = tmp_path / "a.zip"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1  # its table of contents
+    path.write_bytes(content)
+    assert "a zip archive" in complaint(path)
+
+
+# Images that lie sideways
+
+
+def test_images_are_transposed_where_asked_for(tmp_path: Path) -> None:
+    arrays = make()
+    whole = load(save_npz(tmp_path / "a.npz", arrays), validation=0)
+    assert load(tmp_path / "a.npz", validation=0, transpose=False).sha256 == whole.sha256
+    turned = {name: arrays[name].swapaxes(1, 2) for name in ("x_train", "x_test")}
+    for source in (save_npz(tmp_path / "b.npz", arrays, **turned), save_idx(tmp_path / "c", arrays | turned)):
+        digits = load(source, validation=6, transpose=True)
+        assert digits.image_shape == (5, 7) and digits.sha256 == whole.sha256 and digits.notes == ()
+        assert load(source, validation=6).sha256 != whole.sha256
+
+
+def test_transposing_a_file_on_disk_copies_it_once(tmp_path: Path) -> None:
+    folder = save_idx(tmp_path / "big", make(train=2000, test=100, shape=(64, 64)))
+    tracemalloc.start()
+    load(folder, validation=100, transpose=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * 2100 * 64 * 64
+
+
 # Labels and classes
 
 
@@ -324,3 +395,41 @@ def test_a_drawn_test_set_is_the_same_whatever_classes_are_kept(untested: Path) 
     whole, some = load(untested, validation=0), load(untested, validation=0, only=["two", "six"])
     assert whole.train.rows is not None and some.test.rows is not None
     assert set(some.test.rows.tolist()).isdisjoint(whole.train.rows.tolist())
+
+
+# Sources with a validation part
+
+
+def test_a_validation_part_of_the_source_is_the_validation_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, other = make(), make(train=10, test=9, seed=1)
+
+    def read(path: Path) -> Source:
+        train, validation, test = (
+            Part(images, labels, f"{path}: x", f"{path}: y")
+            for images, labels in (
+                (arrays["x_train"], arrays["y_train"]),
+                (other["x_train"], other["y_train"]),
+                (arrays["x_test"], arrays["y_test"]),
+            )
+        )
+        return Source(train, test, ("a", "b", "c"), ("a note",), validation)
+
+    path = save_npz(tmp_path / "a.npz", arrays)
+    monkeypatch.setattr(sources, "read_npz", read)
+    digits = load(path, validation=5000)
+    assert digits.notes == ("a note", "the source has its own validation set: 10 examples")
+    assert_holds(digits.train, arrays["x_train"], arrays["y_train"])
+    assert_holds(digits.validation, other["x_train"], other["y_train"])
+    assert load(path, validation=3, seed=5).sha256 == digits.sha256
+
+    without = load(path, validation=0)
+    assert len(without.validation) == 0 and len(without.train) == 60 and without.sha256 != digits.sha256
+    assert without.notes[-1] == "the source has its own validation set: not used, since data.validation is 0"
+
+    few = load(path, validation=1, only=["c", "a"], per_class=2)
+    kept = other["y_train"] != 1
+    assert_holds(few.validation, other["x_train"][kept], np.array([1, -1, 0])[other["y_train"][kept]])
+    assert len(few.train) == 4
+
+    other["x_train"] = other["x_train"][:, :4]
+    assert "images are 4 x 7, expected 5 x 7" in complaint(path)

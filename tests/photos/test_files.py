@@ -36,7 +36,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_photo("digit\0.png")
     assert "the file is empty; expected a whole PNG or JPEG picture" in complaint(path)
     path.write_text("a text")
-    assert "not a PNG or JPEG picture; expected" in complaint(path)
+    assert "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture; expected" in complaint(path)
     Image.fromarray(DIGIT).save(path)
     path.write_bytes(path.read_bytes()[:100])
     assert "damaged: " in complaint(path) and "save it as one" in complaint(path)

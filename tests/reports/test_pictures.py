@@ -99,6 +99,17 @@ def test_bad_images_are_refused(images: Any, titles: list[str] | None, columns: 
         pictures.plot_images(images, titles, columns)
 
 
+@pytest.mark.parametrize(("classes", "shape"), [(2, (28, 28)), (10, (5, 30)), (26, (28, 28)), (250, (30, 8))])
+def test_contact_sheet(classes: int, shape: tuple[int, int], rendered: Rendered) -> None:
+    images = [np.full([number % 14, *shape], 90, np.uint8) for number in range(classes)]
+    names = [f"a long name of class {number}" if number == 1 else str(number) for number in range(classes)]
+    figure = pictures.contact_sheet(images, names, "pictures")
+    rendered(figure)
+    apart(figure)
+    assert len(texts(figure)) == 1 + min(classes, pictures.MOST_SHEET)
+    assert texts(figure)[0] == ("pictures; the first 75 of 250 classes" if classes == 250 else "pictures")
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (32, 5, 5), (64, 28, 28), (70, 3, 3), (10, 1, 1), (7, 20, 60)])
 def test_first_weights(shape: tuple[int, int, int], rendered: Rendered) -> None:
     weights = np.random.default_rng(0).normal(size=shape).astype(np.float32)

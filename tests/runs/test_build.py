@@ -32,6 +32,12 @@ def test_a_section_is_loaded_with_all_its_keys(tmp_path: Path) -> None:
     assert ours.class_names == ("c", "a") and len(ours.validation) == 9 and len(ours.train) == 10
 
 
+def test_transposed(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", make())
+    turned = load_section(Data(source=str(path), validation=0, transpose=True), 0)
+    assert turned.image_shape == (7, 5) and turned.sha256 == load(path, validation=0, transpose=True).sha256
+
+
 def test_broken_pictures_are_left_out_where_asked_for(untested: Path, tmp_path: Path) -> None:
     root = tmp_path / "pictures"
     shutil.copytree(untested, root)
@@ -75,6 +81,16 @@ def test_data_with_the_models_classes_is_as_it_is(tmp_path: Path) -> None:
     assert len(digits.validation) == 8 and digits.class_names == tuple("abcd")
 
 
+def test_classes_that_got_names_later_are_known_by_the_digest(tmp_path: Path) -> None:
+    data = Data(source=str(named(tmp_path / "a.npz")), validation=0)
+    trained_on = load(data.source, validation=0).sha256
+    digits = load_labelled(data, list("0123"), 0, trained_on)
+    assert digits.class_names == tuple("0123") and digits.sha256 == trained_on
+    for names, other in ((list("0123"), "no digest"), (list("01234"), trained_on), (list("0123"), "")):
+        with pytest.raises(InputError, match="its classes are a, b, c, d, expected some of the model's"):
+            load_labelled(data, names, 0, other)
+
+
 @pytest.mark.parametrize("names", ["dcba", "bd", "dab", "xbyd"])
 def test_labels_become_places_among_the_models_classes(tmp_path: Path, names: str) -> None:
     path = named(tmp_path / "a.npz")
@@ -113,7 +129,7 @@ def test_data_that_cannot_be_loaded_for_a_model(tmp_path: Path) -> None:
 
 
 def test_numbered_classes_of_a_model_are_found(tmp_path: Path) -> None:
-    x, y = np.zeros([40, 4, 4], np.uint8), np.array([3, 7] * 20)
+    x, y = np.arange(640, dtype=np.uint16).reshape(40, 4, 4) % 256, np.array([3, 7] * 20)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     digits = load_labelled(Data(source=str(tmp_path / "a.npz"), validation=0), ["7", "3"], 0)
     assert digits.test.labels[:2].tolist() == [1, 0]

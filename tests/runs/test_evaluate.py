@@ -45,6 +45,13 @@ def test_other_data_have_no_validation_split_unless_it_is_evaluated(done: Run, s
     assert plan_evaluation(done.path, str(small), "validation").evaluate().count == 100
 
 
+def test_only_its_own_data_are_transposed_as_it_was_trained(tmp_path: Path, small: Path, recipe: Recipe) -> None:
+    run = tfmnist.run(recipe.replace({"data.transpose": True, "train.epochs": 1}), tmp_path / "run")
+    for data, transpose in (("", True), (str(small), True), ("mnist", False)):
+        assert plan_evaluation(run.path, data).data.transpose == transpose
+    assert plan_evaluation(run.path).evaluate().accuracy == run.test_accuracy
+
+
 def test_some_of_the_models_classes_in_another_order(done: Run, small: Path, tmp_path: Path) -> None:
     digits = tfmnist.load(small, validation=0, only=["7", "3"])
     path = write_npz(tmp_path / "two.npz", digits, ["3", "7"], renumbered=[1, 0])
@@ -59,7 +66,7 @@ def test_data_that_do_not_fit(done: Run, small: Path, tmp_path: Path) -> None:
     other_names = write_npz(tmp_path / "names.npz", digits, ["a", "b"])
     with pytest.raises(InputError, match="its classes are a, b, expected some of the model's, 0, 1, 2"):
         plan_evaluation(done.path, str(other_names)).evaluate()
-    images, labels = np.zeros([6, 5, 5], np.uint8), np.arange(6) % 2
+    images, labels = np.arange(150, dtype=np.uint8).reshape(6, 5, 5), np.arange(6) % 2
     np.savez(tmp_path / "size.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     with pytest.raises(InputError, match=r"5x5.*28x28"):
         plan_evaluation(done.path, str(tmp_path / "size.npz")).evaluate()

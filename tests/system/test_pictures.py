@@ -1,10 +1,12 @@
-"""Picture files: every kind of PNG and JPEG is read as Pillow means it, and what is broken or too large is refused."""
+"""Picture files: every kind is read as Pillow means it, upright and on a ground that shows the ink, or refused."""
 
 import io
 import struct
+import sys
 import tracemalloc
 import warnings
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from picture_folders import chunk, encode_png, image
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tfmnist.system.pictures import JPEG, UnreadablePicture, check_picture, read_colour, read_grey
+from tfmnist.system.pictures import JPEG, PNG, UnreadablePicture, check_picture, read_colour, read_grey, to_png
 
 KINDS = [("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")]
+KINDS += [("BMP", "L"), ("GIF", "P"), ("TIFF", "L"), ("TIFF", "RGBA"), ("WEBP", "RGB")]
 
 
 def encode(array: npt.NDArray[Any], kind: str = "PNG", mode: str = "", **options: Any) -> bytes:
@@ -88,11 +91,42 @@ def test_what_is_transparent_is_white() -> None:
     for transparent in (ink, np.stack([image(1) * 0, image()], axis=-1)):
         np.testing.assert_array_equal(read_grey(encode(transparent)), 255 - image())
         np.testing.assert_array_equal(read_colour(encode(transparent), 800)[..., 1], 255 - image())
-    grey = np.arange(35, dtype=np.uint8).reshape(5, 7)
+    grey = np.arange(0, 245, 7).astype(np.uint8).reshape(5, 7)
     for mode in ("L", "P", "RGB"):
-        data = encode(grey, "PNG", mode, transparency=(4, 4, 4) if mode == "RGB" else 4)
+        data = encode(grey, "PNG", mode, transparency=(14, 14, 14) if mode == "RGB" else 14)
         for read in (read_grey(data), read_colour(data, 800)[..., 0]):
-            np.testing.assert_array_equal(read, np.where(grey == 4, 255, grey))
+            np.testing.assert_array_equal(read, np.where(grey == 14, 255, grey))
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper", "cover", "ground"),
+    [
+        (0, None, 0.1, 255),  # black ink alone
+        (255, None, 0.1, 0),  # white ink alone
+        (230, None, 0.7, 0),  # thick
+        (120, None, 0.2, 255),
+        (20, 250, 1.0, 255),  # a drawing whose edge is transparent
+        (240, 10, 1.0, 0),  # the same, white on black
+    ],
+)
+def test_the_ground_of_what_is_transparent(ink: int, paper: int | None, cover: float, ground: int) -> None:
+    rows = np.zeros([40, 40], bool)
+    rows[:, : int(40 * cover)] = True
+    grey = np.full([40, 40], ink if paper is None else paper, np.uint8)
+    alpha = np.where(rows, 255, 0).astype(np.uint8)
+    if paper is not None:
+        grey[10:30, 18:22] = ink
+        alpha[0] = alpha[:, 0] = 0
+    data = encode(np.stack([grey, grey, grey, alpha], axis=-1))
+    expected = np.where(alpha == 255, grey, ground)
+    np.testing.assert_array_equal(read_grey(data), expected)
+    np.testing.assert_array_equal(read_colour(data, 800)[..., 1], expected)
+
+
+def test_semi_transparent_ink() -> None:
+    ink = np.full([5, 7, 4], 255, np.uint8)
+    ink[..., 3] = image()
+    np.testing.assert_array_equal(read_grey(encode(ink)), image())
 
 
 @pytest.mark.parametrize("orientation", range(10))
@@ -113,6 +147,123 @@ def test_a_photo_is_turned_upright(orientation: int) -> None:
     for read in (read_grey(data), read_colour(data, 800)[..., 2]):
         assert read.shape == upright.shape
         np.testing.assert_allclose(read.astype(int), upright, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("BMP", "L"), ("BMP", "1"), ("GIF", "P"), ("GIF", "L"), ("TIFF", "L"), ("TIFF", "1"), ("WEBP", "RGB")],
+)
+def test_other_formats(kind: str, mode: str) -> None:
+    grey = np.where(image() > 99, 255, 0).astype(np.uint8) if mode == "1" else image()
+    data = encode(grey, kind, mode, lossless=True)
+    np.testing.assert_array_equal(read_grey(data), grey)
+    np.testing.assert_array_equal(read_colour(data, 800)[..., 2], grey)
+    check_picture(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_the_first_of_several_frames(kind: str) -> None:
+    frames = [Image.fromarray(np.full([6, 6], grey, np.uint8)) for grey in (40, 200)]
+    file = io.BytesIO()
+    frames[0].save(
+        file, kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
+    )
+    np.testing.assert_array_equal(read_grey(file.getvalue()), np.full([6, 6], 40))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_any_format_is_turned_upright(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(image(), kind, exif=exif, lossless=True)
+    np.testing.assert_array_equal(read_grey(data), np.rot90(image(), -1))
+
+
+def test_orientation_in_a_text_chunk_and_damaged() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    raw = exif.tobytes()
+    text = PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(raw):8}\n{raw.hex()}\n")
+    np.testing.assert_array_equal(read_grey(encode(image(), pnginfo=text)), image()[::-1, ::-1])
+    np.testing.assert_array_equal(read_grey(encode(image(), exif=b"Exif\0\0nonsense")), image())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_that_hold_8(kind: str) -> None:
+    np.testing.assert_array_equal(read_grey(encode(image().astype(np.uint16), kind)), image())
+    np.testing.assert_array_equal(read_colour(encode(image().astype(np.uint16), kind), 800)[..., 0], image())
+
+
+def encode_deep(values: npt.NDArray[Any], colours: int) -> bytes:
+    """A PNG of 16 bits per channel: `[height, width, channels]` in 0 to 65535."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", *values.shape[1::-1], 16, colours, 0, 0, 0)
+    return PNG + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("opaque", [255, 65535])
+def test_16_bits_in_colour_that_hold_8(opaque: int) -> None:
+    colours = image(shape=(5, 7, 3)).astype(np.uint16)
+    expected = read_grey(encode(colours.astype(np.uint8)))
+    np.testing.assert_array_equal(read_grey(encode_deep(colours, 2)), expected)
+    np.testing.assert_array_equal(read_grey(encode_deep(colours * 257, 2)), expected)
+    alpha = np.full([5, 7, 1], opaque)
+    np.testing.assert_array_equal(read_grey(encode_deep(np.concatenate([colours, alpha], -1), 6)), expected)
+    black_ink = np.concatenate([colours * 0, image()[..., None] * np.uint16(257)], -1)
+    np.testing.assert_array_equal(read_grey(encode_deep(black_ink, 6)), 255 - image())
+    np.testing.assert_array_equal(read_grey(encode_deep(black_ink[..., 2:], 4)), 255 - image())
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 1e6, -1.0])
+def test_floats_in_a_tiff(top: float) -> None:
+    data = encode((image() / 255 * top).astype(np.float32), "TIFF")
+    if top in (1.0, 255.0):
+        np.testing.assert_array_equal(read_grey(data), image())
+    else:
+        with pytest.raises(UnreadablePicture, match="expected 0 to 65535: save it with 8 bits"):
+            read_grey(data)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_grey_png_of_few_bits(bits: int, clear: bool) -> None:
+    levels = np.arange(40).reshape(5, 8) % 2**bits
+    packed = np.packbits((levels[..., None] >> np.arange(bits - 1, -1, -1) & 1).astype(np.uint8).reshape(5, -1), axis=1)
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 5, bits, 0, 0, 0, 0))]
+    parts += [chunk(b"tRNS", b"\0\1")] if clear else []
+    parts += [chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))), chunk(b"IEND", b"")]
+    expected = levels * 255 // (2**bits - 1)
+    if clear:
+        expected = np.where(levels == 1, 255, expected)
+    np.testing.assert_array_equal(read_grey(PNG + b"".join(parts)), expected)
+
+
+def test_to_png_keeps_what_shows() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (encode(image(), "TIFF", exif=exif), encode(image(), "WEBP", exif=exif, lossless=True)):
+        png = to_png(data)
+        assert png.startswith(PNG) and png[24] == 8
+        np.testing.assert_array_equal(read_grey(png), read_grey(data))
+    ink = np.full([5, 7, 4], 255, np.uint8)
+    ink[..., 3] = image()
+    with Image.open(io.BytesIO(to_png(encode(ink, "WEBP", lossless=True, exact=True)))) as opened:
+        np.testing.assert_array_equal(np.asarray(opened), ink)
+    assert read_grey(to_png(encode(np.zeros([60, 90], np.uint8)), side=30)).shape == (20, 30)
+
+
+def test_heic_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"\0\0\0\x18ftypheic" + bytes(30)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert complaint(data) == "a HEIC picture, which needs the library pillow-heif: pip install pillow-heif"
+
+    def opener(file: io.BytesIO) -> Any:
+        assert file.getvalue() == data
+        return Image.open(io.BytesIO(encode(image())))
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(HeifImageFile=opener))
+    np.testing.assert_array_equal(read_grey(data), image())
 
 
 def test_chunks_beside_the_pixels() -> None:
@@ -151,9 +302,9 @@ def test_as_many_pixels_as_are_read() -> None:
     assert complaint(encode_png(8000, 8000)).startswith("damaged: ")
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG", b"GIF89a" + bytes(30), b"not a picture", encode(image(), "TIFF")])
+@pytest.mark.parametrize("data", [b"\x89PNG", b"GIF", b"not a picture", encode(image(), "PPM")])
 def test_another_kind_of_file_is_refused(data: bytes) -> None:
-    assert complaint(data) == "not a PNG or JPEG picture"
+    assert complaint(data) == "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture"
     assert complaint(b"") == "the file is empty"
 
 
@@ -177,11 +328,28 @@ def test_a_damaged_picture_is_refused(kind: str) -> None:
         assert complaint(damaged_pictures()[kind]).startswith("damaged: ")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_huge_picture_of_any_format_is_refused() -> None:
+    def complain(data: bytes) -> str:
+        return complaint(data).removesuffix(" pixels, at most 64 megapixels are read: shrink it")
+
+    bitmap = bytearray(encode(image(), "BMP"))
+    bitmap[18:26] = struct.pack("<ii", 16001, 4000)
+    assert complain(bytes(bitmap)) == "16001x4000"
+    frame = b"," + struct.pack("<HHHHBB", 0, 0, 4, 4, 0, 8) + b"\0;"
+    assert complain(b"GIF89a" + struct.pack("<HHBBB", 16001, 4000, 0, 0, 0) + frame) == "16001x4000"
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 322: 16_000, 323: 8_000, 324: 8, 325: 256}  # in one huge tile
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    assert complain(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(300)) == "16000x8000"
+    file = io.BytesIO()
+    Image.new("L", (16383, 4000)).save(file, "WEBP", lossless=True, method=0)
+    assert complain(file.getvalue()) == "16383x4000"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
 def test_a_cut_picture_is_refused(kind: str) -> None:
     whole = encode(image(shape=(28, 28)), kind)
     for length in range(1, len(whole) - 20, 7):  # the last bytes of a PNG only say that it ends
-        assert complaint(whole[:length]).startswith(("damaged: ", "not a PNG or JPEG picture"))
+        assert complaint(whole[:length]).startswith(("damaged: ", "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture"))
 
 
 @settings(deadline=None)

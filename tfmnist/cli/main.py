@@ -10,12 +10,13 @@ from typing import Any
 import tyro
 
 from tfmnist.cli.commands import evaluate, export, gradients, info, pictures, predict, recipes, report, runs
+from tfmnist.cli.data import data
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
 
-_IN_ORDER = (train, evaluate, predict, export, report, runs, info, gradients, pictures, sweep, study, recipes)
+_IN_ORDER = (train, evaluate, predict, export, report, runs, info, data, gradients, pictures, sweep, study, recipes)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
 
 
@@ -70,6 +71,8 @@ def _dispatch(words: list[str]) -> int:
         raise InputError(f"command {name!r} does not exist{did_you_mean(name, COMMANDS)} See tfmnist --help.")
     if name == "train":
         train(rest)
+    elif name == "data":
+        data(rest)
     else:
         tyro.cli(COMMANDS[name], prog=f"tfmnist {name}", args=rest)
     return 0

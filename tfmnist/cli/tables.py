@@ -1,12 +1,14 @@
-"""Prints metrics and gradients as tables of 80 columns."""
+"""Prints metrics, data sets and gradients as tables of 80 columns."""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tfmnist.backprop.check import Comparison
+from tfmnist.data.split import Digits
 from tfmnist.nn.metrics import Metrics
 
 
@@ -38,6 +40,34 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_l
         values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
         table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, confused_with)
     console.print(table)
+
+
+def show_data(digits: Digits, pixels: str, ground: str) -> None:
+    """Prints what a data set holds, and a table of its classes; `pixels` and `ground` describe the training images."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    splits = {"training": digits.train, "validation": digits.validation, "test": digits.test}
+    splits = {name: split for name, split in splits.items() if len(split)}
+    height, width = digits.image_shape
+    lines = {
+        "source": digits.source,
+        "images": f"{height} x {width}, {ground}",
+        "pixels": pixels,
+        "classes": str(digits.classes),
+        "examples": ", ".join(f"{len(split):,} for {name}" for name, split in splits.items()),
+        "sha256": digits.sha256,
+    }
+    for name, value in [*lines.items(), *(("note", note) for note in digits.notes)]:
+        console.print(f"{name:<10}{value}", soft_wrap=True)
+    console.print()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    for name in splits:
+        table.add_column(name, justify="right")
+    counts = [np.bincount(split.labels, minlength=digits.classes) for split in splits.values()]
+    for class_name, *row in zip(digits.class_names, *counts):
+        table.add_row(class_name, *(f"{count:,}" for count in row))
+    console.print(table)
+    console.print()
 
 
 def show_gradients(name: str, examples: int, rows: Sequence[Comparison]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfmnist.data.arrays import FEW_LEVELS
 from tfmnist.data.pipeline import Augment, Block
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
@@ -42,6 +43,8 @@ def as_split(examples: Examples) -> Split:
             "tf.data.Dataset of batches."
         )
     images, labels = (np.asarray(part) for part in examples)
+    if images.dtype == np.uint8 and 1 <= images.max(initial=0) <= FEW_LEVELS:  # 0 to 255 would be almost black
+        raise InputError(f"pixels reach {images.max()}, expected 0 to 255; multiply them by {255 // images.max()}.")
     return Split(images, labels)
 
 

@@ -1,30 +1,26 @@
-"""Decoding many picture files: in threads by Pillow, or small grey PNGs in groups by TensorFlow."""
+"""Decoding many picture files, large ones in threads."""
 
 import hashlib
 import os
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache as once
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
+from tfmnist.data.layout import Role, printable
 from tfmnist.data.split import Images
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import PNG, UnreadablePicture, read_grey
+from tfmnist.system.pictures import FORMATS, UnreadablePicture, read_bounded, read_grey
 
 T = TypeVar("T")
 
 EVENTS = 50  # progress events per data set, at most
 _STRETCH = 2048  # small pictures between two events, at least; of large ones, a 64th
-_SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
-_MANY = 10_000  # small pictures: with fewer, Pillow is done before TensorFlow is imported
-_GROUP = 128  # pictures that TensorFlow decodes per call
+SMALL = 1 << 13  # bytes per picture, on average: below, threads only wait for the interpreter's lock
 
 
 @dataclass(frozen=True)
@@ -36,21 +32,21 @@ class DecodingProgress:
 
 
 class Listing(NamedTuple):
-    """The pictures of a folder, in the order of their examples: training before test, class by class."""
+    """The pictures of a folder, in the order of their examples: training, test, validation, each class by class."""
 
     root: Path
-    parts: tuple[Path, ...]  # the folders for training and, if there is one, for test
+    parts: dict[Role, Path]  # the folders for training and, if there are any, for test and validation
     class_names: tuple[str, ...]
-    groups: list[tuple[str, int, int]]  # part, label, number of pictures
+    groups: list[tuple[Role, int, int]]  # part, label, number of pictures
     names: list[str]  # relative to root
-    train: int  # number of training pictures
+    notes: tuple[str, ...]
     size: int  # of all files, in bytes
     newest: int  # time of the latest change, ns
     fingerprint: str  # of names, sizes and times
 
     @property
     def are_small(self) -> bool:
-        return self.size < _SMALL * len(self.names)
+        return self.size < SMALL * len(self.names)
 
 
 def process_files(listing: Listing, task: Callable[[range, list[bytes]], list[T]]) -> Iterator[list[T]]:
@@ -99,7 +95,7 @@ def find_readable(listing: Listing, skip_broken: bool) -> tuple[str, tuple[int, 
             reason = reason or str(error)
     raise InputError(
         f"{printable(listing.root)}: all {len(listing.names)} pictures are broken, the first "
-        f"{printable(listing.names[0])} ({reason}), expected PNG or JPEG files; fix or delete them."
+        f"{printable(listing.names[0])} ({reason}), expected whole {FORMATS} files; fix or delete them."
     )
 
 
@@ -107,33 +103,50 @@ def decode_files(
     listing: Listing, images: Images, model: str, skip_broken: bool, indices: range, files: list[bytes]
 ) -> list[tuple[bytes, str]]:
     """Decodes pictures into `images[indices]`; returns each file's digest, and the reason if it is broken, else ""."""
-    paths = [os.path.join(listing.root, listing.names[index]) for index in indices]
-    decoded = images[indices.start : indices.stop]
-    many = listing.are_small and len(images) >= _MANY
-    done = _decode_grey_pngs(files, decoded) if many else set[int]()
     reasons = [""] * len(files)
-    for index in sorted(set(range(len(files))) - done):
-        try:
-            picture = read_grey(files[index])
-        except UnreadablePicture as error:
-            if not skip_broken:
-                _fail_broken(paths[index], error)
-            reasons[index] = str(error)
-            continue
-        if picture.shape != decoded.shape[1:]:
-            (height, width), (expected_height, expected_width) = picture.shape, decoded.shape[1:]
-            raise InputError(
-                f"{printable(paths[index])}: {width}x{height} pixels, expected {expected_width}x{expected_height} like "
-                f"{printable(model)}; resize the pictures to one size."
+    for index, problem in decode(files, images[indices.start : indices.stop]):
+        path = os.path.join(listing.root, listing.names[indices.start + index])
+        if isinstance(problem, tuple):
+            fail_unequal(
+                path,
+                problem,
+                model,
+                images.shape[1:],
+                "scale all to one size: tfmnist data convert SOURCE DEST --size 28x28",
             )
-        decoded[index] = picture
+        if not skip_broken:
+            _fail_broken(path, problem)
+        reasons[index] = str(problem)
     return list(zip(digest_files(indices, files), reasons))
 
 
-def printable(path: str | Path) -> str:
-    """Returns a path in a form that fits on one line."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
+def decode(
+    files: Sequence[bytes], images: Images, read: Callable[[bytes], Images] = read_grey
+) -> Iterator[tuple[int, UnreadablePicture | tuple[int, ...]]]:
+    """Decodes files into `images`, uint8 `[n, height, width]`.
+
+    Yields:
+        The index of each that is not decoded, and why: what is wrong with it, or its shape, which is another.
+    """
+    for index, data in enumerate(files):
+        try:
+            picture = read(data)
+        except UnreadablePicture as error:
+            yield index, error
+            continue
+        if picture.shape == images.shape[1:]:
+            images[index] = picture
+        else:
+            yield index, picture.shape
+
+
+def fail_unequal(path: str, shape: tuple[int, ...], model: str, expected: tuple[int, ...], remedy: str) -> NoReturn:
+    """Raises an `InputError` for a picture of another shape than the first, which is called `model`."""
+    (height, width), (expected_height, expected_width) = shape, expected
+    raise InputError(
+        f"{printable(path)}: {width}x{height} pixels, expected {expected_width}x{expected_height} like "
+        f"{printable(model)}; {remedy}."
+    )
 
 
 def _read_files(listing: Listing, indices: range) -> list[bytes]:
@@ -143,7 +156,7 @@ def _read_files(listing: Listing, indices: range) -> list[bytes]:
 def _read_file(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
-            return file.read()
+            return read_bounded(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise InputError(
             f"{printable(path)}: cannot read the picture: {error.strerror or error}, expected a readable file; check "
@@ -151,48 +164,8 @@ def _read_file(path: str) -> bytes:
         ) from None
 
 
-def _decode_grey_pngs(files: list[bytes], images: Images) -> set[int]:
-    """Decodes plain grey PNGs into `images`, to Pillow's values, and returns their indices; leaves others as they are.
-
-    TensorFlow rejects all damage that Pillow rejects and more, except a wrong checksum of a chunk without pixels.
-    """
-    height, width = images.shape[1:]
-    # 8 bits, grey, not interlaced
-    head = PNG + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
-    plain = [index for index, data in enumerate(files) if data.startswith(head) and b"tRNS" not in data]
-    done: set[int] = set()
-    for start in range(0, len(plain) - _GROUP + 1, _GROUP):
-        group = plain[start : start + _GROUP]
-        if (decoded := _load_decoder()([files[index] for index in group])) is not None:
-            images[group] = decoded
-            done.update(group)
-    return done
-
-
-@once
-def _load_decoder() -> Callable[[list[bytes]], Images | None]:
-    """Returns a function that decodes `_GROUP` grey PNGs of one size at once, or returns None if one is damaged."""
-    tf: Any = import_module("tensorflow")  # here, since it takes seconds that few uses of this module need
-
-    # One operation per picture, run by TensorFlow's threads: a tf.data pipeline or tf.map_fn takes three times as
-    # long, since for pictures of this size its overhead exceeds the decoding.
-    def decode_all(files: Any) -> Any:
-        return tf.stack([tf.io.decode_png(data, channels=1) for data in tf.unstack(files)])[..., 0]
-
-    decode = tf.function(decode_all, input_signature=[tf.TensorSpec([_GROUP], tf.string)], autograph=False)
-
-    def decode_group(files: list[bytes]) -> Images | None:
-        try:
-            with tf.device("CPU:0"):
-                return decode(tf.constant(files)).numpy()
-        except tf.errors.OpError:
-            return None
-
-    return decode_group
-
-
 def _fail_broken(path: str, error: UnreadablePicture) -> NoReturn:
     raise InputError(
-        f"{printable(path)}: a broken picture ({error}), expected a whole PNG or JPEG; fix or delete it, or leave "
+        f"{printable(path)}: a broken picture ({error}), expected a whole {FORMATS} file; fix or delete it, or leave "
         "broken pictures out with data.skip_broken true (--data.skip_broken true)."
     ) from None

@@ -1,20 +1,17 @@
 """Pictures in class folders as a source; decoded once, then read from a cache by the files' content.
 
-Layouts are `ROOT/train/<class>/*` with or without `ROOT/test/<class>/*`, or `ROOT/<class>/*` alone; pictures are PNG
-and JPEG files.
+Layouts are `ROOT/train/<class>/*`, with or without `test/` and `val/` beside it, or `ROOT/<class>/*` alone.
 """
 
 import hashlib
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Generator, Iterable
 from functools import partial
-from itertools import chain, product
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
@@ -25,28 +22,47 @@ from tfmnist.data.bulk_decode import (
     decode_files,
     digest_files,
     find_readable,
-    printable,
     process_files,
 )
-from tfmnist.data.split import MOST_CLASSES, Images, Labels, Part, Source
-from tfmnist.errors import InputError, check_name
+from tfmnist.data.layout import (
+    BROKEN,
+    OTHERS,
+    LeftOut,
+    Role,
+    State,
+    find_parts,
+    is_junk,
+    is_picture_name,
+    list_groups,
+    printable,
+    reading,
+)
+from tfmnist.data.split import Images, Labels, Part, Source
+from tfmnist.errors import InputError
 from tfmnist.system.cache import ArrayCache, find_cache
 
-_ENDS = (".png", ".jpg", ".jpeg")
 _TICK = 2 * 10**9  # ns: a file this new may change again without its times changing
-_NAMED = 3  # broken pictures that a note names
-_DIGITS = str.maketrans("123456789", "000000000")
+_LOOKED_AT = 1000  # folders, for a picture
 # To be changed if the arrays change but no picture does; other versions of Pillow may round JPEGs differently.
-_VERSION = f"tfmnist pictures 2, Pillow {PIL.__version__}"
+_VERSION = f"tfmnist pictures 3, Pillow {PIL.__version__}"
 
 
 def is_picture_folder(folder: Path) -> bool:
-    """Returns whether a folder has class folders and a picture in them; looks no further than the first picture."""
+    """Returns whether a folder has no IDX files, but pictures somewhere in it, if not as `read_folder` expects them.
+
+    Looks no further than the first picture, nor into more than a thousand folders.
+    """
+    walk = islice(os.walk(folder, followlinks=True), _LOOKED_AT)
     try:
-        train, _ = _find_parts(folder)
-        return any(_has_picture(train / name) for name in _list_folders(train))
-    except (OSError, ValueError):
-        return False
+        for number, (_, folders, files) in enumerate(walk):
+            if not number and any(re.search("idx[0-9]", name) for name in files):
+                return False
+            if any(map(is_picture_name, files)):
+                return True
+            folders[:] = sorted(name for name in folders if not is_junk(name))
+    except ValueError:  # a path with a null character
+        pass
+    return False
 
 
 def read_folder(
@@ -58,7 +74,8 @@ def read_folder(
     "b10"); a label is the index in that order. Examples are sorted by class, then naturally by file name.
 
     Args:
-        folder: `<class>/*.png` (or .jpg, .jpeg) in `train/`, and perhaps in `test/`; or in the folder itself.
+        folder: `<class>/*.png` (or .jpg, .bmp, .gif, .tif, .webp, .heic) in `train/` or `training/`, and perhaps in
+            `test/` or `testing/` and in `val/`, `valid/` or `validation/`; or in the folder itself.
         skip_broken: leaves out, and notes, pictures that cannot be decoded.
         cache: where decoded arrays are cached; None for the user's cache folder.
 
@@ -66,8 +83,8 @@ def read_folder(
         About 50 times at most, the last with `done == total`; nothing if the cache has everything.
 
     Returns:
-        Images uint8 `[n, height, width]`, grey by ITU-R BT.601, transparent areas white, mapped from the cache;
-        labels int64 `[n]`; both read-only. No test part if there is no folder `test/`.
+        Images uint8 `[n, height, width]`, as `read_grey` decodes them, mapped from the cache; labels int64 `[n]`; both
+        read-only. No test or validation part without its folder. Notes name what is no picture in a class folder.
 
     Raises:
         InputError: another layout, an empty class, fewer than two classes, pictures of unequal size, a broken picture,
@@ -106,124 +123,27 @@ def read_folder(
     return _to_source(listing, arrays["images"] if arrays else images, skipped)
 
 
-# Listing the pictures
-
-
-def _find_parts(folder: Path) -> tuple[Path, Path | None]:
-    """Returns the folders that hold the class folders for training, and for test if there is one."""
-    train, test = folder / "train", folder / "test"
-    if not train.is_dir():
-        return folder, None
-    if not _list_folders(train) and set(_list_folders(folder)) - {"train", "test"}:
-        return folder, None  # "train" is a class, among others
-    return train, test if test.is_dir() else None
-
-
-def _list_folders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-
-
-def _has_picture(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(_is_picture_name(entry.name) and entry.is_file() for entry in entries)
-
-
-def _is_picture_name(name: str) -> bool:
-    return name.lower().endswith(_ENDS) and not name.startswith(".")
-
-
-def _natural(name: str) -> tuple[list[Any], str]:
-    """Returns a sort key by which numbers in names count by value; text and numbers alternate in it."""
-    parts: list[Any] = re.split("([0-9]+)", name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
-
-
-def _class_order(name: str) -> tuple[Any, ...]:
-    return (0, int(name), name) if re.fullmatch("[0-9]+", name) else (1, _natural(name))
-
-
-def _sort_naturally(names: list[str]) -> list[str]:
-    # If all names have their digits at the same positions, natural order is plain order; no name contains "/".
-    alike = len(set("/".join(names).translate(_DIGITS).split("/"))) == 1
-    return sorted(names) if alike else sorted(names, key=_natural)
-
-
 def _scan(folder: Path) -> Listing:
     """Lists a folder's pictures and checks their layout; reads none."""
-    groups: list[tuple[str, int, int]] = []
+    groups: list[tuple[Role, int, int]] = []
     names: list[str] = []
-    states: list[tuple[int, int, int]] = []
-    try:
-        train, test = _find_parts(folder)
-        class_names = sorted(_list_folders(train), key=_class_order)
-        _check_names(train, class_names)
-        if test and (unknown := sorted(set(_list_folders(test)) - set(class_names), key=_class_order)):
-            raise InputError(
-                f"{printable(test / unknown[0])}: a class that {printable(train)} lacks, expected a folder of that "
-                "name in both; add training pictures, or remove the folder."
-            )
-        parts = (train, test) if test else (train,)
-        for part, (label, name) in product(parts, enumerate(class_names)):
-            pictures = _list_pictures(part / name) if part is train or (part / name).is_dir() else {}
-            if pictures:
-                files = _sort_naturally(list(pictures))
-                prefix = (part / name).relative_to(folder).as_posix()
-                names += [f"{prefix}/{file}" for file in files]
-                states += [pictures[file] for file in files]
-                groups.append(("train" if part is train else "test", label, len(files)))
-            elif part is train:
-                raise InputError(
-                    f"{printable(part / name)}: no pictures in this class folder, expected at least one .png, .jpg or "
-                    ".jpeg file; add some, or remove the folder."
-                )
-    except OSError as error:
-        raise InputError(
-            f"{printable(error.filename or folder)}: cannot read it: {error.strerror or error}, expected class folders "
-            "with pictures; check path and rights."
-        ) from None
-    count = sum(count for part, _, count in groups if part == "train")
-    if test and count == len(names):
-        raise InputError(
-            f"{printable(test)}: no pictures, expected some in class folders; add them, or remove the folder to have "
-            "test examples drawn from the training pictures."
-        )
+    states: list[State] = []
+    left_out = LeftOut()
+    labels: dict[str, int] = {}
+    with reading(folder):
+        parts = find_parts(folder)
+        for role, name, pictures in list_groups(folder, left_out):
+            label = labels.setdefault(name, len(labels))  # training comes first, and has all classes in their order
+            prefix = (parts[role] / name).relative_to(folder).as_posix()
+            names += [f"{prefix}/{file}" for file in pictures]
+            states += pictures.values()
+            groups.append((role, label, len(pictures)))
     numbers = np.array(states, np.int64)
     size, newest = int(numbers[:, 0].sum()), int(numbers[:, 1:].max())
     about = json.dumps([_VERSION, groups]).encode() + os.fsencode("//".join(names))
     fingerprint = hashlib.sha256(about + numbers.astype("<i8").tobytes()).hexdigest()
-    return Listing(folder, parts, tuple(class_names), groups, names, count, size, newest, fingerprint)
-
-
-def _check_names(train: Path, class_names: list[str]) -> None:
-    if len(class_names) < 2:
-        problem = f"the only class folder is {printable(class_names[0])}" if class_names else "no class folders"
-        raise InputError(
-            f"{printable(train)}: {problem}, expected a folder with pictures for each of at least two classes; sort "
-            "the pictures into class folders."
-        )
-    if len(class_names) > MOST_CLASSES:
-        raise InputError(
-            f"{printable(train)}: {len(class_names)} class folders, expected 2 to {MOST_CLASSES}; is this the right "
-            "folder?"
-        )
-    for name in class_names:
-        check_name(train / name)
-        if not name.strip() or name.splitlines() != [name]:
-            raise InputError(
-                f"{printable(train / name)}: not a class name, expected one line that is not blank; rename the folder."
-            )
-
-
-def _list_pictures(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Returns the pictures of a folder by name, with size and the times of the last change of content and of status."""
-    pictures: dict[str, tuple[int, int, int]] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:  # perhaps 70,000 of them, at every start
-            if _is_picture_name(entry.name) and stat.S_ISREG((state := entry.stat()).st_mode):
-                pictures[entry.name] = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    return pictures
+    notes = left_out.note(*OTHERS)
+    return Listing(folder, parts, tuple(labels), groups, names, notes, size, newest, fingerprint)
 
 
 def _start_key(listing: Listing) -> str:
@@ -255,18 +175,16 @@ def _check_classes(listing: Listing, broken: dict[int, str]) -> None:
 
 def _to_source(listing: Listing, images: Images, skipped: Labels) -> Source:
     """Returns the source: images uint8 `[n, height, width]`, without those at the indices `skipped`, int64 `[s]`."""
-    labels = np.repeat([label for _, label, _ in listing.groups], [count for _, _, count in listing.groups])
-    labels = np.delete(labels.astype(np.int64), skipped)
+    counts = [count for _, _, count in listing.groups]
+    labels = np.delete(np.repeat([label for _, label, _ in listing.groups], counts).astype(np.int64), skipped)
     images.flags.writeable = labels.flags.writeable = False
-    train = listing.train - int(np.count_nonzero(skipped < listing.train))
-    parts = [
-        Part(images[some], labels[some], str(path), str(path))
-        for path, some in zip(listing.parts, (slice(train), slice(train, None)))
-    ]
-    notes: tuple[str, ...] = ()
-    if len(skipped):
-        named = [printable(listing.names[index]) for index in map(int, skipped[:_NAMED])]
-        more = ["..."] if len(skipped) > _NAMED else []
-        plural = "s" if len(skipped) > 1 else ""
-        notes = (f"left out {len(skipped)} broken picture{plural}: {', '.join(named + more)}",)
-    return Source(parts[0], parts[1] if len(parts) > 1 else None, listing.class_names, notes)
+    parts: dict[Role, Part] = {}
+    start = end = 0
+    for role, path in listing.parts.items():
+        start += sum(count for other, _, count in listing.groups if other == role)
+        some = slice(end, end := start - int(np.count_nonzero(skipped < start)))
+        parts[role] = Part(images[some], labels[some], str(path), str(path))
+    broken = LeftOut()
+    broken.add(*(listing.names[index] for index in map(int, skipped)))
+    notes = (*listing.notes, *broken.note(*BROKEN))
+    return Source(parts["train"], parts.get("test"), listing.class_names, notes, parts.get("validation"))

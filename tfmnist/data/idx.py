@@ -1,4 +1,4 @@
-"""The IDX file format of MNIST: arrays of unsigned bytes behind a header of big-endian integers.
+"""The IDX file format of MNIST: arrays of numbers behind a header of big-endian integers.
 
 A header is a magic number, `0x0000TTNN` with element type TT and NN dimensions, then NN sizes of four bytes each.
 Source: http://yann.lecun.com/exdb/mnist/ (THE IDX FILE FORMAT).
@@ -10,7 +10,7 @@ import os
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +19,29 @@ from tfmnist.data.mapped import FileMap
 from tfmnist.errors import InputError
 from tfmnist.system.files import whole_file
 
-Bytes = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
+Kind = Literal["images", "labels"]
 
-_IMAGES, _LABELS = 0x00000803, 0x00000801
-_KINDS = {_IMAGES: "images", _LABELS: "labels"}
-_TYPES = {0x08: "unsigned byte", 0x09: "signed byte", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
-_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CODES = {np.dtype(name).newbyteorder("="): code for code, name in _TYPES.items()}
+_TYPE_NAMES = ", ".join(dtype.name for dtype in _CODES)
+_MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # of unsigned bytes
+_DIMENSIONS = {"images": range(3, 4), "labels": range(1, 3), None: range(1, 65)}  # 64: NumPy's maximum
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_DIMENSIONS = 64  # NumPy's maximum
 
 
-def read_idx(path: Path, magic: int | None = None) -> Bytes:
-    """Reads an IDX file of unsigned bytes, plain or gzip-compressed (recognised by content, not by name).
+def read_idx(path: Path, kind: Kind | None = None) -> Array:
+    """Reads an IDX file, plain or gzip-compressed (recognised by content, not by name).
 
     A plain file is mapped into memory and read when used; a compressed one is unpacked straight into one array.
 
     Args:
         path: the file.
-        magic: what it must begin with; None allows any array of unsigned bytes.
+        kind: what it must hold, by its dimensions: images, 3; labels, 1 or 2. None allows any array.
 
     Returns:
-        uint8 `[...]` of the header's shape, read-only.
+        The header's type, its bytes in the file's order, and shape; read-only.
 
     Raises:
         InputError: the file cannot be read, is not such a file, is damaged, or its length differs from what its header
@@ -55,7 +56,7 @@ def read_idx(path: Path, magic: int | None = None) -> Bytes:
                 )
             compressed = file.read(2) == _GZIP
             file.seek(0)
-            array = _unpack(path, file, size, magic) if compressed else _map(path, file, size, magic)
+            array = _unpack(path, file, size, kind) if compressed else _map(path, file, size, kind)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
             f"{path}: broken gzip stream ({error}), expected a complete .gz file; copy or download it again."
@@ -67,84 +68,67 @@ def read_idx(path: Path, magic: int | None = None) -> Bytes:
     return array
 
 
-def read_images(path: Path) -> Bytes:
-    """Reads an IDX file of images, magic `0x00000803`, as `read_idx` does: uint8 `[n, height, width]`."""
-    return read_idx(path, _IMAGES)
+def read_images(path: Path) -> Array:
+    """Reads an IDX file of images as `read_idx` does: `[n, height, width]`."""
+    return read_idx(path, "images")
 
 
-def read_labels(path: Path) -> Bytes:
-    """Reads an IDX file of labels, magic `0x00000801`, as `read_idx` does: uint8 `[n]`."""
-    return read_idx(path, _LABELS)
+def read_labels(path: Path) -> Array:
+    """Reads an IDX file of labels as `read_idx` does: `[n]`, or `[n, columns]`."""
+    return read_idx(path, "labels")
 
 
-def write_idx(path: Path, array: Bytes) -> None:
-    """Writes an IDX file of unsigned bytes: gzip-compressed if the name ends in `.gz`; equal arrays become equal bytes.
+def write_idx(path: Path, array: Array) -> None:
+    """Writes an IDX file: gzip-compressed if the name ends in `.gz`; equal arrays become equal bytes.
 
     The file appears whole or not at all; arrays mapped from an older file of the same name do not change.
 
     Args:
         path: in an existing folder.
-        array: uint8 `[...]`, 1 to 64 dimensions.
+        array: uint8, int8, int16, int32, float32 or float64 `[...]`, 1 to 64 dimensions.
 
     Raises:
         InputError: the array has another type or shape, or the file cannot be written.
     """
-    if array.dtype != np.uint8 or not 1 <= array.ndim <= _DIMENSIONS or max(array.shape) >= 2**32:
-        raise InputError(
-            f"{path}: cannot write {array.dtype} {list(array.shape)} as IDX, expected uint8 with 1 to {_DIMENSIONS} "
-            "dimensions; convert the array first."
-        )
-    header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    header = make_header(path, array.dtype, array.shape)
     try:
         with whole_file(path) as file, _compressed(file) if path.suffix == ".gz" else nullcontext(file) as stream:
             stream.write(header)
-            stream.write(np.ascontiguousarray(array).data)
+            stream.write(np.ascontiguousarray(array, array.dtype.newbyteorder(">")).data)
     except OSError as error:
         raise InputError(
             f"{path}: cannot write the IDX file: {error.strerror}; check folder, space and rights."
         ) from None
 
 
+def make_header(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Returns what an IDX file begins with; the array's bytes follow, big-endian. `path` is for the error."""
+    code = _CODES.get(dtype.newbyteorder("="))
+    if code is None or len(shape) not in _DIMENSIONS[None] or max(shape) >= 2**32:
+        raise InputError(
+            f"{path}: cannot write {dtype} {list(shape)} as IDX, expected {_TYPE_NAMES} with 1 to 64 dimensions; "
+            "convert the array first."
+        )
+    return bytes([0, 0, code, len(shape)]) + np.array(shape, ">u4").tobytes()
+
+
 def _compressed(file: BinaryIO) -> gzip.GzipFile:
     return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # no name or time: equal bytes
 
 
-def find_idx_files(folder: Path) -> tuple[Path, Path, Path, Path]:
-    """Finds the four files of a data set named like MNIST's: training images and labels, test images and labels.
-
-    A plain file is preferred to a `.gz` one, `train-images-idx3-ubyte` to the variant `train-images.idx3-ubyte`.
-
-    Raises:
-        InputError: a file is missing.
-    """
-    paths: dict[str, Path] = {}
-    for name in _FILES:
-        stems = (name, name.replace("-idx", ".idx"))
-        candidates = [folder / (stem + end) for end in ("", ".gz") for stem in stems]
-        if existing := next(filter(os.path.isfile, candidates), None):
-            paths[name] = existing
-    if missing := [name for name in _FILES if name not in paths]:
-        raise InputError(
-            f"{folder}: {len(missing)} of MNIST's four IDX files missing: {', '.join(missing)}; expected each in this "
-            "folder, plain or .gz."
-        )
-    train_images, train_labels, test_images, test_labels = paths.values()
-    return train_images, train_labels, test_images, test_labels
-
-
-def _map(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
-    shape = _read_header(path, file, magic)
+def _map(path: Path, file: BinaryIO, size: int, kind: Kind | None) -> Array:
+    dtype, shape = _read_header(path, file, kind)
     start = file.tell()
-    _check_length(path, shape, size - start)
+    _check_length(path, dtype, shape, size - start)
     if 0 in shape:  # an empty range cannot be mapped
-        return np.empty(shape, np.uint8)
-    return FileMap.of(file, start, shape)
+        return np.empty(shape, dtype)
+    return FileMap.of(file, start, shape, dtype)
 
 
-def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
+def _unpack(path: Path, file: BinaryIO, size: int, kind: Kind | None) -> Array:
     with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-        shape = _read_header(path, stream, magic)
-        expected = math.prod(shape)
+        dtype, shape = _read_header(path, stream, kind)
+        expected = math.prod(shape) * dtype.itemsize
         # Deflate expands at most 1032 times: a damaged header must not make us allocate terabytes.
         array = np.empty(expected if expected <= 1032 * size else 0, np.uint8)
         # In pieces, since GzipFile.readinto holds a second copy of what it reads.
@@ -153,34 +137,34 @@ def _unpack(path: Path, file: BinaryIO, size: int, magic: int | None) -> Bytes:
             length += count
         while rest := stream.read(_CHUNK):  # to the end, where gzip verifies its checksum
             length += len(rest)
-    _check_length(path, shape, length)
-    return array.reshape(shape)
+    _check_length(path, dtype, shape, length)
+    return array.view(dtype).reshape(shape)
 
 
-def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile, expected: int | None) -> tuple[int, ...]:
+def _read_header(
+    path: Path, stream: BinaryIO | gzip.GzipFile, kind: Kind | None
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
     head = _read_exactly(path, stream, 0, 4)
     magic = int.from_bytes(head, "big")
     element, dimensions = head[2], head[3]
-    if expected is not None and magic != expected:
-        kind, other = _KINDS.get(expected, "unsigned bytes"), _KINDS.get(magic)
-        hint = f"is this the {other} file?" if other else f"is this an IDX file of {kind}?"
-        raise InputError(f"{path}: IDX magic is {magic:#010x}, expected {expected:#010x} ({kind}); {hint}")
+    if kind and (magic >> 16 or dimensions not in _DIMENSIONS[kind]):
+        others = [other for other in _MAGIC if not magic >> 16 and dimensions in _DIMENSIONS[other]]
+        hint = f"is this the {others[0]} file?" if others else f"is this an IDX file of {kind}?"
+        raise InputError(f"{path}: IDX magic is {magic:#010x}, expected {_MAGIC[kind]:#010x} ({kind}); {hint}")
     if magic >> 16:
         raise InputError(
-            f"{path}: not an IDX file: it begins with {magic:#010x}, expected 0x000008NN (unsigned bytes in NN "
-            "dimensions); check the path."
+            f"{path}: not an IDX file: it begins with {magic:#010x}, expected 0x0000TTNN (type TT in NN dimensions); "
+            "check the path."
         )
-    if element != 0x08:
+    if element not in _TYPES:
         raise InputError(
-            f"{path}: IDX element type is {element:#04x} ({_TYPES.get(element, 'unknown')}), expected 0x08 (unsigned "
-            "byte); convert the array to uint8 and write it again."
+            f"{path}: IDX element type is {element:#04x}, expected 0x08 (unsigned byte) or one of "
+            f"{', '.join(f'{code:#04x}' for code in list(_TYPES)[1:])}; a damaged file?"
         )
-    if not 1 <= dimensions <= _DIMENSIONS:
-        raise InputError(
-            f"{path}: IDX header has {dimensions} dimensions, expected 1 to {_DIMENSIONS}; a damaged file?"
-        )
+    if dimensions not in _DIMENSIONS[None]:
+        raise InputError(f"{path}: IDX header has {dimensions} dimensions, expected 1 to 64; a damaged file?")
     sizes = _read_exactly(path, stream, 4, 4 * dimensions)
-    return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    return np.dtype(_TYPES[element]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, start: int, count: int) -> bytes:
@@ -193,8 +177,8 @@ def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, start: int, coun
     return data
 
 
-def _check_length(path: Path, shape: tuple[int, ...], length: int) -> None:
-    expected = math.prod(shape)
+def _check_length(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], length: int) -> None:
+    expected = math.prod(shape) * dtype.itemsize
     sizes = " x ".join(map(str, shape))
     if length != expected:
         raise InputError(

@@ -17,11 +17,13 @@ class FileMap(mmap.mmap):
     descriptor = -1
 
     @classmethod
-    def of(cls, file: BinaryIO, offset: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """Maps an array of uint8 that begins at an offset; reads nothing yet. The array keeps the map alive."""
+    def of(
+        cls, file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8
+    ) -> npt.NDArray[Any]:
+        """Maps an array that begins at an offset; reads nothing yet. The array keeps the map alive."""
         mapped = cls(file.fileno(), 0, access=mmap.ACCESS_READ)
         mapped.descriptor = os.dup(file.fileno())
-        return np.frombuffer(mapped, np.uint8, math.prod(shape), offset).reshape(shape)
+        return np.frombuffer(mapped, dtype, math.prod(shape), offset).reshape(shape)
 
     def __del__(self) -> None:
         if self.descriptor >= 0:

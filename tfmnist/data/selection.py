@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmnist.data.split import Labels
 from tfmnist.errors import InputError, did_you_mean
+from tfmnist.seeds import key
 
 
 def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
@@ -52,6 +53,12 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
     drawn = np.zeros(len(labels), np.bool_)
     drawn[order] = rank < np.repeat(quota, counts)
     return rows[~drawn], rows[drawn]
+
+
+def draw_test(labels: Labels, share: float) -> tuple[Labels, Labels]:
+    """Draws the rows that become the test set of a source without one, the same for every seed, as `stratify` does."""
+    count = int(np.floor(share * np.bincount(labels)).sum() or share * len(labels))
+    return stratify(labels, np.arange(len(labels)), count, key(0, "test"))
 
 
 def keep_few(labels: Labels, rows: Labels, per_class: int, random_key: int, names: Sequence[str]) -> Labels:

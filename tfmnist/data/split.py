@@ -19,21 +19,23 @@ _CHUNK = 4096  # examples
 
 
 class Part(NamedTuple):
-    """Training or test arrays, and their names in messages."""
+    """Training, validation or test arrays, and their names in messages."""
 
-    images: Images
+    images: npt.NDArray[Any]  # in any form that `tfmnist.load` lists; uint8 [n, height, width] once it is converted
     labels: Labels
     images_name: str
     labels_name: str
 
 
 class Source(NamedTuple):
-    """What a source holds. Without class names, they are "0", "1", ...; without a test part, one is drawn."""
+    """What a source holds. Class names default to "0", "1", ...; without test or validation part, one is drawn."""
 
     train: Part
     test: Part | None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # for the user, such as pictures left out
+    validation: Part | None = None
+    sideways: bool = False  # images are to be transposed
 
 
 class Split:

@@ -1,4 +1,4 @@
-"""Figures made of pictures: digits, mistakes, weights, feature maps, augmented examples, predictions.
+"""Figures made of pictures: data sets, digits, mistakes, weights, feature maps, augmented examples, predictions.
 
 All pictures of a figure are drawn in one pair of axes whose units are inches: one pair per picture would take seconds.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PICTURES = 40  # in the figure of mistakes
+MOST_SHEET = 75  # classes on a contact sheet
 MOST_UNITS = 64  # in the figure of the first weights
 MOST_BARS = 12  # most classes for which every probability has a bar; of more, only the ten most likely have one
 
@@ -71,6 +72,33 @@ def plot_images(images: Bytes, titles: Sequence[str] | None = None, columns: int
     if not images.size:
         return _notice("No pictures.")
     return _pictures(images, None if titles is None else list(map(str, titles)), min(len(images), columns))
+
+
+def contact_sheet(images: Sequence[Bytes], class_names: Sequence[str], heading: str) -> "Figure":
+    """Draws a few pictures of each class beside its name, in up to three columns of classes.
+
+    Args:
+        images: for each class uint8 [m, H, W], of which the first 12 are drawn, fewer if there are many classes.
+        class_names: as many; the first 75 classes are drawn.
+    """
+    count = min(len(class_names), MOST_SHEET)
+    columns = min(1 + (count - 1) // 20, 3)
+    most, longest = {1: (12, 16), 2: (5, 12), 3: (3, 8)}[columns]
+    names = [shorten(name, longest) for name in class_names[:count]]
+    rows, wide = math.ceil(count / columns), WIDTH / columns
+    named = 0.095 * max(map(len, names)) + 0.1  # inches
+    pitch = (wide - _MARGIN - named) / most
+    size = _inside(images[0].shape[1:], pitch - _GAP, pitch - _GAP)
+    down = max(size[1] + _GAP, 0.22)
+    figure, axes = _page(WIDTH, 0.42 + rows * down + 0.06)
+    more = f"; the first {count} of {len(class_names)} classes" if count < len(class_names) else ""
+    axes.text(_MARGIN, 0.22, heading + more, **_NOTE)
+    for index, name in enumerate(names):
+        left, top = index // rows * wide + _MARGIN + named, 0.42 + index % rows * down
+        axes.text(left - 0.1, top + size[1] / 2, name, ha="right", **_STRONG)
+        if len(some := images[index][:most]):
+            _mosaic(axes, _grey(some), most, (left, top), size, (pitch, down), framed=True)
+    return figure
 
 
 def first_weights(weights: Floats, title: str) -> "Figure":

@@ -1,6 +1,7 @@
 """The only place where a recipe becomes objects: data, model, schedule, optimizer, trainer."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,8 +34,10 @@ def load_events(section: Data, seed: int) -> Generator[DecodingProgress, None, D
     return sources.load_events(seed=seed, **section.model_dump())
 
 
-def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digits:
+def load_labelled(section: Data, class_names: Sequence[str], seed: int, trained_on: str = "") -> Digits:
     """Loads a data set whose labels are indices into a model's `class_names`; its other classes are left out.
+
+    `trained_on` is the digest of the model's own data: their classes may have been without names then.
 
     Raises:
         InputError: as in `load`, or the data set has none of these classes.
@@ -47,6 +50,8 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int) -> Digit
         digits = load_section(section, seed)
     if digits.class_names == tuple(class_names):
         return digits
+    if trained_on and trained_on == digits.sha256 and len(class_names) == len(digits.class_names):
+        return replace(digits, class_names=tuple(class_names))
     shared = [name for name in class_names if name in digits.class_names]
     if not shared:
         raise InputError(

@@ -36,7 +36,7 @@ class EvaluationPlan:
         from tfmnist.runs.build import load_labelled
         from tfmnist.training.evaluation import evaluate
 
-        digits = load_labelled(self.data, self.class_names, self.seed)
+        digits = load_labelled(self.data, self.class_names, self.seed, self.sha256)
         if self.sha256 and digits.sha256 != self.sha256:
             raise InputError(
                 f"{digits.source}: has changed since the model was trained; to evaluate on it nevertheless, "
@@ -79,6 +79,12 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
     section, digest = recipe.data, "" if data or not card.data else card.data["sha256"]
     if data:
         held_out = section.validation if split != "test" else 0
-        section = Data(source=data, validation=held_out, test_share=section.test_share, skip_broken=section.skip_broken)
+        section = Data(
+            source=data,
+            validation=held_out,
+            test_share=section.test_share,
+            skip_broken=section.skip_broken,
+            transpose=section.transpose and data == source,  # how other data lie is not known
+        )
     check_source(section.source)
     return EvaluationPlan(model, card.class_names, section, split, recipe.train.seed, digest, card.loss)
