@@ -54,7 +54,7 @@ def no_margin(random: Random, scan: Array) -> bytes:
 
 def blurred(random: Random, scan: Array) -> bytes:
     sharp = Image.fromarray(np.round(255 * (1 - enlarge(scan))).astype(np.uint8))
-    return encode(np.asarray(sharp.filter(ImageFilter.GaussianBlur(random.uniform(4, 8)))))
+    return encode(np.asarray(sharp.filter(ImageFilter.GaussianBlur(random.uniform(3, 6)))))
 
 
 def blocky(random: Random, scan: Array) -> bytes:
@@ -136,18 +136,22 @@ WAYS: dict[str, Callable[[Random, Array], bytes]] = {
 
 
 def read_plainly(content: bytes) -> NDArray[np.uint8]:
-    """The baseline: uint8 `[28, 28]`, made as MNIST's images were, the ink found by one threshold."""
+    """The baseline: uint8 `[28, 28]`, made as MNIST's images were: a threshold finds the ink, whose grey levels stay."""
     picture = Image.open(io.BytesIO(content))
     if picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     grey = np.asarray(picture.convert("L"), np.float32)
-    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    ink = paper - grey if paper - grey.min() > grey.max() - paper else grey - paper
-    ink = np.clip(ink / ink.max(), 0, 1)
-    rows, columns = np.nonzero((ink > 0.5).any(axis=1))[0], np.nonzero((ink > 0.5).any(axis=0))[0]
+    border = np.ones(grey.shape, bool)
+    border[2:-2, 2:-2] = False
+    y, x = np.nonzero(border)
+    plane = np.linalg.lstsq(np.stack([y, x, np.ones_like(x)], axis=-1), grey[border])[0]
+    ink = np.add.outer(plane[0] * np.arange(len(grey)), plane[1] * np.arange(grey.shape[1])) + plane[2] - grey
+    ink = ink if ink.max() > -ink.min() else -ink
+    ink = np.clip(ink / np.quantile(ink, 0.995), 0, 1)
+    rows, columns = (np.nonzero((ink > 0.3).any(axis=axis))[0] for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = (max(1, round(20 * side / max(ink.shape))) for side in ink.shape)
-    fitted = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
+    fitted = np.clip(Image.fromarray(ink).resize((width, height), Image.Resampling.LANCZOS), 0, 1)
     y, x = (np.average(np.arange(len(mass)), weights=mass) for mass in (fitted.sum(axis=1), fitted.sum(axis=0)))
     top, left = (int(np.clip(round(13.5 - middle), 0, 28 - side)) for middle, side in ((y, height), (x, width)))
     return np.round(255 * np.pad(fitted, [(top, 28 - height - top), (left, 28 - width - left)])).astype(np.uint8)
@@ -170,11 +174,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="folder of a run or of an exported model")
     parser.add_argument("--ways", nargs="+", choices=[*WAYS, "mnist"], default=[*WAYS, "mnist"], metavar="WAY")
-    parser.add_argument("--count", type=int, default=1797, help="number of digits")
+    parser.add_argument("--count", type=int, default=1797, help="number of digits, evenly spread")
     arguments = parser.parse_args()
     model = tfmnist.load_exported(arguments.model)
     scans, labels = load_digits(return_X_y=True)
-    scans, labels = scans.reshape(-1, 8, 8)[: arguments.count] / 16, labels[: arguments.count]
+    chosen = np.linspace(0, len(scans) - 1, arguments.count).astype(int)
+    scans, labels = scans.reshape(-1, 8, 8)[chosen] / 16, labels[chosen]
     rows: list[tuple[str, ...]] = []
     totals: list[tuple[float, float]] = []
 
