@@ -2,8 +2,8 @@
 
     python experiments/other_writers.py RUN_OR_MODEL [--ways plain blurred ...] [--count 1797]
 
-The digits are scikit-learn's `load_digits`: 1,797 scans of 8x8 pixels in 17 grey levels, none of them from MNIST or drawn
-by us. Needs scikit-learn. `baseline` is the same model behind a few lines of NumPy; ours must not be below it.
+The digits are scikit-learn's `load_digits`: 1,797 scans of 8x8 pixels in 17 grey levels, not from MNIST, and not drawn
+by us. Needs scikit-learn. `baseline` is the same model behind a few lines of NumPy, which ours must not be below.
 The last row enlarges MNIST's own test digits; its baseline is the model on the original images.
 """
 
@@ -136,7 +136,7 @@ WAYS: dict[str, Callable[[Random, Array], bytes]] = {
 
 
 def read_plainly(content: bytes) -> NDArray[np.uint8]:
-    """The baseline: uint8 `[28, 28]`, made as MNIST's images were: a threshold finds the ink, whose grey levels stay."""
+    """The baseline: uint8 `[28, 28]`, made as MNIST's images were; a threshold finds the ink and changes none of it."""
     picture = Image.open(io.BytesIO(content))
     if picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
