@@ -148,12 +148,12 @@ def read_plainly(content: bytes) -> NDArray[np.uint8]:
     ink = np.add.outer(plane[0] * np.arange(len(grey)), plane[1] * np.arange(grey.shape[1])) + plane[2] - grey
     ink = ink if ink.max() > -ink.min() else -ink
     ink = np.clip(ink / np.quantile(ink, 0.995), 0, 1)
-    rows, columns = (np.nonzero((ink > 0.3).any(axis=axis))[0] for axis in (1, 0))
+    rows, columns = (np.nonzero((ink > 0.2).any(axis=axis))[0] for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = (max(1, round(20 * side / max(ink.shape))) for side in ink.shape)
     fitted = np.clip(np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.LANCZOS)), 0, 1)
     y, x = (np.average(np.arange(len(mass)), weights=mass) for mass in (fitted.sum(axis=1), fitted.sum(axis=0)))
-    top, left = (int(np.clip(round(13.5 - middle), 0, 28 - side)) for middle, side in ((y, height), (x, width)))
+    top, left = (int(np.clip(round(14 - middle), 0, 28 - side)) for middle, side in ((y, height), (x, width)))
     return np.round(255 * np.pad(fitted, [(top, 28 - height - top), (left, 28 - width - left)])).astype(np.uint8)
 
 

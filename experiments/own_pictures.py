@@ -91,9 +91,7 @@ def main() -> None:
     parser.add_argument("model", help="folder of a run or of an exported model")
     parser.add_argument("--seeds", type=int, default=2, help="number of pictures per digit and style on papers")
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways, metavar="WAY", help="all by default")
-    parser.add_argument(
-        "--save", type=Path, metavar="FOLDER", help="saves what is refused or wrong"
-    )
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="saves what is refused or wrong")
     arguments = parser.parse_args()
     model = tfmnist.load_exported(arguments.model)
     if arguments.save:
