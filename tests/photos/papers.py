@@ -324,7 +324,7 @@ def from_edge_to_edge(random: Random, digit: int) -> bytes:
 def bar(random: Random, digit: int) -> bytes:
     """A thin 1 from the upper to the lower edge; the digit is always 1."""
     size = (int(random.integers(100, 320)), int(random.integers(160, 420)))
-    x, lean = random.uniform(0.3, 0.7) * size[0], random.uniform(-0.06, 0.1) * size[1]
+    x, lean = random.uniform(0.3, 0.7) * size[0], random.choice([0, random.uniform(-0.06, 0.1)]) * size[1]
     ink = draw_paths(size, [line((x + lean, -9), (x - lean, size[1] + 9))], random.uniform(2, 14))
     return finish(random, lay(ink, page(random, size), pick(random, PENS)), int(random.integers(2)))
 
