@@ -115,6 +115,19 @@ def smooth(points: Points) -> Points:
     return found
 
 
+def draw_paths(size: tuple[int, int], paths: list[Points], pen: float) -> NDArray[np.float32]:
+    """Ink in [0, 1], float32 `[h, w]`, of a pen drawn along paths over paper of the width and height `size`."""
+    fine = 3 if max(size) <= 1000 else 1
+    sheet = Image.new("L", (size[0] * fine, size[1] * fine))
+    draw, radius = ImageDraw.Draw(sheet), pen * fine / 2
+    for path in paths:
+        path = [(x * fine, y * fine) for x, y in path]
+        draw.line(path, fill=255, width=max(1, round(pen * fine)), joint="curve")
+        for x, y in path:
+            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
+    return np.asarray(sheet.resize(size, Image.Resampling.BOX), np.float32) / np.float32(255)
+
+
 def write_digit(
     random: Random,
     digit: int,
@@ -124,33 +137,30 @@ def write_digit(
     place: tuple[float, float] = (0.5, 0.5),
     turn: float = 5.0,
     style: int | None = None,
+    angular: bool = False,
 ) -> NDArray[np.float32]:
     """Ink in [0, 1], float32 `[h, w]`: a digit by a hand that trembles.
 
     The paper has the width and height `size`, the digit the height `height` and its middle at `place`, in fractions of
-    the paper; it leans by up to `turn` degrees, and is written in the given style or in any.
+    the paper; it leans by up to `turn` degrees, and is written in the given style or in any, `angular` without curves.
     """
     styles = GLYPHS[digit]
     strokes = styles[int(random.integers(len(styles))) if style is None else style]
     angle, slant = np.deg2rad(random.uniform(-turn, turn)), random.uniform(-0.05, 0.2)
-    wide, fine = random.uniform(0.65, 0.95), 3 if max(size) <= 1000 else 1
-    sheet = Image.new("L", (size[0] * fine, size[1] * fine))
-    draw = ImageDraw.Draw(sheet)
+    wide = random.uniform(0.65, 0.95)
+    paths: list[Points] = []
     for stroke in strokes:
         straight = stroke[0] == "/"
         points = [(x + random.normal(0, 0.012), y + random.normal(0, 0.012)) for x, y in stroke[straight:]]
         if stroke[straight] == stroke[-1]:
             points[-1] = points[0]
         path: Points = []
-        for x, y in points if straight else smooth(points):
+        for x, y in points if straight or angular else smooth(points):
             u, v = (x - 0.5) * wide - (y - 0.5) * slant, y - 0.5
             u, v = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-            path.append(((place[0] * size[0] + u * height) * fine, (place[1] * size[1] + v * height) * fine))
-        draw.line(path, fill=255, width=max(1, round(pen * fine)), joint="curve")
-        radius = pen * fine / 2
-        for x, y in path:
-            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
-    return np.asarray(sheet.resize(size, Image.Resampling.BOX), np.float32) / np.float32(255)
+            path.append((place[0] * size[0] + u * height, place[1] * size[1] + v * height))
+        paths.append(path)
+    return draw_paths(size, paths, pen)
 
 
 def seven(size: int = 120, pen: float = 8.0, place: tuple[float, float] = (0.5, 0.5)) -> NDArray[np.float32]:
