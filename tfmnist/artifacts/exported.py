@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfmnist.artifacts.versions import find_version, read_card
 from tfmnist.errors import InputError
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.photos.normalize import ImageFormat
 
 
@@ -82,6 +83,7 @@ class Exported:
         Raises:
             InputError: another shape or dtype, or floats out of range.
         """
+        check_runtime()
         array = np.asarray(images)
         if array.ndim != 3 or array.shape[1:] != self.image_shape:
             height, width = self.image_shape
@@ -107,6 +109,7 @@ class Exported:
         Raises:
             InputError: one is no picture, damaged or too large.
         """
+        check_runtime()
         if "image_bytes" not in self.signatures:
             raise InputError(f"{self.path}: exported without a signature for picture files; export it again.")
         contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])

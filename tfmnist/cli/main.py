@@ -1,7 +1,6 @@
 """The command line's entry: dispatches one command and turns errors into exit codes."""
 
 import inspect
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
+from tfmnist.system.streams import open_outputs, output_error
 
 _IN_ORDER = (train, evaluate, predict, export, report, runs, info, gradients, pictures, sweep, study, recipes)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
@@ -21,11 +21,25 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a class name that the terminal cannot show must not end a run
+    open_outputs()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        code = _run(words)
+    except SystemExit:  # from the command-line library, after help or a usage error
+        if not output_error():
+            raise
+        code = 0
+    if error := output_error():
+        print(f"tfmnist: standard output: {error.strerror}; what belongs there is missing.", file=sys.stderr)
+    return code or int(error is not None)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        try:
+            return _dispatch(words)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

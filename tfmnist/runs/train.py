@@ -8,6 +8,7 @@ from typing import Any
 
 from tfmnist.data.split import Digits
 from tfmnist.errors import BusyError, InputError
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
@@ -87,6 +88,7 @@ def run_events(
         DivergedError: as for `run`.
         Interrupted: `stop` was set; everything is saved.
     """
+    check_runtime()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     check_new_folder(run_dir)
     _check_extra(recipe)
@@ -122,6 +124,7 @@ def resume_events(
     evaluate_test: bool = True,
 ) -> Generator[Event]:
     """Like `resume`, but prints nothing and yields events; the other arguments are those of `run_events`."""
+    check_runtime()
     path, clock = follow_link(run_dir), Clock()
     recipe = Recipe.load_run(path)
     if epochs is not None and epochs != recipe.train.epochs:
