@@ -476,7 +476,7 @@ class Train(Section):
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
     """auto: xla for networks of dense layers, graph for convolutions; eager: for debugging and learning."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads per operation; auto: one if the steps are too small to share, else one per CPU."""
+    """Threads per operation, at most 64 or one per CPU are used; auto: one for small steps, else one per CPU."""
     average: Fraction = 0.0
     """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for none."""
     patience: int = Field(default=0, ge=0)

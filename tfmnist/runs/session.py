@@ -213,7 +213,7 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     if chosen != threads:
         why = f"set for the process; {chosen} would suit this run"
     elif recipe.train.threads != "auto":
-        why = "as requested"
+        why = "as requested" if recipe.train.threads == threads else f"the most, of {recipe.train.threads} requested"
     else:
         why = "auto: steps too small to share" if threads < processors() else "auto: one per processor"
     lines.append(f"threads {threads} ({why})")

@@ -18,6 +18,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def most_threads() -> int:
+    """Returns the largest number of threads per operation that is used: 64, or one per processor if those are more."""
+    return max(64, processors())
+
+
 def processor_details() -> list[str]:
     """Returns the lines of /proc/cpuinfo that identify the kind of processor; none on systems other than Linux."""
     try:
