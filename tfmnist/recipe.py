@@ -595,7 +595,14 @@ class Recipe(Section):
         """Reads the recipe of a run folder."""
         path = Path(run_dir) / "recipe.toml"
         if not path.is_file():
-            raise InputError(f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run.")
+            raise InputError(
+                f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run, or start the run again if "
+                "it was killed before it began."
+            )
+        if not is_whole(path):
+            raise InputError(
+                f"{path}: is not a run's whole recipe; start the run again with the command that began it."
+            )
         return cls.load(path)
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":
@@ -701,6 +708,11 @@ def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: not valid TOML: {error}.") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the file of a complete recipe exists and was written to its end."""
+    return path.is_file() and re.search(rb"^report = (true|false)$", path.read_bytes(), re.MULTILINE) is not None
 
 
 def _is_resolved(values: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmnist.data.split import Digits
-from tfmnist.errors import BusyError, InputError
+from tfmnist.errors import InputError
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
@@ -97,19 +97,18 @@ def run_events(
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
     trainer.state.data_sha256 = digits.train.sha256
-    path = make_folder(recipe.name, run_dir)
+    path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with locked(path):
-            check_new_folder(path)
+            check_new_folder(path, recipe.to_toml())
             write_whole(path / "recipe.toml", recipe.to_toml())
+            is_ours = True
             session = RunSession(path, recipe, digits, trainer, clock)
             session.write_history()
             with errors_in_one_line():
                 yield from session.run(stop, profiled, evaluate_test)
-    except BusyError:
-        raise
     except InputError:
-        if not (trainer.state.epoch or trainer.state.step):  # the user's code does not fit: nothing to resume
+        if is_ours and not (trainer.state.epoch or trainer.state.step):  # the user's code does not fit
             delete_folder(path)
         raise
 
