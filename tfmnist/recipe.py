@@ -596,14 +596,15 @@ class Recipe(Section):
         path = Path(run_dir) / "recipe.toml"
         if not path.is_file():
             raise InputError(
-                f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run, or start the run again if "
-                "it was killed before it began."
+                f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run, or start the run again "
+                "if it was killed before it began."
             )
+        recipe = cls.load(path)
         if not is_whole(path):
             raise InputError(
                 f"{path}: is not a run's whole recipe; start the run again with the command that began it."
             )
-        return cls.load(path)
+        return recipe
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":
         """Returns the recipe with some keys, named `section.key` or `section.options.name`, changed and validated.
