@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, delete_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
-from tfmnist.runs.result import Divergence
+from tfmnist.runs.result import Divergence, Result
 from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
 from tfmnist.system.files import write_whole
-from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint
+from tfmnist.training.checkpoint import list_checkpoints, read_checkpoint, restore_checkpoint
 from tfmnist.training.loop import Trainer
 from tfmnist.training.threads import choose_threads, set_threads
 
@@ -40,15 +41,22 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, 
     return show_run(run_events(recipe, run_dir), quiet=not progress)
 
 
-def resume(run_dir: str | Path, epochs: int | None = None, *, progress: bool = True) -> Run:
+def resume(
+    run_dir: str | Path, epochs: int | None = None, *, data: str | Path | None = None, progress: bool = True
+) -> Run:
     """Resumes a run exactly where it stopped; it ends with the same weights as an uninterrupted run.
 
     Args:
         run_dir: the run's folder.
         epochs: the new total number of epochs, or None for the recipe's own.
+        data: where the run's data are now, if they have moved; the run's recipe and result then have the new place.
         progress: as for `run`.
+
+    Raises:
+        InputError: the folder holds no run, or its data have changed or are others; nothing was written.
+        DivergedError: as for `run`.
     """
-    return show_run(resume_events(run_dir, epochs), quiet=not progress)
+    return show_run(resume_events(run_dir, epochs, data=data), quiet=not progress)
 
 
 def run_events(
@@ -96,7 +104,7 @@ def run_events(
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
-    trainer.state.data_sha256 = digits.train.sha256
+    trainer.state.data_sha256 = digits.sha256
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with locked(path):
@@ -118,6 +126,7 @@ def resume_events(
     epochs: int | None = None,
     stop: threading.Event | None = None,
     *,
+    data: str | Path | None = None,
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
@@ -134,7 +143,11 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     _check_extra(recipe)
+    if data is not None:
+        recipe = _with_absolute_paths(recipe.with_values({"data.source": str(data)}))
     digits = yield from load_events(recipe.data, recipe.train.seed)
+    if data is not None:
+        _check_moved(path, digits)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
     with locked(path):  # before the checkpoint is read: another process must not write a newer one meanwhile
@@ -143,9 +156,9 @@ def resume_events(
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
             raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
-        if state.data_sha256 not in ("", digits.train.sha256):
+        if not _is_digest(state.data_sha256 or digits.sha256, digits):
             raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
-        state.data_sha256 = digits.train.sha256
+        state.data_sha256 = digits.sha256
         Divergence.delete(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
@@ -184,6 +197,25 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
+
+
+def _check_moved(path: Path, digits: Digits) -> None:
+    """Raises an `InputError` unless the newest intact checkpoint was trained on this data."""
+    for checkpoint in reversed(list_checkpoints(path / "checkpoints")):
+        with suppress(InputError):  # damaged, as `_restore` will say
+            digest = read_checkpoint(checkpoint)[0].data_sha256
+            done = Result.find(path)
+            if not _is_digest(digest, digits) or (done and done.data.sha256 != digits.sha256):
+                break
+            return
+    else:
+        raise InputError(f"{path}: has no checkpoint to tell whether {digits.source} is its data; start a new run.")
+    raise InputError(f"{path}: {digits.source} is not the data that it was trained on; give the same data.")
+
+
+def _is_digest(sha256: str, digits: Digits) -> bool:
+    """Whether a digest is that of a data set, or, as in runs of version 0.1, that of its training split."""
+    return sha256 == digits.sha256 or sha256 == digits.train.sha256
 
 
 def _check_extra(recipe: Recipe) -> None:
