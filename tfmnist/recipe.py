@@ -595,15 +595,11 @@ class Recipe(Section):
         """Reads the recipe of a run folder."""
         path = Path(run_dir) / "recipe.toml"
         if not path.is_file():
-            raise InputError(
-                f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run, or start the run again "
-                "if it was killed before it began."
-            )
+            advice = "give the folder of a run; if it was killed before it began, start it again"
+            raise InputError(f"{run_dir}: not a run folder, it has no recipe.toml; {advice}.")
         recipe = cls.load(path)
         if not is_whole(path):
-            raise InputError(
-                f"{path}: is not a run's whole recipe; start the run again with the command that began it."
-            )
+            raise InputError(f"{path}: is not a run's whole recipe; start the run again as it was started.")
         return recipe
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":

@@ -74,9 +74,9 @@ def test_the_scope_of_a_strategy_is_refused(name: str, calls: dict[str, Callable
 def test_a_network_made_in_a_scope_is_not_trained_outside() -> None:
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = tfmnist.MLP((4, 4), [3], 2, seed=0)
-    with pytest.raises(tfmnist.InputError, match="mlp: dense_1/kernel is a MirroredVariable: expected a plain"):
+    with pytest.raises(tfmnist.InputError, match=r"mlp has mirrored variables: expected plain ones; make it outside"):
         tfmnist.fit(model, SPLIT, epochs=1)
-    with pytest.raises(tfmnist.InputError, match="MirroredVariable"):
+    with pytest.raises(tfmnist.InputError, match="mirrored variables"):
         tfmnist.export(model, "nowhere")
 
 

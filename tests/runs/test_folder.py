@@ -11,12 +11,11 @@ import pytest
 
 import tfmnist
 from tfmnist.errors import BusyError, InputError
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_whole
 from tfmnist.runs import folder
 from tfmnist.runs.folder import (
     check_new_folder,
     follow_link,
-    has_begun,
     is_trained,
     locked,
     make_folder,
@@ -245,12 +244,12 @@ def test_a_run_killed_at_any_write_is_started_again_or_resumed(tmp_path: Path) -
         code = subprocess.run(words, check=False).returncode
         if code == 0:
             ends.append("done")
-        elif has_begun(path):
+        elif is_whole(path / "recipe.toml"):
             assert code == -signal.SIGKILL and Recipe.load_run(path).name == "mlp"
             ends.append("resumed")
         else:
             assert code == -signal.SIGKILL
-            assert subprocess.run([*words[:-1], "0"], check=False).returncode == 0 and has_begun(path)
+            assert subprocess.run([*words[:-1], "0"], check=False).returncode == 0 and is_whole(path / "recipe.toml")
             ends.append("again")
     assert ends.count("again") >= 3 and ends.count("resumed") >= 2
 

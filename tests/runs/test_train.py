@@ -251,15 +251,13 @@ def test_other_data_are_refused_and_nothing_changes(part: str, recipe: Recipe, s
         arrays[part] = np.roll(arrays[part], 1, axis=0)
     np.savez(tmp_path / "other.npz", **arrays)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(
-        tfmnist.InputError, match=r"other\.npz is not the data that it was trained on; give the same data\."
-    ):
+    with pytest.raises(tfmnist.InputError, match=r"other\.npz (is not|does not look like)"):
         tfmnist.resume(run, data=tmp_path / "other.npz")
     with pytest.raises(tfmnist.InputError, match="does not exist"):
         tfmnist.resume(run, data=tmp_path / "nowhere")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(tfmnist.InputError, match=r"has no checkpoint to tell whether .* is its data; start a new run"):
+    with pytest.raises(tfmnist.InputError, match=r"small\.npz is not the data of its checkpoints, by digest; give"):
         tfmnist.resume(run, data=small)
 
 

@@ -50,7 +50,7 @@ def test_a_training_does_without_any_stream(small: Path, tmp_path: Path) -> None
 def test_a_full_output_is_one_line_and_code_1(words: str) -> None:
     done = shell(f"$run {words} >/dev/full")
     assert done.returncode == 1
-    assert done.stderr == f"tfmnist: standard output: {os.strerror(28)}; what belongs there is missing.\n"
+    assert done.stderr == f"tfmnist: standard output: {os.strerror(28)}\n"
     assert shell(f"$run {words} >/dev/full 2>/dev/full").returncode == 1
     assert shell("$run nothing 2>/dev/full").returncode == 2
 
@@ -61,6 +61,12 @@ def test_a_training_whose_output_is_full_is_finished(small: Path, tmp_path: Path
     done = shell(f"$run train {keys} --data {small} --run-dir {tmp_path / 'run'} >/dev/full")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1 "])
+def test_each_line_is_there_at_once_if_python_is_unbuffered(unbuffered: str) -> None:
+    program = 'from tfmnist.system.streams import open_outputs; import os; open_outputs(); print("line"); os._exit(0)'
+    assert shell(f"{unbuffered}$run", program=program).stdout == ("line\n" if unbuffered else "")
 
 
 @pytest.mark.parametrize("words", ["recipes", "--help", "train --help"])

@@ -13,7 +13,7 @@ from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
-from tfmnist.system.streams import open_outputs, output_error
+from tfmnist.system.streams import checked_output, open_outputs
 
 _IN_ORDER = (train, evaluate, predict, export, report, runs, info, gradients, pictures, sweep, study, recipes)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
@@ -22,24 +22,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
     open_outputs()
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words)
-    except SystemExit:  # from the command-line library, after help or a usage error
-        if not output_error():
-            raise
-        code = 0
-    if error := output_error():
-        print(f"tfmnist: standard output: {error.strerror}; what belongs there is missing.", file=sys.stderr)
-    return code or int(error is not None)
-
-
-def _run(words: list[str]) -> int:
-    try:
-        try:
-            return _dispatch(words)
-        finally:
-            sys.stdout.flush()
+        with checked_output():
+            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

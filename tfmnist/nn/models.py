@@ -314,12 +314,10 @@ class Network(tf.Module, metaclass=_Checked):
     def check_forward(self) -> None:
         """Raises an `InputError` if names clash, `forward` returns no logits, or it reads a variable held elsewhere."""
         self.check_names()
-        for name, variable in self.named_variables().items():
-            if isinstance(variable, tf.distribute.DistributedValues):
-                raise InputError(
-                    f"{self.name}: {name} is a {type(variable).__name__}: expected a plain tf.Variable; make the "
-                    "network outside strategy.scope()."
-                )
+        if any(isinstance(variable, tf.distribute.DistributedValues) for variable in self.named_variables().values()):
+            raise InputError(
+                f"{self.name} has mirrored variables: expected plain ones; make it outside strategy.scope()."
+            )
         self.check_signature()
         self._compile()  # again: the layers may have changed since
         logits = self._trace().structured_outputs

@@ -171,18 +171,10 @@ def _has_ended(path: Path) -> bool:
     return any((path / name).exists() for name in ("result.json", "diverged.json"))
 
 
-def has_begun(path: Path) -> bool:
-    """Whether a folder holds a run that can be resumed: one with a whole recipe."""
-    return is_whole(path / "recipe.toml")
-
-
 def check_new_folder(path: str | Path | None, recipe: str = "") -> None:
     """Raises an `InputError` if the folder for a new run holds more than a killed process leaves before a run begins.
 
-    Args:
-        path: the folder, which need not exist.
-        recipe: the text of the run's recipe: a file of another one is the user's. Without it, any that is cut short
-            passes.
+    That is a part of `recipe`, the text of the run's recipe; while that is not known, of any recipe.
     """
     check_name(path)
     if path is None or not Path(path).exists():

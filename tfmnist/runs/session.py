@@ -54,21 +54,21 @@ class RunSession:
 
     def run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         """Trains from the trainer's state to the end, and yields the events of `run_events`."""
-        path, recipe, digits, trainer, clock = self.path, self.recipe, self.digits, self.trainer, self.clock
+        path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
         done = Result.find(path) if trainer.finished else None
         if done and done.epochs == trainer.state.epoch:
-            if done.data.source != digits.source:  # it has moved
-                done.data.source = digits.source
+            if done.data.source != self.digits.source:  # moved
+                done.data.source = self.digits.source
                 done.write(path)
             if recipe.export.report and not (path / "report.html").exists():
                 write_report(path)
             yield Run(path, done.to_dict())
             return
-        notes = (*self.notes, *_describe_choices(recipe, trainer, digits))
-        yield Started(path, recipe, digits, trainer.model, notes, trainer.state.epoch + 1)
+        notes = (*self.notes, *_describe_choices(recipe, trainer, self.digits))
+        yield Started(path, recipe, self.digits, trainer.model, notes, trainer.state.epoch + 1)
         clock.lap("compile")
         commit = git_commit() if evaluate_test else None  # of the code that runs: files may change while it does
-        form = form_of(digits.train)
+        form = form_of(self.digits.train)
         with ThreadPoolExecutor(1) as background:
             # in parallel with compiling and training, which leave a core idle now and then
             exports = recipe.export.model and evaluate_test

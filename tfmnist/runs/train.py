@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Generator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
 from tfmnist.system.files import write_whole
-from tfmnist.training.checkpoint import list_checkpoints, read_checkpoint, restore_checkpoint
+from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint
 from tfmnist.training.loop import Trainer
 from tfmnist.training.threads import choose_threads, set_threads
 
@@ -146,18 +145,25 @@ def resume_events(
     if data is not None:
         recipe = _with_absolute_paths(recipe.with_values({"data.source": str(data)}))
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    if data is not None:
-        _check_moved(path, digits)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
     with locked(path):  # before the checkpoint is read: another process must not write a newer one meanwhile
-        notes = _restore(path, trainer)
-        state = trainer.state
+        try:
+            notes = _restore(path, trainer)
+        except InputError as error:
+            raise (
+                error if data is None else InputError(f"{path}: {data} does not look like its data: {error}")
+            ) from None
+        state, done = trainer.state, Result.find(path)
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
             raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
-        if not _is_digest(state.data_sha256 or digits.sha256, digits):
-            raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
+        is_same = state.data_sha256 == digits.sha256 or state.data_sha256 == digits.train.sha256  # as 0.1 wrote it
+        if not is_same or (done and done.data.sha256 != digits.sha256):
+            if data is not None:
+                raise InputError(f"{path}: {data} is not the data of its checkpoints, by digest; give the same data.")
+            if state.data_sha256:
+                raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
         state.data_sha256 = digits.sha256
         Divergence.delete(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
@@ -197,25 +203,6 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
-
-
-def _check_moved(path: Path, digits: Digits) -> None:
-    """Raises an `InputError` unless the newest intact checkpoint was trained on this data."""
-    for checkpoint in reversed(list_checkpoints(path / "checkpoints")):
-        with suppress(InputError):  # damaged, as `_restore` will say
-            digest = read_checkpoint(checkpoint)[0].data_sha256
-            done = Result.find(path)
-            if not _is_digest(digest, digits) or (done and done.data.sha256 != digits.sha256):
-                break
-            return
-    else:
-        raise InputError(f"{path}: has no checkpoint to tell whether {digits.source} is its data; start a new run.")
-    raise InputError(f"{path}: {digits.source} is not the data that it was trained on; give the same data.")
-
-
-def _is_digest(sha256: str, digits: Digits) -> bool:
-    """Whether a digest is that of a data set, or, as in runs of version 0.1, that of its training split."""
-    return sha256 == digits.sha256 or sha256 == digits.train.sha256
 
 
 def _check_extra(recipe: Recipe) -> None:

@@ -61,7 +61,7 @@ class Range(_Table):
     """The largest value, included."""
     log: bool = False
     """Whether to search on a logarithmic scale."""
-    points: int = Field(default=0, ge=0)
+    points: int = Field(default=0, ge=0, le=MOST_POINTS)
     """Number of values in a grid, both ends included: 2 or more."""
     when: dict[str, Value] = {}
     """Values that other keys must have for this one to be searched; otherwise it keeps the recipe's value."""
@@ -128,7 +128,7 @@ class Search(_Table):
     """Seeds to train each trial with; its result is the mean over them."""
     seed: int = Field(default=0, ge=0)
     """Seed of the sampler."""
-    confirm: int = Field(default=5, ge=0)
+    confirm: int = Field(default=5, ge=0, le=MOST_POINTS)
     """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested; 0 for none."""
     keep: str = "all"
     """Run folders to keep: 'all', or for example 'best 5', those of the five best trials so far."""
@@ -260,18 +260,14 @@ class Sweep(_Table):
         points = self._points(values_of, MOST_POINTS)
         if not points:
             count = math.prod(map(len, values_of.values()))
-            many = f"{count:,}" if count < 10**15 else f"10^{math.log10(count):.0f}"
             raise InputError(
-                f"space: the grid has {many} combinations: expected at most {MOST_POINTS:,}; give fewer values, or set "
-                "search.sampler to 'random' and search.trials to the number of trials that you want."
+                f"space: the grid has {count:,} combinations: expected at most {MOST_POINTS:,}; give fewer values, or "
+                "set search.sampler to 'random' and search.trials to the number of trials that you want."
             )
         return points
 
     def _points(self, values_of: Mapping[str, list[Value]], most: float = math.inf) -> list[dict[str, Value]]:
-        """Returns all combinations of some values of some keys, each with the keys that are searched in it.
-
-        Returns none if there would be more than `most`.
-        """
+        """Returns all combinations of values, each of the keys that are searched in it; none if more than `most`."""
         points: list[dict[str, Value]] = [{}]
         for key, values in values_of.items():
             searched = [self.is_searched(key, point) for point in points]
@@ -294,11 +290,6 @@ class Sweep(_Table):
     @model_validator(mode="after")
     def _check(self) -> Self:
         before: list[str] = []
-        for key, values in self.space.items():
-            if values.points > MOST_POINTS:
-                raise InputError(f"space: {key!r} has {values.points:,} points: expected at most {MOST_POINTS:,}.")
-        if self.search.confirm > MOST_POINTS:
-            raise InputError(f"search.confirm is {self.search.confirm:,} seeds: expected at most {MOST_POINTS:,}.")
         if not self.recipe.data.validation:
             raise InputError(
                 "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], for example "

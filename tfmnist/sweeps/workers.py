@@ -22,7 +22,7 @@ from typing import Any
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.worker import DISK_FULL, TrialSource, how_ended, work
-from tfmnist.system.machine import most_threads, processors
+from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
@@ -48,9 +48,9 @@ class Workers:
         if count < -1 or threads < 1:
             raise InputError(f"workers {count}, threads {threads}: expected -1 or more, and 1 or more.")
         most_workers = _MOST_WORKERS * processors()
-        if (count > most_workers and not ray) or threads > most_threads():
+        if (count > most_workers and not ray) or threads > MOST_THREADS:
             raise InputError(
-                f"workers {count}, threads {threads}: expected at most {most_workers} and {most_threads()} on this "
+                f"workers {count}, threads {threads}: expected at most {most_workers} and {MOST_THREADS} on this "
                 f"machine, which has {processors()} processors."
             )
         if ray and count == -1:

@@ -18,9 +18,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def most_threads() -> int:
-    """Returns the largest number of threads per operation that is used: 64, or one per processor if those are more."""
-    return max(64, processors())
+MOST_THREADS = max(64, processors())  # per operation; more would only take memory
 
 
 def processor_details() -> list[str]:

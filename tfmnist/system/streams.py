@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -13,8 +14,7 @@ def reserve_descriptors() -> None:
         try:
             os.fstat(number)
         except OSError:
-            with suppress(OSError):
-                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free
 
 
 class _Output(io.FileIO):
@@ -43,15 +43,28 @@ def open_outputs() -> None:
         if stream is getattr(sys, f"__{name}__") and type(_raw(stream)) in (io.FileIO, type(None)):  # or a console
             keys = ("encoding", "line_buffering", "write_through") if stream else ()
             settings = {key: getattr(stream, key) for key in keys}
-            stream = io.TextIOWrapper(io.BufferedWriter(_Output(number, "w", closefd=False)), **settings)
+            output: Any = _Output(number, "w", closefd=False)
+            stream = io.TextIOWrapper(
+                output if settings.get("write_through") else io.BufferedWriter(output), **settings
+            )
             setattr(sys, name, stream)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def output_error() -> OSError | None:
-    """Returns why part of standard output, which has been flushed, could not be written."""
-    return getattr(_raw(sys.stdout), "error", None)
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """Raises an OSError if part of what the block printed could not be written, also if it ends the process."""
+    end = None
+    try:
+        yield
+    except SystemExit as error:
+        end = error
+    sys.stdout.flush()
+    if failure := getattr(_raw(sys.stdout), "error", None):
+        raise OSError(failure.errno, failure.strerror, "standard output")
+    if end:
+        raise end
 
 
 def _raw(stream: Any) -> Any:

@@ -42,7 +42,14 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
     Raises:
         InputError: the file is damaged, or belongs to another network or optimizer.
     """
-    state, arrays = read_checkpoint(path)
+    try:
+        arrays = read_npz(path)
+        state = State(**json.loads(str(arrays.pop("state"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: the checkpoint is damaged ({error}); delete it to resume from the one before."
+        ) from None
+    arrays.pop("recipe", None)
     variables = trainer.named_variables()
     expected = {name: _kind(variable.numpy()) for name, variable in variables.items()}
     if any(name.startswith("best/") for name in arrays):
@@ -59,19 +66,6 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
     trainer.best_weights = best or None
     trainer.state = state
-
-
-def read_checkpoint(path: Path) -> tuple[State, dict[str, np.ndarray]]:
-    """Returns the state of a checkpoint, and its variables by name; raises an `InputError` if it is damaged."""
-    try:
-        arrays = read_npz(path)
-        state = State(**json.loads(str(arrays.pop("state"))))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: the checkpoint is damaged ({error}); delete it to resume from the one before."
-        ) from None
-    arrays.pop("recipe", None)
-    return state, arrays
 
 
 def _kind(array: np.ndarray) -> str:

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from tfmnist.recipe import Recipe
 from tfmnist.system.cache import ArrayCache, find_cache
+from tfmnist.system.files import staged_folder
 from tfmnist.system.locks import lock
 from tfmnist.system.machine import processor_details
 
@@ -61,20 +61,16 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
 @contextlib.contextmanager
 def _own_folder(cache: Path) -> Iterator[Path]:
     """Makes a folder that its process locks, and deletes those whose processes have ended."""
-    with (cache / ".lock").open("ab") as turn:
-        lock(turn)
-        for old in cache.glob(".process-*"):
-            with contextlib.suppress(OSError), (old / ".lock").open("ab") as file:
-                if lock(file, wait=False):
-                    shutil.rmtree(old)
-        folder = Path(tempfile.mkdtemp(prefix=".process-", dir=cache))
-        own = (folder / ".lock").open("ab")
-        lock(own)
-    with own:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        with (cache / ".lock").open("ab") as turn:
+            lock(turn)
+            for old in cache.glob(".process-*"):
+                with contextlib.suppress(OSError), (old / ".lock").open("ab") as file:
+                    if lock(file, wait=False):
+                        shutil.rmtree(old)
+            folder = stack.enter_context(staged_folder(cache, "process"))
+            lock(stack.enter_context((folder / ".lock").open("ab")))
+        yield folder
 
 
 def _key(recipe: Recipe) -> str:
