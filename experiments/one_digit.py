@@ -19,13 +19,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import tfmnist
 from tfmnist.photos.normalize import ImageFormat, place
-from tfmnist.photos.one_digit import CLASSES, LAYERS, WEIGHTS, quantize
+from tfmnist.photos.one_digit import CLASSES, LAYERS, WEIGHTS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "photos"))
 
 import drawings  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+EPSILON = 1e-3  # of batch normalisation
 FORMAT = ImageFormat(28, 28, centred=True, dark_on_light=False)
 CANVAS = (180, 320)
 Ink = NDArray[np.float32]
@@ -125,6 +126,20 @@ def make_examples(seed: int, count: int, scans: NDArray[np.uint8]) -> tfmnist.Sp
     return tfmnist.Split(images, labels)
 
 
+def fold(model: tfmnist.CNN) -> dict[str, NDArray[np.float16]]:
+    """Returns kernels and biases, batch normalisation folded into them, by number of the layer."""
+    arrays: dict[str, Any] = {name: variable.numpy() for name, variable in model.named_variables().items()}
+    folded: dict[str, Any] = {}
+    for number, name in enumerate(name for name in arrays if name.endswith("kernel")):
+        kernel, bias = arrays[name], arrays.get(name.replace("kernel", "bias"), 0.0)
+        norm = f"batch_norm_{number + 1}/"
+        if norm + "scale" in arrays:
+            factor = arrays[norm + "scale"] / np.sqrt(arrays[norm + "variance"] + EPSILON)
+            kernel, bias = kernel * factor, arrays[norm + "offset"] - arrays[norm + "mean"] * factor
+        folded[f"{number}_kernel"], folded[f"{number}_bias"] = np.float16(kernel), np.float16(bias)
+    return folded
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=60_000)
@@ -137,12 +152,13 @@ def main() -> None:
     optimizer: Any = tfmnist.Adam(model.parameters, learning_rate=0.002)
     tfmnist.fit(
         model, train, validation=validation, optimizer=optimizer, epochs=arguments.epochs, batch_size=128,
-        augment=tfmnist.Augment(rotate=8, scale=0.08, shift=1.0), average=0.998,
+        average=0.998,
     )  # fmt: skip
-    np.savez_compressed(WEIGHTS, **quantize(model))
-    for name, split in (("validation", validation),):
-        logits = model.logits(split.images)
-        print(name, "confusion", [np.bincount(logits.argmax(1)[split.labels == k], minlength=3).tolist() for k in range(3)])
+    np.savez_compressed(WEIGHTS, allow_pickle=False, **fold(model))
+    guesses = np.asarray(model.logits(validation.images)).argmax(1)
+    for label, status in enumerate(CLASSES):
+        counts = np.bincount(guesses[validation.labels == label], minlength=len(CLASSES))
+        print(f"{status.name}: taken for {dict(zip([s.name for s in CLASSES], counts.tolist()))}")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.system.machine",
     "tfmnist.system.pictures",
     "tfmnist.system.import_log",
+    "tfmnist.system.streams",
     "tfmnist.training.compile_cache",
     "tfmnist.training.screen",
 ]

@@ -480,7 +480,7 @@ class Train(Section):
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
     """auto: xla for networks of dense layers, graph for convolutions; eager: for debugging and learning."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads per operation; auto: one if the steps are too small to share, else one per CPU."""
+    """Threads per operation, at most 64 or one per CPU are used; auto: one for small steps, else one per CPU."""
     average: Fraction = 0.0
     """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for none."""
     patience: int = Field(default=0, ge=0)
@@ -599,8 +599,12 @@ class Recipe(Section):
         """Reads the recipe of a run folder."""
         path = Path(run_dir) / "recipe.toml"
         if not path.is_file():
-            raise InputError(f"{run_dir}: not a run folder, it has no recipe.toml; give the folder of a run.")
-        return cls.load(path)
+            advice = "give the folder of a run; if it was killed before it began, start it again"
+            raise InputError(f"{run_dir}: not a run folder, it has no recipe.toml; {advice}.")
+        recipe = cls.load(path)
+        if not is_whole(path):
+            raise InputError(f"{path}: is not a run's whole recipe; start the run again as it was started.")
+        return recipe
 
     def replace(self, changes: Mapping[str, Any]) -> "Recipe":
         """Returns the recipe with some keys, named `section.key` or `section.options.name`, changed and validated.
@@ -705,6 +709,11 @@ def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: not valid TOML: {error}.") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the file of a complete recipe exists and was written to its end."""
+    return path.is_file() and re.search(rb"^report = (true|false)$", path.read_bytes(), re.MULTILINE) is not None
 
 
 def _is_resolved(values: Mapping[str, Any]) -> bool:

@@ -11,9 +11,16 @@ import pytest
 
 import tfmnist
 from tfmnist.errors import BusyError, InputError
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_whole
 from tfmnist.runs import folder
-from tfmnist.runs.folder import check_new_folder, follow_link, is_trained, locked, make_folder, newest_unfinished
+from tfmnist.runs.folder import (
+    check_new_folder,
+    follow_link,
+    is_trained,
+    locked,
+    make_folder,
+    newest_unfinished,
+)
 from tfmnist.runs.train import resume, run_events
 from tfmnist.system.files import write_whole
 from tfmnist.system.locks import lock
@@ -196,3 +203,79 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             check_new_folder(path)
         assert str(caught.value).startswith(f"{path}: ") and "--resume" in str(caught.value)
+
+
+# What a killed process leaves
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tfmnist.recipe import Recipe
+from tfmnist.runs.folder import check_new_folder, locked, make_folder
+from tfmnist.runs.result import write_history
+from tfmnist.system.files import write_whole
+
+path, left, text = Path(sys.argv[1]), int(sys.argv[2]), Recipe.load("mlp").to_toml()
+
+def kill(event, arguments):
+    global left
+    writes = event in ("os.mkdir", "os.rename", "os.remove") or (event == "open" and arguments[2] & os.O_CREAT)
+    if writes and str(arguments[0]).startswith(str(path)):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+check_new_folder(path)
+make_folder("mlp", path)
+with locked(path):  # as a run begins
+    check_new_folder(path, text)
+    write_whole(path / "recipe.toml", text)
+    write_history(path, [])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
+def test_a_run_killed_at_any_write_is_started_again_or_resumed(tmp_path: Path) -> None:
+    ends: list[str] = []
+    while "done" not in ends:
+        path = tmp_path / str(len(ends))
+        words = [sys.executable, "-c", KILLED, str(path), str(len(ends) + 1)]
+        code = subprocess.run(words, check=False).returncode
+        if code == 0:
+            ends.append("done")
+        elif is_whole(path / "recipe.toml"):
+            assert code == -signal.SIGKILL and Recipe.load_run(path).name == "mlp"
+            ends.append("resumed")
+        else:
+            assert code == -signal.SIGKILL
+            assert subprocess.run([*words[:-1], "0"], check=False).returncode == 0 and is_whole(path / "recipe.toml")
+            ends.append("again")
+    assert ends.count("again") >= 3 and ends.count("resumed") >= 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_recipe_cut_short_is_written_again(share: float, recipe: Recipe, tmp_path: Path) -> None:
+    quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False})
+    whole = run_whole(quick, tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "recipe.toml").write_bytes(whole[: int(share * len(whole))])
+    (tmp_path / "cut" / ".metrics.jsonl-ab12cd34").touch()
+    with pytest.raises(InputError, match=r"recipe\.toml: (is not a run's whole recipe; start|not valid TOML)"):
+        resume(tmp_path / "cut")
+    assert run_whole(quick, tmp_path / "cut") == whole
+    assert not (tmp_path / "cut" / ".metrics.jsonl-ab12cd34").exists()
+
+
+def run_whole(recipe: Recipe, path: Path) -> bytes:
+    """Runs a recipe and returns the recipe's file."""
+    assert tfmnist.run(recipe, path, progress=False).result
+    return (path / "recipe.toml").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "notes.txt", ".env", ".recipe.toml-mine"])
+def test_a_file_of_the_user_is_neither_overwritten_nor_deleted(name: str, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('extends = "mlp"\n')
+    with pytest.raises(InputError, match="already exists and is not empty"):
+        tfmnist.run(recipe, tmp_path, progress=False)
+    assert (tmp_path / name).read_text() == 'extends = "mlp"\n' and os.listdir(tmp_path) == [name]

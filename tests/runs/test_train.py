@@ -22,7 +22,7 @@ from tfmnist.runs.report import write_report
 from tfmnist.runs.result import Divergence
 from tfmnist.runs.saved import find_model
 from tfmnist.runs.train import resume_events, run_events
-from tfmnist.system.files import read_npz
+from tfmnist.system.files import read_npz, write_npz
 from tfmnist.training.evaluation import outputs
 from tfmnist.training.events import Epoch, Progress
 
@@ -199,6 +199,66 @@ def test_a_resume_that_could_not_be_exact_is_refused(recipe: Recipe, small: Path
         tfmnist.resume(tmp_path / "run")
     np.savez(tmp_path / "own.npz", **arrays)
     assert tfmnist.resume(tmp_path / "run").result["epochs"] == 2
+
+
+def moved(run: Path, data: Path, *, old: str = "") -> None:
+    """Resumes a run with its data elsewhere; with `old`, as a checkpoint of version 0.1, with that digest."""
+    if old:
+        newest = max((run / "checkpoints").iterdir())
+        arrays = dict(np.load(newest))
+        state = json.loads(str(arrays["state"])) | {"data_sha256": old}
+        write_npz(newest, {**arrays, "state": np.array(json.dumps(state))})
+    done = tfmnist.resume(run, data=data, progress=False)
+    assert done.result["data"]["source"] == Recipe.load_run(run).data.source == str(data)
+    assert tfmnist.open_run(run).result.data.source == str(data)
+
+
+def test_data_may_move_if_their_digest_is_the_same(recipe: Recipe, small: Path, tmp_path: Path) -> None:
+    first, second, run, stop = tmp_path / "first.npz", tmp_path / "second.npz", tmp_path / "run", threading.Event()
+    shutil.copy(small, first)
+    quick = {"train.epochs": 2, "export.report": False, "export.model": False}
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(recipe.replace({**quick, "data.source": str(first)}), run, stop))
+    shutil.copytree(run, tmp_path / "old")
+    whole = tfmnist.run(recipe.replace(quick), tmp_path / "whole", progress=False)
+    first.rename(second)
+    with pytest.raises(tfmnist.InputError, match=r"first\.npz"):
+        tfmnist.resume(run)
+    moved(run, second)
+    assert tfmnist.open_run(run).result.weights_sha256 == whole.result["weights_sha256"]
+    second.rename(first)
+    moved(run, first)  # also of a finished run
+    assert plan_digest(run) == whole.result["data"]["sha256"]
+    moved(tmp_path / "old", first, old=tfmnist.load(first, validation=100).train.sha256)
+
+
+def plan_digest(run: Path) -> str:
+    """The digest of the data that a finished run names."""
+    data = tfmnist.open_run(run).recipe.data
+    return tfmnist.load(data.source, validation=data.validation).sha256
+
+
+@pytest.mark.parametrize("part", ["x_train", "y_train", "x_test", "y_test", "shape"])
+def test_other_data_are_refused_and_nothing_changes(part: str, recipe: Recipe, small: Path, tmp_path: Path) -> None:
+    run, stop, arrays = tmp_path / "run", threading.Event(), dict(np.load(small))
+    stop.set()
+    with pytest.raises(tfmnist.Interrupted):
+        list(run_events(recipe, run, stop))
+    if part == "shape":
+        arrays |= {name: arrays[name][:, 2:] for name in ("x_train", "x_test")}
+    else:
+        arrays[part] = np.roll(arrays[part], 1, axis=0)
+    np.savez(tmp_path / "other.npz", **arrays)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(tfmnist.InputError, match=r"other\.npz (is not|does not look like)"):
+        tfmnist.resume(run, data=tmp_path / "other.npz")
+    with pytest.raises(tfmnist.InputError, match="does not exist"):
+        tfmnist.resume(run, data=tmp_path / "nowhere")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(tfmnist.InputError, match=r"small\.npz is not the data of its checkpoints, by digest; give"):
+        tfmnist.resume(run, data=small)
 
 
 def test_a_folder_belongs_to_one_process(recipe: Recipe, tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ def test_machines_have_their_own_trials(tmp_path: Path) -> None:
     assert len(one.trials()) == 1
 
 
+@pytest.mark.parametrize("storage", ["", "sqlite"])
+def test_trials_stay_with_their_folder_where_it_is_moved_and_its_host_renamed(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, sweep = f"sqlite:///{tmp_path}/shared.db" if storage else "", parse('sampler = "grid"\ntrials = 2')
+    (tmp_path / "one").mkdir()
+    assert Study(sweep, tmp_path / "one", url).begin() == 0
+    (tmp_path / "one").rename(tmp_path / "two")
+    monkeypatch.setattr("platform.node", lambda: "other-host")
+    assert Study(sweep, tmp_path / "two", url).unfinished() == [0]
+
+
 def test_a_trial_has_its_owner_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, sweep = f"sqlite:///{tmp_path}/shared.db", parse('sampler = "grid"')
     study = Study(sweep, tmp_path, storage)

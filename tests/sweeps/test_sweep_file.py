@@ -1,5 +1,6 @@
 """Sweep files: what they mean, and what is refused before anything is trained."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,78 @@ def test_a_condition_leaves_a_key_out_elsewhere() -> None:
         {"optimizer.kind": "momentum", "optimizer.momentum": 0.5},
         {"optimizer.kind": "momentum", "optimizer.momentum": 0.9},
     ]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_keys_need_no_quotes(sampler: str) -> None:
+    quoted = """
+        [fixed]
+        "train.epochs" = 3
+        "data.per_class" = 10
+        [space]
+        "optimizer.kind" = ["adam", "momentum"]
+        "optimizer.learning_rate" = {low = 0.001, high = 0.1, points = 3}
+        "optimizer.momentum" = {choice = [0.5, 0.9], when = {"optimizer.kind" = "momentum"}}
+        "model.hidden" = [[8], [16, 8]]
+    """
+    bare = """
+        [fixed]
+        train.epochs = 3
+        "data".per_class = 10
+        [space.optimizer]
+        kind = ["adam", "momentum"]
+        learning_rate = {low = 0.001, high = 0.1, points = 3}
+        [space.optimizer.momentum]
+        choice = [0.5, 0.9]
+        when.optimizer.kind = "momentum"
+        [space.model]
+        hidden = [[8], [16, 8]]
+    """
+    search = f"[search]\nsampler = '{sampler}'"
+    one, other = parse(quoted + search), parse(bare + search)
+    assert (one.space, one.recipe) == (other.space, other.recipe)
+
+
+def test_options_of_own_code_need_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def half(logits, labels, gamma=1.0):\n    return logits[:, 0] * gamma\n")
+    head = f'[fixed]\nloss.kind = "{tmp_path}/own.py:half"\n'
+    for space in ("loss.options.gamma = [1.0, 2.0]", '"loss.options".gamma = [1.0, 2.0]'):
+        assert list(parse(f"{head}[space]\n{space}").space) == ["loss.options.gamma"]
+    assert parse(head + "loss.options.gamma = 3.0\n" + SPACE).recipe.loss.options == {"gamma": 3.0}
+
+
+RANGE = '"%s" = {low = 0.1, high = 0.9, points = %d}\n'
+LISTS = "".join(f'"{section}.{key}" = [{values}]\n' for section, key, values in (
+    ("model", "hidden", "[1], [2], [3], [4], [5], [6], [7], [8], [9], [10]"),
+    *(("optimizer", key, "0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95") for key in ("beta1", "beta2", "epsilon")),
+    *(("augment", key, "1, 2, 3, 4, 5, 6, 7, 8, 9, 10") for key in ("rotate", "shear", "shift", "elastic")),
+    ("train", "batch_size", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"),
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("space", "complaint"),
+    [
+        ("".join(RANGE % (f"optimizer.{key}", 1000) for key in ("learning_rate", "beta1", "beta2")), "1,000,000,000 c"),
+        (RANGE % ("optimizer.beta1", 10**12), r"beta1.points' is 1000000000000: expected less than or equal to 10000"),
+        (LISTS, "the grid has 1,000,000,000 combinations: expected at most 10,000; give fewer values, or set search.s"),
+        (
+            "".join(RANGE % (f"optimizer.{key}", 9000) for key in ("beta1", "beta2", "epsilon", "learning_rate")),
+            "6,561,000,000,000,000 c",
+        ),
+    ],
+)
+@pytest.mark.parametrize("trials", [0, 4])
+def test_a_grid_too_large_is_refused_before_it_is_listed(space: str, complaint: str, trials: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match=complaint):
+        parse(f'[space]\n{space}[search]\nsampler = "grid"\ntrials = {trials}\n')
+    assert time.monotonic() - began < 5
+
+
+def test_trials_drawn_at_random_are_not_listed() -> None:
+    space = "".join(RANGE % (f"optimizer.{key}", 1000) for key in ("learning_rate", "beta1", "beta2"))
+    assert parse(f'[space]\n{space}[search]\nsampler = "random"\ntrials = {10**30}').trials == 10**30
 
 
 def test_a_condition_may_be_about_the_recipe() -> None:
@@ -101,14 +174,25 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         (SPACE + '[fixed]\n"train.lr" = 1', "did you mean 'optimizer.learning_rate'"),
         (SPACE + "[fixed]\nbatch_size = 1", "did you mean 'train.batch_size'"),
         (SPACE + "[fixed]\nseed = 1", "fixed: recipe key 'seed' does not exist; did you mean search.seeds"),
-        (SPACE + "[fixed]\ntrain.epochs = 1", "fixed: 'train' is a section: .* in quotes, such as \"train.epochs\""),
+        (SPACE + "[fixed]\ntrain = 1", "fixed: 'train' is a section: expected its keys .* such as \"train.epochs\""),
         (SPACE + "[train]\nepochs = 1", "'train' is a section: expected its keys in \\[fixed\\] or \\[space\\]"),
         (
             SPACE + "[search]\nepochs = 1",
             "'search.epochs' does not exist; did you mean \"train.epochs\", in",
         ),
         ("lr = 1\n" + SPACE, "'lr' does not exist; did you mean \"optimizer.learning_rate\", in \\[fixed\\]"),
-        ("[space]\ntrain.epochs = [1, 2]", "'train' is a section: .* in quotes, such as \"train.epochs\""),
+        ("[space]\ntrain = [1, 2]", "'train' is a section: expected its keys .* such as \"train.epochs\""),
+        (
+            "[space]\nmodel.hiden = [[1], [2]]",
+            "space: recipe key 'model.hiden' does not exist; did you mean 'model.hidd",
+        ),
+        (SPACE + "optimizer.learning_rate = [1]", "space: 'optimizer.learning_rate' is there twice, with quotes and"),
+        (SPACE + '[fixed]\n"train.epochs" = 1\ntrain.epochs = 2', "fixed: 'train.epochs' is there twice, with quotes"),
+        (
+            SPACE + f"[search]\nconfirm = {10**9}",
+            "'search.confirm' is 1000000000: expected less than or equal to 10000",
+        ),
+        (SPACE + f"[search]\nseeds = [{2**63}]", "'search.seeds.0' is 9223372036854775808: expected less than"),
         ('[space]\n"lr" = [1, 2]', "space: recipe key 'lr' does not exist; did you mean 'optimizer.learning_rate'"),
         ('[space]\n"optimizer.lr" = [1, 2]', "did you mean 'optimizer.learning_rate'"),
         ("[space]\nhidden = [[1], [2]]", "did you mean 'model.hidden'"),

@@ -86,6 +86,12 @@ def test_impossible_numbers_are_refused(count: int, threads: int) -> None:
         Workers(count, threads)
 
 
+@pytest.mark.parametrize(("count", "threads"), [(1_000_000, 1), (1, 1_000_000)])
+def test_absurd_numbers_are_refused(count: int, threads: int) -> None:
+    with pytest.raises(InputError, match=rf"workers {count}, threads {threads}: expected at most \d+ and \d+ on this "):
+        Workers(count, threads)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     ray = pytest.importorskip("ray")

@@ -1,6 +1,8 @@
 """Compiled code: reused by the same recipe, never trusted if it is damaged or somebody else's."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,34 @@ def test_a_cache_that_cannot_be_is_done_without(tmp_path: Path, monkeypatch: pyt
         assert "TF_XLA_FLAGS" not in os.environ
 
 
-def test_a_run_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+def test_a_run_that_fails_leaves_nothing_behind(cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt), compiled_code(MLP):
+        assert len(list(cache.glob(".process-*"))) == 1
         raise KeyboardInterrupt
-    assert not list(tmp_path.glob("tfmnist-compiled-*"))
+    assert not list(cache.glob(".process-*"))
     assert "TF_XLA_FLAGS" not in os.environ
+
+
+HOLD = """
+import os, sys
+from tfmnist.recipe import Recipe
+from tfmnist.training.compile_cache import compiled_code
+with compiled_code(Recipe.load("mlp")):
+    print(os.environ["TF_XLA_FLAGS"], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_folder_of_a_killed_process_is_deleted_and_that_of_a_live_one_is_not(cache: Path) -> None:
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    dead, alive = (subprocess.Popen([sys.executable, "-c", HOLD], **pipes) for _ in range(2))
+    with dead, alive:
+        flags = [process.stdout.readline() if process.stdout else "" for process in (dead, alive)]
+        dead.kill()
+        dead.wait()
+        assert len(list(cache.glob(".process-*"))) == 2
+        with compiled_code(MLP):
+            left = [path for path in cache.glob(".process-*") if str(path) not in os.environ["TF_XLA_FLAGS"]]
+        assert len(left) == 1 and str(left[0]) in flags[1]
+        alive.communicate()
+    assert not list(cache.glob(".process-*"))

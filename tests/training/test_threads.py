@@ -30,6 +30,12 @@ def test_what_is_asked_for_holds() -> None:
     assert choose_threads(Recipe.load("online-mlp").replace({"train.threads": 7}), (28, 28), 10) == 7
 
 
+def test_an_absurd_number_is_read_but_not_used() -> None:
+    recipe = Recipe.load("mlp").replace({"train.threads": 100_000})
+    assert recipe.train.threads == 100_000
+    assert choose_threads(recipe, (28, 28), 10) == max(64, processors())
+
+
 def test_a_number_of_threads_is_set_before_tensorflow_computes_and_kept_after() -> None:
     program = (
         "import tensorflow as tf; from tfmnist.training.threads import *\n"

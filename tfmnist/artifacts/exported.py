@@ -1,8 +1,8 @@
 """Exported models, loaded."""
 
-import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from tfmnist.artifacts.versions import find_version, read_card
 from tfmnist.errors import InputError
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.photos.normalize import ImageFormat
+from tfmnist.photos.status import Status
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class PicturePredictions(Predictions):
 
     normalized: npt.NDArray[np.uint8]  # [n, height, width]
     digits: npt.NDArray[np.int64]  # [n]: how many digits were found in the picture, 0 for a blank one
+    status: npt.NDArray[np.int64]  # [n]: the `Status`, 0 if it was read as one digit
 
 
 class Exported:
@@ -51,15 +54,18 @@ class Exported:
         self.card: dict[str, Any] = card.to_dict()
         self.image_shape, self.class_names, self.loss = card.image_shape, card.class_names, card.loss
         self.classes = len(self.class_names)
-
-    @cached_property
-    def _loaded(self) -> Any:
-        return tf.saved_model.load(str(self.path))
+        self._lock = threading.RLock()
+        self._called: set[str] = set()
 
     @property
     def signatures(self) -> Any:
         """The SavedModel's signatures, TensorFlow functions by name."""
-        return self._loaded.signatures
+        with self._lock:  # threads that come first together load it once
+            return self._loaded.signatures
+
+    @cached_property
+    def _loaded(self) -> Any:
+        return tf.saved_model.load(str(self.path))
 
     @property
     def image_format(self) -> ImageFormat:
@@ -73,8 +79,17 @@ class Exported:
         return ImageFormat.from_dict(self._card.form)
 
     @cached_property
-    def _call(self) -> "dict[str, _ImageSignature]":
-        return {name: _ImageSignature(self.signatures[name]) for name in ("serving_default", "float_images")}
+    def _functions(self) -> "dict[str, _Signature]":
+        return {name: _Signature(signature) for name, signature in self.signatures.items()}
+
+    def _call(self, name: str, inputs: Any) -> dict[str, tf.Tensor]:
+        """Calls a signature; the first call prepares its graph, once, while other threads wait."""
+        if name in self._called:
+            return self._functions[name](inputs)
+        with self._lock:
+            outputs = self._functions[name](inputs)
+            self._called.add(name)
+            return outputs
 
     def predict(self, images: npt.ArrayLike) -> Predictions:
         """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
@@ -82,47 +97,54 @@ class Exported:
         Raises:
             InputError: another shape or dtype, or floats out of range.
         """
+        check_runtime()
         array = np.asarray(images)
         if array.ndim != 3 or array.shape[1:] != self.image_shape:
             height, width = self.image_shape
             raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
         if array.dtype == np.uint8:
-            outputs = self._call["serving_default"](array)
+            outputs = self._call("serving_default", array)
         elif np.issubdtype(array.dtype, np.floating):
             if array.size and not (array.min() >= 0 and array.max() <= 1):
                 raise InputError(
                     f"float images range from {array.min()} to {array.max()}: expected 0 to 1; divide by 255."
                 )
-            outputs = self._call["float_images"](array.astype(np.float32, copy=False))
+            outputs = self._call("float_images", array.astype(np.float32, copy=False))
         else:
             raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
         return Predictions(**{name: output.numpy() for name, output in outputs.items()})
 
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> PicturePredictions:
-        """Classifies a user's own photos: PNG or JPEG files of any size, ink dark or light, in grey or colour.
+        """Classifies a user's own photos: files of any size, ink dark or light, in grey or colour.
+
+        Look at `status` before `classes`: what is no picture, blank, or more than one digit gets a class too. One that
+        cannot be read does not keep the others from being read.
 
         Args:
-            image_bytes: the contents of n files.
+            image_bytes: the contents of n files, PNG, JPEG, BMP or GIF.
 
         Raises:
-            InputError: one is no picture, damaged or too large.
+            InputError: the model cannot read picture files, or an older model a file among these.
         """
+        check_runtime()
         if "image_bytes" not in self.signatures:
             raise InputError(f"{self.path}: exported without a signature for picture files; export it again.")
         contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])
         try:
-            outputs = self.signatures["image_bytes"](image_bytes=contents)
-        except tf.errors.InvalidArgumentError as error:
-            raise unreadable(error) from None
-        return PicturePredictions(**{field.name: outputs[field.name].numpy() for field in fields(PicturePredictions)})
+            outputs = {name: output.numpy() for name, output in self._call("image_bytes", contents).items()}
+        except tf.errors.InvalidArgumentError:  # exported by version 0.1, which has no status
+            raise InputError(f"a picture cannot be read: {Status.DAMAGED.explain()}") from None
+        digits = outputs["digits"]
+        outputs.setdefault("status", np.choose(np.minimum(digits, 2), [Status.BLANK, Status.READ, Status.SEVERAL]))
+        return PicturePredictions(**outputs)
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
-        return self._call["serving_default"](tf.convert_to_tensor(images))["logits"]
+        return self._call("serving_default", tf.convert_to_tensor(images))["logits"]
 
 
-class _ImageSignature:
-    """A signature as a function of its images, called as a graph operation.
+class _Signature:
+    """A signature as a function of its input, called as a graph operation.
 
     Calling it as a Python function takes three times as long as a small network, to bind arguments and outputs.
     """
@@ -133,17 +155,10 @@ class _ImageSignature:
         self.names = sorted(signature.structured_outputs)  # in the order of its outputs
         self.types = [output.dtype for output in signature.outputs]
 
-    def __call__(self, images: Any) -> dict[str, tf.Tensor]:
+    def __call__(self, inputs: Any) -> dict[str, tf.Tensor]:
         call: Any = tf.raw_ops.StatefulPartitionedCall
-        outputs = call(args=[images, *self.captured], Tout=self.types, f=self.signature)
+        outputs = call(args=[inputs, *self.captured], Tout=self.types, f=self.signature)
         return dict(zip(self.names, outputs))
-
-
-def unreadable(error: tf.errors.InvalidArgumentError) -> InputError:
-    """Returns the error for a picture that TensorFlow cannot decode, in one line."""
-    assertion = re.search(r"assertion failed: \[+([^\]]*)", error.message)
-    reason = assertion[1] if assertion else "a damaged PNG or JPEG: save it again"
-    return InputError(f"a picture cannot be read: {reason}.")
 
 
 def load_exported(path: str | Path) -> Exported:

@@ -1,16 +1,14 @@
 """Reading a user's own pictures with an exported model: what it was shown, and what it predicts."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from tfmnist.artifacts.exported import Exported, unreadable
-from tfmnist.errors import InputError
-from tfmnist.photos.normalize import split_digits
+from tfmnist.artifacts.exported import Exported
+from tfmnist.photos.normalize import are_digits, split_digits
+from tfmnist.photos.status import Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +50,18 @@ class PhotoPrediction:
         return "\n  ".join([self.number, *lines]) if self.split else lines[0]
 
 
-def read_pictures(
-    model: Exported, names: Sequence[str], contents: Sequence[bytes], split: bool = False
-) -> Iterator[PhotoPrediction]:
-    """Reads picture files, PNG or JPEG, one by one: each as one digit, or with `split` as a number from left to right.
+def read_picture(model: Exported, content: bytes, split: bool = False) -> PhotoPrediction:
+    """Reads a picture file, PNG, JPEG, BMP or GIF: as one digit, or with `split` as a number from left to right.
 
     Raises:
-        InputError: one is no picture, damaged or too large.
+        InputError: the model is of an older version, and the file damaged.
     """
-    for name, content in zip(names, contents):
-        try:
-            if split:
-                seen = split_digits(content, model.image_format)
-                probabilities, count = model.predict(seen).probabilities, len(seen)
-            else:
-                prediction = model.predict_pictures([content])
-                seen, probabilities, count = prediction.normalized, prediction.probabilities, int(prediction.digits[0])
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f"{name}: {unreadable(error)}") from None
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-        problem = ""
-        if count == 0:
-            problem = "no ink found in it; expected a picture of a digit, dark on light or light on dark."
-        elif count > 1 and not split:
-            problem = f"{count} digits found in it, expected one; crop it, or read a number with --split-digits."
-        yield PhotoPrediction(model.class_names, seen, probabilities[:0] if problem else probabilities, split, problem)
+    if split:
+        seen, status = split_digits(content, model.image_format, are_digits(model.class_names))
+        probabilities = model.predict(seen).probabilities
+    else:
+        prediction = model.predict_pictures([content])
+        seen, probabilities, status = prediction.normalized, prediction.probabilities, Status(prediction.status[0])
+    if status != Status.READ:
+        return PhotoPrediction(model.class_names, seen, probabilities[:0], split, status.explain())
+    return PhotoPrediction(model.class_names, seen, probabilities, split)

@@ -57,32 +57,40 @@ def predict(
     split_digits: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classifies picture files, PNG or JPEG, such as your own photos.
+    """Classifies picture files, such as your own photos: PNG, JPEG, BMP, GIF, TIFF or WebP.
 
-    They may have any size, and be dark on light or light on dark.
+    They may have any size, and be dark on light or light on dark. What cannot be read is named at the end.
 
     Args:
-        images: Picture files, each of one digit.
+        images: Picture files, each of one digit, or folders of them.
         show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """
-    from tfmnist.photos.files import read_photo
+    from tfmnist.photos.files import list_photos, read_photo
     from tfmnist.runs.saved import find_model
 
-    if not images:
+    paths = [path for image in images for path in list_photos(image)]
+    if not paths:
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
-    if show and (len(images) > 1 or not show.lower().endswith(".png")):
-        raise InputError(f"--show {show}: expected a .png file, for one picture ({len(images)} given).")
-    contents = [read_photo(path) for path in images]
+    if show and (len(paths) > 1 or not show.lower().endswith(".png")):
+        raise InputError(f"--show {show}: expected a .png file, for one picture ({len(paths)} given).")
+    if len(paths) == 1:
+        read_photo(paths[0])  # before TensorFlow is imported
     _finish(model)
     version = find_model(model)
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
-        from tfmnist.artifacts.photo_predictions import read_pictures
+        from tfmnist.artifacts.photo_predictions import read_picture
 
     exported = Exported(version)
     problems: list[str] = []
-    for path, prediction in zip(images, read_pictures(exported, images, contents, split_digits)):
+    for path in paths:
+        try:
+            content = read_photo(path)
+            prediction = read_picture(exported, content, split_digits)
+        except InputError as error:
+            problems.append(str(error) if str(error).startswith(path) else f"{path}: {error}")
+            continue
         if prediction.problem:
             problems.append(f"{path}: {prediction.problem}")
             continue
@@ -91,7 +99,7 @@ def predict(
             from tfmnist.reports import pictures, style
             from tfmnist.system.pictures import read_colour
 
-            picture = read_colour(contents[0], side=800)
+            picture = read_colour(content, side=800)
             figure = pictures.prediction(picture, prediction.seen, prediction.probabilities, exported.class_names)
             style.save(figure, show)
     for problem in problems[:-1]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _Source = Annotated[str, Positional, arg(metavar="SOURCE")]
 _SAMPLE = 2000  # images whose ground is looked at
-_STATUS = "no digit in it could be read (status {})"
 
 
 def data(arguments: Sequence[str]) -> None:
@@ -125,8 +124,10 @@ def _load_photo_reader(height: int, width: int) -> "Callable[[Sequence[bytes]], 
     with tensorflow_quietly():
         import tensorflow as tf
 
+        from tfmnist.photos.files import to_readable
         from tfmnist.photos.normalize import ImageFormat, normalize
-    from tfmnist.system.pictures import JPEG, UnreadablePicture, to_png
+        from tfmnist.photos.status import Status
+    from tfmnist.system.pictures import UnreadablePicture
 
     image_format = ImageFormat(height, width, centred=True, dark_on_light=False)
     read = tf.function(
@@ -140,14 +141,14 @@ def _load_photo_reader(height: int, width: int) -> "Callable[[Sequence[bytes]], 
         contents: dict[int, bytes] = {}
         for index, data in enumerate(files):
             try:
-                contents[index] = data if data.startswith(JPEG) else to_png(data)
+                contents[index] = to_readable(data)
             except UnreadablePicture as error:
                 reasons[index] = str(error)
         if contents:
             seen, _, status = read(tf.constant(list(contents.values())))
             images[list(contents)] = seen.numpy()
             for index, value in zip(contents, status.numpy().tolist()):
-                reasons[index] = _STATUS.format(value) if value else ""
+                reasons[index] = Status(value).explain() if value else ""
         return images, reasons
 
     return read_photos

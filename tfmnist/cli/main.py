@@ -1,7 +1,6 @@
 """The command line's entry: dispatches one command and turns errors into exit codes."""
 
 import inspect
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
+from tfmnist.system.streams import checked_output, open_outputs
 
 _IN_ORDER = (train, evaluate, predict, export, report, runs, info, data, gradients, pictures, sweep, study, recipes)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
@@ -22,11 +22,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a class name that the terminal cannot show must not end a run
+    open_outputs()
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        with checked_output():
+            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

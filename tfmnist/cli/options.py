@@ -129,7 +129,8 @@ def _arguments(shown: Recipe) -> dict[str, Any]:
     recipe = f"A shipped recipe ({', '.join(shipped_recipes())}) or a .toml file; {DEFAULT_RECIPE} by default."
     start = "Start from the weights of this finished run, with its recipe unless RECIPE is given. "
     start += "The last layer starts afresh if the classes differ."
-    resume = "Resume the stopped run in this folder, such as runs/newest; only --epochs can change."
+    resume = "Resume the stopped run in this folder, such as runs/newest. Only --epochs can change, and --data "
+    resume += "if the same data are now elsewhere."
     arguments: dict[str, Any] = {
         "recipe": Annotated[_option(str, recipe, metavar="[RECIPE]"), Positional],
         "resume": _option(str, resume, metavar="RUN"),

@@ -83,8 +83,10 @@ def study(
         threads: TensorFlow threads per process.
     """
     loaded = Recipe.load(recipe)
-    if seeds < 1:
-        raise InputError(f"--seeds is {seeds}: expected 1 or more.")
+    from tfmnist.sweeps.sweep_file import MOST_POINTS
+
+    if not 1 <= seeds <= MOST_POINTS:
+        raise InputError(f"--seeds is {seeds}: expected a number of seeds from 1 to {MOST_POINTS:,}.")
     from tfmnist.sweeps.screen import show_seed, show_study
     from tfmnist.sweeps.seed_study import study_events
     from tfmnist.sweeps.trials import StudyResult

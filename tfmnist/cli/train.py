@@ -13,14 +13,21 @@ from tfmnist.recipe import Recipe
 def train(words: list[str]) -> None:
     """Trains a recipe, evaluates it on the test set and exports the model."""
     given = parse_train(words, inspect.getdoc(train) or "")
+    from tfmnist.data.sources import check_source  # after usage errors, which need no NumPy
+    from tfmnist.runs.folder import check_new_folder
+
     if given.resume:
         if given.run_dir or given.recipe or given.init_from:
             raise InputError("--resume takes no recipe, --run-dir or --init-from: the run has its own; leave them out.")
         _point_to_newest(given.resume)
         own = Recipe.load_run(given.resume)
         recipe = own.replace(given.changes)
-        if fixed := [key for key in recipe.changed_from(own) if key != "train.epochs"]:
+        if fixed := [key for key in recipe.changed_from(own) if key not in ("train.epochs", "data.source")]:
             raise InputError(f"--{fixed[0]} cannot change in a resumed run, only --train.epochs can; start a new run.")
+        try:
+            check_source(recipe.data.source)
+        except InputError as error:
+            raise InputError(f"{given.resume}: {error} If the same data are elsewhere, say so with --data.") from None
         return _follow(recipe, given)
     changes = given.changes
     if given.init_from:
@@ -30,9 +37,6 @@ def train(words: list[str]) -> None:
     else:
         base = Recipe.load(given.recipe or DEFAULT_RECIPE)
     recipe = base.replace(changes)
-    from tfmnist.data.sources import check_source
-    from tfmnist.runs.folder import check_new_folder
-
     check_source(recipe.data.source)  # before the seconds that importing TensorFlow takes
     check_new_folder(given.run_dir or None)
     _follow(recipe, given)
@@ -59,7 +63,8 @@ def _follow(recipe: Recipe, given: TrainArguments) -> None:
             from tfmnist.runs.train import resume_events, run_events
 
         if given.resume:
-            run = resume_events(given.resume, recipe.train.epochs, stop, owns_process=True, profiled=given.profile)
+            epochs, data = recipe.train.epochs, given.changes.get("data.source")
+            run = resume_events(given.resume, epochs, stop, data=data, owns_process=True, profiled=given.profile)
         else:
             run = run_events(recipe, given.run_dir or None, stop, owns_process=True, profiled=given.profile)
         show_run(run)

@@ -29,12 +29,14 @@ from tfmnist.nn.layers import (
     Shape,
 )
 from tfmnist.nn.modules import named_variables, walk
+from tfmnist.nn.runtime import check_runtime
 
 
 class _Checked(ABCMeta):
     """The metaclass of `Network`: checks the names in a network when the constructor of its class returns."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        check_runtime(in_scope=True)
         network = super().__call__(*arguments, **keywords)
         if not hasattr(network, "image_shape"):
             raise InputError(f"{cls.__name__}: its constructor must call super().__init__(image_shape, classes, name).")
@@ -312,6 +314,10 @@ class Network(tf.Module, metaclass=_Checked):
     def check_forward(self) -> None:
         """Raises an `InputError` if names clash, `forward` returns no logits, or it reads a variable held elsewhere."""
         self.check_names()
+        if any(isinstance(variable, tf.distribute.DistributedValues) for variable in self.named_variables().values()):
+            raise InputError(
+                f"{self.name} has mirrored variables: expected plain ones; make it outside strategy.scope()."
+            )
         self.check_signature()
         self._compile()  # again: the layers may have changed since
         logits = self._trace().structured_outputs

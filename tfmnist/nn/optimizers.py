@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfmnist.errors import InputError
 from tfmnist.nn.modules import named_variables
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.nn.schedules import Schedule, check_positive, constant
 
 Gradients = Sequence[tf.Tensor]
@@ -109,6 +110,7 @@ class Optimizer(tf.Module):
     def __init__(
         self, parameters: Sequence[tf.Variable], learning_rate: float | Schedule = 0.001, *, fused: bool = True
     ):
+        check_runtime(in_scope=True)
         super().__init__()
         self.parameters = list(parameters)
         if type(self).update is Optimizer.update:

@@ -21,9 +21,7 @@ def find_digits(sure: tf.Tensor) -> tf.Tensor:
     # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
     window = tf.stack([1, factor, factor, 1])
-    ink = tf.raw_ops.MaxPoolV2(
-        input=sure[tf.newaxis, :, :, tf.newaxis], ksize=window, strides=window, padding="SAME"
-    )
+    ink = tf.raw_ops.MaxPoolV2(input=sure[tf.newaxis, :, :, tf.newaxis], ksize=window, strides=window, padding="SAME")
     ink = tf.ensure_shape(ink, [1, None, None, 1])
     written = tf.squeeze(remove_lines(ink), [0, 3])
     digits = group_pieces(*label_pieces(written), tf.shape(written))

@@ -1,24 +1,43 @@
-"""Files of a user's own pictures: their bytes, as an exported model's `image_bytes` takes them."""
+"""Files of a user's own pictures: bytes that an exported model's `image_bytes` takes."""
 
+import os
 from pathlib import Path
 
 from tfmnist.errors import InputError
-from tfmnist.system.pictures import UnreadablePicture, check_picture
+from tfmnist.system.pictures import JPEG, PNG, UnreadablePicture, read_bounded, to_png
+
+
+def list_photos(path: str) -> list[str]:
+    """Returns the files in a folder, by name, but hidden ones; or the path itself if it is no folder."""
+    if not os.path.isdir(path):
+        return [path]
+    names = sorted(entry.name for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith("."))
+    if not names:
+        raise InputError(f"{path}: no files in this folder, expected pictures.")
+    return [os.path.join(path, name) for name in names]
 
 
 def read_photo(path: str | Path) -> bytes:
-    """Returns the bytes of a PNG or JPEG file, after decoding it once to see whether it is whole.
+    """Returns the bytes of a picture file: of a PNG or JPEG as they are, of other kinds converted to PNG.
 
     Raises:
-        InputError: missing, a folder, empty, not a PNG or JPEG, of over 64 megapixels, cut or damaged.
+        InputError: missing, a folder, empty, of no known kind, too large or damaged.
     """
     try:
-        contents = Path(path).read_bytes()
-        check_picture(contents)
+        with open(path, "rb") as file:
+            return to_readable(read_bounded(file, os.fstat(file.fileno()).st_size))
     except OSError as error:
         raise InputError(f"{path}: cannot read the picture: {error.strerror or error}; check the path.") from None
     except ValueError as error:  # a path with a null character
         raise InputError(f"{str(path)!r}: cannot read the picture: {error}; check the path.") from None
     except UnreadablePicture as error:
-        raise InputError(f"{path}: {error}; expected a whole PNG or JPEG picture; save it as one.") from None
-    return contents
+        raise InputError(f"{path}: {error}; expected a whole picture; save it as PNG or JPEG.") from None
+
+
+def to_readable(data: bytes) -> bytes:
+    """Returns a picture that TensorFlow can decode: a PNG or JPEG as it is, other kinds, by Pillow, as PNG.
+
+    Raises:
+        UnreadablePicture: of no known kind, too large or damaged.
+    """
+    return data if data.startswith((PNG, JPEG)) else to_png(data)

@@ -14,6 +14,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.nn.losses import LossFunction, find_loss, probabilities
 from tfmnist.nn.models import Network, as_network, float32_logits
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.photos.normalize import ImageFormat, are_digits, find_format, normalize
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import make_model
@@ -55,6 +56,7 @@ def export(
     Raises:
         InputError: the run is not finished, the module or the class names do not fit, or the folder cannot be written.
     """
+    check_runtime()
     if isinstance(run_or_model, tf.Module):
         if not isinstance(run_or_model, Network) and len(image_shape) != 2:
             raise InputError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tfmnist.errors import BusyError, InputError, check_name
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_whole
 from tfmnist.system.locks import lock
 
 _LOCK = ".lock"
@@ -143,6 +143,13 @@ def _delete_half_written(path: Path) -> None:
                 entry.unlink(missing_ok=True)
 
 
+def _is_left_over(entry: Path, recipe: str) -> bool:
+    if entry.name == "recipe.toml" and entry.is_file():
+        content = entry.read_bytes().rstrip(b"\0")  # as some file systems extend it when the power fails
+        return recipe.encode().startswith(content) if recipe else not is_whole(entry)
+    return entry.name == _LOCK or _HALF_WRITTEN.fullmatch(entry.name) is not None
+
+
 def is_trained(path: Path) -> bool:
     """Whether a run is trained but not yet evaluated on the test set, as a sweep leaves its trials."""
     import numpy as np  # slow to import, and not needed to lock a folder
@@ -164,12 +171,15 @@ def _has_ended(path: Path) -> bool:
     return any((path / name).exists() for name in ("result.json", "diverged.json"))
 
 
-def check_new_folder(path: str | Path | None) -> None:
-    """Raises an `InputError` if the folder for a new run exists and is not empty."""
+def check_new_folder(path: str | Path | None, recipe: str = "") -> None:
+    """Raises an `InputError` if the folder for a new run holds more than a killed process leaves before a run begins.
+
+    That is a part of `recipe`, the text of the run's recipe; while that is not known, of any recipe.
+    """
     check_name(path)
     if path is None or not Path(path).exists():
         return
-    if not Path(path).is_dir() or any(entry.name != _LOCK for entry in Path(path).iterdir()):
+    if not Path(path).is_dir() or not all(_is_left_over(entry, recipe) for entry in Path(path).iterdir()):
         raise InputError(
             f"{path}: already exists and is not empty; choose another folder, or resume it with --resume {path}."
         )

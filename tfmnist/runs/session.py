@@ -57,6 +57,9 @@ class RunSession:
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
         done = Result.find(path) if trainer.finished else None
         if done and done.epochs == trainer.state.epoch:
+            if done.data.source != self.digits.source:  # moved
+                done.data.source = self.digits.source
+                done.write(path)
             if recipe.export.report and not (path / "report.html").exists():
                 write_report(path)
             yield Run(path, done.to_dict())
@@ -213,7 +216,7 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     if chosen != threads:
         why = f"set for the process; {chosen} would suit this run"
     elif recipe.train.threads != "auto":
-        why = "as requested"
+        why = "as requested" if recipe.train.threads == threads else f"the most, of {recipe.train.threads} requested"
     else:
         why = "auto: steps too small to share" if threads < processors() else "auto: one per processor"
     lines.append(f"threads {threads} ({why})")

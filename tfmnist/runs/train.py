@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tfmnist.data.split import Digits
-from tfmnist.errors import BusyError, InputError
+from tfmnist.errors import InputError
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, delete_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
-from tfmnist.runs.result import Divergence
+from tfmnist.runs.result import Divergence, Result
 from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
@@ -39,15 +40,22 @@ def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, 
     return show_run(run_events(recipe, run_dir), quiet=not progress)
 
 
-def resume(run_dir: str | Path, epochs: int | None = None, *, progress: bool = True) -> Run:
+def resume(
+    run_dir: str | Path, epochs: int | None = None, *, data: str | Path | None = None, progress: bool = True
+) -> Run:
     """Resumes a run exactly where it stopped; it ends with the same weights as an uninterrupted run.
 
     Args:
         run_dir: the run's folder.
         epochs: the new total number of epochs, or None for the recipe's own.
+        data: where the run's data are now, if they have moved; the run's recipe and result then have the new place.
         progress: as for `run`.
+
+    Raises:
+        InputError: the folder holds no run, or its data have changed or are others; nothing was written.
+        DivergedError: as for `run`.
     """
-    return show_run(resume_events(run_dir, epochs), quiet=not progress)
+    return show_run(resume_events(run_dir, epochs, data=data), quiet=not progress)
 
 
 def run_events(
@@ -87,6 +95,7 @@ def run_events(
         DivergedError: as for `run`.
         Interrupted: `stop` was set; everything is saved.
     """
+    check_runtime()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     check_new_folder(run_dir)
     _check_extra(recipe)
@@ -94,20 +103,19 @@ def run_events(
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
-    trainer.state.data_sha256 = digits.train.sha256
-    path = make_folder(recipe.name, run_dir)
+    trainer.state.data_sha256 = digits.sha256
+    path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with locked(path):
-            check_new_folder(path)
+            check_new_folder(path, recipe.to_toml())
             write_whole(path / "recipe.toml", recipe.to_toml())
+            is_ours = True
             session = RunSession(path, recipe, digits, trainer, clock)
             session.write_history()
             with errors_in_one_line():
                 yield from session.run(stop, profiled, evaluate_test)
-    except BusyError:
-        raise
     except InputError:
-        if not (trainer.state.epoch or trainer.state.step):  # the user's code does not fit: nothing to resume
+        if is_ours and not (trainer.state.epoch or trainer.state.step):  # the user's code does not fit
             delete_folder(path)
         raise
 
@@ -117,11 +125,13 @@ def resume_events(
     epochs: int | None = None,
     stop: threading.Event | None = None,
     *,
+    data: str | Path | None = None,
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
 ) -> Generator[Event]:
     """Like `resume`, but prints nothing and yields events; the other arguments are those of `run_events`."""
+    check_runtime()
     path, clock = follow_link(run_dir), Clock()
     recipe = Recipe.load_run(path)
     if epochs is not None and epochs != recipe.train.epochs:
@@ -132,18 +142,29 @@ def resume_events(
             )
         recipe = recipe.replace({"train.epochs": epochs})
     _check_extra(recipe)
+    if data is not None:
+        recipe = _with_absolute_paths(recipe.with_values({"data.source": str(data)}))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
     with locked(path):  # before the checkpoint is read: another process must not write a newer one meanwhile
-        notes = _restore(path, trainer)
-        state = trainer.state
+        try:
+            notes = _restore(path, trainer)
+        except InputError as error:
+            raise (
+                error if data is None else InputError(f"{path}: {data} does not look like its data: {error}")
+            ) from None
+        state, done = trainer.state, Result.find(path)
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
             raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
-        if state.data_sha256 not in ("", digits.train.sha256):
-            raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
-        state.data_sha256 = digits.train.sha256
+        is_same = state.data_sha256 == digits.sha256 or state.data_sha256 == digits.train.sha256  # as 0.1 wrote it
+        if not is_same or (done and done.data.sha256 != digits.sha256):
+            if data is not None:
+                raise InputError(f"{path}: {data} is not the data of its checkpoints, by digest; give the same data.")
+            if state.data_sha256:
+                raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
+        state.data_sha256 = digits.sha256
         Divergence.delete(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)

@@ -23,6 +23,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.result import read_history
 from tfmnist.sweeps.sweep_file import Sweep, encode
 from tfmnist.sweeps.trials import Trial, run_names
+from tfmnist.system.files import write_whole
 from tfmnist.system.locks import lock
 
 with warnings.catch_warnings():
@@ -60,7 +61,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.folder, self.metric = sweep, folder, sweep.search.metric
         self._storage, self._until = storage, until
-        self._owner = owner or f"{platform.node()}:{folder.resolve()}"
+        self._owner = owner or (_owner_of(folder) if storage else "")
         self._ended: dict[int, Trial] = {}
         self._opened: dict[int, Any] = {}
         best: Literal["minimize", "maximize"] = "minimize" if sweep.search.objective == "loss" else "maximize"
@@ -260,6 +261,15 @@ class _JournalLock:
 
     def release(self) -> None:
         self._locked.close()
+
+
+def _owner_of(folder: Path) -> str:
+    """Returns whose a folder's trials are in a database: the host and folder where it was made, wherever it is now."""
+    path = folder / ".owner"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, f"{platform.node()}:{folder.resolve()}")
+    return path.read_text(encoding="utf-8")
 
 
 def _open_storage(url: str, folder: Path) -> Any:

@@ -175,7 +175,7 @@ def _check_same(sweep: Sweep, folder: Path) -> None:
     files = {"sweep.toml": sweep.text, "recipe.toml": sweep.recipe.to_toml(), "sources.sha256": sources}
     for name, text in files.items():
         path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") != text:
+        if path.exists() and path.stat().st_size and path.read_text(encoding="utf-8") != text:
             what = f"a sweep of {sweep.recipe.name}" if name == "recipe.toml" else "another sweep, or this one"
             changed = Recipe.load(path).changed_from(sweep.recipe) if name == "recipe.toml" else [name]
             if name == "sources.sha256" or (changed and all(key.endswith(".source_sha256") for key in changed)):

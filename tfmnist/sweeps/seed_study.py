@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from tfmnist.errors import InputError, Interrupted
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_whole
 from tfmnist.runs.folder import locked
 from tfmnist.runs.own_code import pin
 from tfmnist.sweeps.seed_list import SeedList
@@ -57,7 +57,7 @@ def study_events(
 def is_study_of(recipe: Recipe, folder: Path) -> bool:
     """Whether a folder holds a study of a recipe, or nothing yet."""
     path = folder / "recipe.toml"
-    return not path.exists() or Recipe.load(path) == recipe
+    return not is_whole(path) or Recipe.load(path) == recipe
 
 
 def _new_results(source: SeedList, results: dict[int, SeedResult]) -> Iterator[SeedResult]:

@@ -40,6 +40,7 @@ _IDLE = {  # keys without effect in a sweep, and why
     "train.seed": "has no effect because search.seeds decides the seeds of the trials; set that",
     "train.progress": "has no effect because a sweep shows its trials, not their steps; remove it",
 }
+MOST_POINTS = 10_000  # of a grid, all of which are checked before the first trial, 10,000 per second
 _UNSEARCHED = ("export.model", "export.report", "train.threads", "train.log_steps", "train.tensorboard")
 
 
@@ -60,7 +61,7 @@ class Range(_Table):
     """The largest value, included."""
     log: bool = False
     """Whether to search on a logarithmic scale."""
-    points: int = Field(default=0, ge=0)
+    points: int = Field(default=0, ge=0, le=MOST_POINTS)
     """Number of values in a grid, both ends included: 2 or more."""
     when: dict[str, Value] = {}
     """Values that other keys must have for this one to be searched; otherwise it keeps the recipe's value."""
@@ -123,11 +124,11 @@ class Search(_Table):
     """Number of trials; 0 for all points of a grid, otherwise 30."""
     minutes: float = Field(default=0, ge=0)
     """No trial begins after this many minutes; 0 for no limit."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**62)], ...] = Field(default=(0,), min_length=1)
     """Seeds to train each trial with; its result is the mean over them."""
     seed: int = Field(default=0, ge=0)
     """Seed of the sampler."""
-    confirm: int = Field(default=5, ge=0)
+    confirm: int = Field(default=5, ge=0, le=MOST_POINTS)
     """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested; 0 for none."""
     keep: str = "all"
     """Run folders to keep: 'all', or for example 'best 5', those of the five best trials so far."""
@@ -164,9 +165,9 @@ class File(_Table):
     recipe: str = "mlp"
     """The base recipe: a shipped one, or a .toml file, whose path is relative to the folder of the sweep file."""
     fixed: dict[str, Value] = {}
-    """Keys of the recipe, in quotes, with their values in all trials."""
+    """Keys of the recipe, with or without quotes, and their values in all trials."""
     space: dict[str, Range] = Field(min_length=1)
-    """Keys of the recipe, in quotes, with the values to search."""
+    """Keys of the recipe, with or without quotes, and the values to search."""
     search: Search = Search()
     """How to search, and for how long."""
 
@@ -213,6 +214,9 @@ class Sweep(_Table):
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not valid TOML: {error}.") from None
+        for where in ("fixed", "space"):
+            if isinstance(values.get(where), dict):
+                values[where] = _in_full(where, values[where])
         try:
             file = File.model_validate(values)
         except ValidationError as error:
@@ -252,16 +256,27 @@ class Sweep(_Table):
 
     def grid(self) -> list[dict[str, Value]]:
         """Returns all points of the grid, each once, the last key changing fastest."""
-        return self._points({key: within.grid(self.is_whole(key)) for key, within in self.space.items()})
+        values_of = {key: within.grid(self.is_whole(key)) for key, within in self.space.items()}
+        points = self._points(values_of, MOST_POINTS)
+        if not points:
+            count = math.prod(map(len, values_of.values()))
+            raise InputError(
+                f"space: the grid has {count:,} combinations: expected at most {MOST_POINTS:,}; give fewer values, or "
+                "set search.sampler to 'random' and search.trials to the number of trials that you want."
+            )
+        return points
 
-    def _points(self, values_of: Mapping[str, list[Value]]) -> list[dict[str, Value]]:
-        """Returns all combinations of some values of some keys, each with the keys that are searched in it."""
+    def _points(self, values_of: Mapping[str, list[Value]], most: float = math.inf) -> list[dict[str, Value]]:
+        """Returns all combinations of values, each of the keys that are searched in it; none if more than `most`."""
         points: list[dict[str, Value]] = [{}]
         for key, values in values_of.items():
+            searched = [self.is_searched(key, point) for point in points]
+            if sum(len(values) if has_key else 1 for has_key in searched) > most:
+                return []
             points = [
                 longer
-                for point in points
-                for longer in ([{**point, key: v} for v in values] if self.is_searched(key, point) else [point])
+                for point, has_key in zip(points, searched)
+                for longer in ([{**point, key: v} for v in values] if has_key else [point])
             ]
         return points
 
@@ -401,10 +416,25 @@ def _check_key(where: str, key: str) -> None:
         raise InputError(f"{where}: recipe key {key!r} does not exist{meant or suggest_key(key)}")
 
 
+def _in_full(where: str, table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Returns a table of a sweep file by full key; TOML reads a key without quotes as a table in a table."""
+    full: dict[str, Any] = {}
+    for name, value in table.items():
+        key = path + name
+        is_path = key in Recipe.sections() or (key.endswith(".options") and key.count(".") == 1)
+        if isinstance(value, dict) and isinstance(when := value.get("when"), dict):
+            value = {**value, "when": _in_full(f"{where}: when of {key!r}", when)}
+        inside = _in_full(where, value, f"{key}.") if is_path and isinstance(value, dict) else {key: value}
+        if twice := set(full) & set(inside):
+            raise InputError(f"{where}: {min(twice)!r} is there twice, with quotes and without; remove one.")
+        full |= inside
+    return full
+
+
 def _section(name: str) -> str:
     """Returns the complaint about a section of a recipe in a sweep file."""
     key = f"{name}.{next(iter(Recipe.tables()[name].model_fields))}"
-    return f'{name!r} is a section: expected its keys in [fixed] or [space], in quotes, such as "{key}".'
+    return f'{name!r} is a section: expected its keys in [fixed] or [space], such as "{key}".'
 
 
 def _locate(key: str, value: Value, folder: Path) -> Value:

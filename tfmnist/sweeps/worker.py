@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from tfmnist.errors import DivergedError, InputError, Interrupted
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Recipe, is_whole
 from tfmnist.runs.result import read_history
 from tfmnist.sweeps.claims import Claim, Claims
 from tfmnist.sweeps.seed_list import SeedList
@@ -72,7 +72,7 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
     from tfmnist.runs.train import resume_events, run_events
     from tfmnist.training.events import Epoch
 
-    if folder.exists() and not (folder / "recipe.toml").exists():
+    if folder.exists() and not is_whole(folder / "recipe.toml"):
         shutil.rmtree(folder)  # killed before it began
     events: Any
     if folder.exists():

@@ -22,11 +22,12 @@ from typing import Any
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.worker import DISK_FULL, TrialSource, how_ended, work
-from tfmnist.system.machine import processors
+from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
 _RAY_TIMEOUT = 5.0  # seconds in which a cluster must answer
+_MOST_WORKERS = 8  # per processor: each is a process with a TensorFlow of its own, 0.4 GB
 _MOST_FAILURES = 3  # workers in a row that end without a trial before the command gives up
 
 
@@ -46,6 +47,12 @@ class Workers:
     def __init__(self, count: int = 0, threads: int = 1, ray: str = "") -> None:
         if count < -1 or threads < 1:
             raise InputError(f"workers {count}, threads {threads}: expected -1 or more, and 1 or more.")
+        most_workers = _MOST_WORKERS * processors()
+        if (count > most_workers and not ray) or threads > MOST_THREADS:
+            raise InputError(
+                f"workers {count}, threads {threads}: expected at most {most_workers} and {MOST_THREADS} on this "
+                f"machine, which has {processors()} processors."
+            )
         if ray and count == -1:
             raise InputError("workers is -1, to train in this process: expected 0 or more with a Ray cluster.")
         self._ray: Any = None

@@ -18,6 +18,9 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+MOST_THREADS = max(64, processors())  # per operation; more would only take memory
+
+
 def processor_details() -> list[str]:
     """Returns the lines of /proc/cpuinfo that identify the kind of processor; none on systems other than Linux."""
     try:

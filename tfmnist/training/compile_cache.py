@@ -1,8 +1,8 @@
 """A cache of compiled code: repeating a run saves the seconds that XLA's compiler takes.
 
 TensorFlow itself writes and reads the files, but it trusts what it finds and fails if it cannot read or write. So each
-process gives it a temporary folder, filled with intact files from the user's cache; new files in it go to the cache
-when the run is over.
+process gives it a folder of its own, filled with intact files from the user's cache; new files in it go to the cache
+when the run is over. The folders of killed processes are deleted by the next one.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 
 from tfmnist.recipe import Recipe
 from tfmnist.system.cache import ArrayCache, find_cache
+from tfmnist.system.files import staged_folder
+from tfmnist.system.locks import lock
 from tfmnist.system.machine import processor_details
 
 _FLAGS = "TF_XLA_FLAGS"
@@ -31,30 +32,45 @@ def compiled_code(recipe: Recipe) -> Iterator[None]:
     """Lets TensorFlow reuse the code that it compiled for such a recipe; enter it before TensorFlow is imported.
 
     The cache is used on Linux only, and not if the user has set `$TF_XLA_FLAGS`, if it belongs to or can be written by
-    somebody else, or if there is no temporary folder.
+    somebody else, or if it cannot be locked.
     """
-    cache, key, folder = find_cache() / "compiled", _key(recipe), None
-    if not os.environ.get(_FLAGS) and key and _is_private(cache):
-        with contextlib.suppress(OSError):
-            folder = Path(tempfile.mkdtemp(prefix="tfmnist-compiled-"))
-    if folder is None:
-        yield
-        return
-    try:
+    cache, key = find_cache() / "compiled", _key(recipe)
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if not os.environ.get(_FLAGS) and key and _is_private(cache):
+            with contextlib.suppress(OSError):
+                folder = stack.enter_context(_own_folder(cache))
+        if folder is None:
+            yield
+            return
+        stack.callback(os.environ.pop, _FLAGS, None)
         cached = ArrayCache(cache).open(key) or {}
         with contextlib.suppress(OSError):
             for name, content in cached.items():
                 (folder / name).write_bytes(content.tobytes())
         directory, device = "--tf_xla_persistent_cache_directory", "--tf_xla_persistent_cache_device_types"
-        os.environ[_FLAGS] = f"{directory}={folder} {device}=CPU"
+        quote = '"' if " " in str(folder) else ""
+        os.environ[_FLAGS] = f"{directory}={quote}{folder}{quote} {device}=CPU"
         yield
         files = sorted(path for path in folder.iterdir() if path.suffix == ".pb")
         if {path.name for path in files} - set(cached) and sum(path.stat().st_size for path in files) < _LARGEST:
             contents = {path.name: np.frombuffer(path.read_bytes(), np.uint8) for path in files}
             ArrayCache(cache).write(key, contents)
-    finally:
-        os.environ.pop(_FLAGS, None)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _own_folder(cache: Path) -> Iterator[Path]:
+    """Makes a folder that its process locks, and deletes those whose processes have ended."""
+    with contextlib.ExitStack() as stack:
+        with (cache / ".lock").open("ab") as turn:
+            lock(turn)
+            for old in cache.glob(".process-*"):
+                with contextlib.suppress(OSError), (old / ".lock").open("ab") as file:
+                    if lock(file, wait=False):
+                        shutil.rmtree(old)
+            folder = stack.enter_context(staged_folder(cache, "process"))
+            lock(stack.enter_context((folder / ".lock").open("ab")))
+        yield folder
 
 
 def _key(recipe: Recipe) -> str:

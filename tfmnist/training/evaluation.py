@@ -14,6 +14,7 @@ from tfmnist.errors import InputError
 from tfmnist.nn.losses import LossFunction, Objective, find_loss, per_example, probabilities
 from tfmnist.nn.metrics import Metrics, measure
 from tfmnist.nn.models import CNN, MLP, as_network
+from tfmnist.nn.runtime import check_runtime
 
 _BATCH = 1000
 
@@ -50,6 +51,7 @@ def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFun
     Raises:
         InputError: the images' size is not the model's, or a label is beyond its classes.
     """
+    check_runtime()
     examples = as_split(split)
     if isinstance(model, tf.Module):
         model = as_network(model, examples.image_shape)

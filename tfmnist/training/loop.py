@@ -22,6 +22,7 @@ from tfmnist.errors import DivergedError, InputError
 from tfmnist.nn.losses import LossFunction, Objective
 from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.optimizers import OPTIMIZERS, Adam, Optimizer
+from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.events import Epoch, Progress, StepLoss
@@ -44,7 +45,7 @@ class State:
     best: float | None = None  # validation score, larger is better
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    data_sha256: str = ""  # of the training split, if the caller knows it
+    data_sha256: str = ""  # of the data, if the caller knows it; in runs of version 0.1, of the training split
 
 
 class Trainer:
@@ -91,6 +92,7 @@ class Trainer:
         metrics: Mapping[str, LossFunction] = MappingProxyType({}),
         steps_per_epoch: int = 0,
     ):
+        check_runtime()
         if not 0 <= clip_norm < math.inf:
             raise InputError(f"clip_norm is {clip_norm}: expected a limit of at least 0, or 0 for none.")
         if steps_per_epoch < 0:

@@ -8,20 +8,20 @@ from itertools import pairwise
 import tensorflow as tf
 
 from tfmnist.recipe import Recipe
-from tfmnist.system.machine import processors
+from tfmnist.system.machine import MOST_THREADS, processors
 
 # Multiply-adds of a forward pass below which a second thread costs more than it saves.
 _SMALL_STEP = 1_000_000
 
 
 def choose_threads(recipe: Recipe, image_shape: Sequence[int], classes: int) -> int:
-    """Returns `train.threads`; for auto, 1 for a small step of dense layers, else one per processor.
+    """Returns `train.threads`, within bounds; for auto, 1 for a small step of dense layers, else one per processor.
 
     Sharing an operation with another thread costs some ten microseconds, as long as a small operation takes: a step of
     784-100-10 with one example takes 57 µs on two threads and 20 on one, of 784-30-10 with ten examples 113 and 72.
     """
     if recipe.train.threads != "auto":
-        return recipe.train.threads
+        return min(recipe.train.threads, MOST_THREADS)
     widths = [math.prod(image_shape), *recipe.model.hidden, classes]
     work = recipe.train.batch_size * sum(inputs * units for inputs, units in pairwise(widths))
     return 1 if recipe.model.kind == "mlp" and work < _SMALL_STEP else processors()
