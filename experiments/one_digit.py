@@ -2,9 +2,9 @@
 
     python experiments/one_digit.py [--count 60000] [--epochs 8]
 
-`predict` refuses such pictures instead of reading them as a digit (`tfmnist/photos/one_digit.py`). The pictures are made
-here, of MNIST's training digits and of drawn ones: alone, sharp or soft, thin or thick; in pairs that touch; underlined,
-struck through, in a box or ring that they touch. Writes `tfmnist/photos/one_digit.npz`.
+`predict` refuses such pictures instead of reading them as a digit (`tfmnist/photos/one_digit.py`). The pictures are
+made here, of MNIST's training digits and of drawn ones: alone, sharp or soft, thin or thick; in pairs that touch;
+underlined, struck through, in a box or ring that they touch. Writes `tfmnist/photos/one_digit.npz`.
 """
 
 import argparse

@@ -114,11 +114,11 @@ def _gif_pixels(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
     def step(_: tf.Tensor, position: tf.Tensor, inside: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         block = tf.unstack(tf.slice(data, [position], [10]))
-        is_frame = ~inside & tf.equal(block[0], 0x2C)
+        is_frame = tf.equal(block[0], 0x2C) & tf.logical_not(inside)
         is_known = inside | is_frame | tf.equal(block[0], 0x21)  # an extension
         area = (block[5] + 256 * block[6]) * (block[7] + 256 * block[8])
         length = tf.where(inside, 1 + block[0], tf.where(is_frame, 11 + colours(block[9]), 2))
-        inside = ~inside | (block[0] > 0)
+        inside = tf.logical_not(inside) | (block[0] > 0)
         position = tf.minimum(position + length, tf.size(data, tf.int64) - 16)
         return is_known, position, inside, pixels + tf.where(is_frame, area, 0)
 
@@ -156,7 +156,7 @@ def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def read_orientation(content: tf.Tensor, kind: Any = _JPEG) -> tf.Tensor:
-    """Returns the orientation that the EXIF data of a JPEG or PNG tell, int32, 1 to 8; 1, upright, if there are none."""
+    """Returns the orientation by the EXIF data of a JPEG or PNG, int32, 1 to 8; 1, upright, if there are none."""
 
     def read() -> tf.Tensor:
         data = tf.strings.substr(content, 0, tf.where(tf.equal(kind, _PNG), 2**31 - 1, 2**17))
@@ -175,7 +175,8 @@ def turn_upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     def turn() -> tf.Tensor:
         swap, rows, columns = tf.unstack(tf.gather(tf.constant(_TURNS) > 0, orientation - 1))
-        turned = tf.transpose(picture, tf.where(swap, [1, 0, 2], [0, 1, 2]))
+        order: Any = tf.where(swap, [1, 0, 2], [0, 1, 2])
+        turned = tf.transpose(picture, order)
         return tf.raw_ops.Reverse(tensor=turned, dims=tf.stack([rows, columns, False]))
 
     return tf.ensure_shape(tf.cond(orientation > 1, turn, lambda: picture), [None, None, 3])

@@ -14,8 +14,8 @@ _GAP = 7  # pixels: the gap of a stroke that a line cuts
 def find_digits(sure: tf.Tensor) -> tf.Tensor:
     """Returns the digits that ink, float32 `[h, w]`, 0 or 1, forms: int32 `[h, w]`.
 
-    Every pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; in or next to ink that belongs
-    to none, it has -1, and everywhere else 0.
+    A pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; one in or next to ink that
+    belongs to none has -1, all others 0.
     """
     size = tf.shape(sure)
     # by the maximum, so that hairlines are not lost
@@ -115,7 +115,6 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     Returns:
         float32 `[h, w]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
     """
-    count = tf.shape(pixels)[0]
     limits = tf.cast(shape, tf.float32)
     side = tf.reduce_max(limits)
     # only the largest, since one among thousands of specks is no digit
@@ -131,12 +130,12 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     longer = tf.reduce_max(sizes, 1)
     touching = edges > 0
     big = longer >= 0.04 * side
-    free = tf.reduce_max(tf.where(big & ~touching, longer, 0.0))  # the largest off the border
+    free = tf.reduce_max(tf.where(big & tf.logical_not(touching), longer, 0.0))  # the largest off the border
     across = tf.reduce_any(sizes >= limits, 1)
     at_border = touching & ((edges > 0.5 * longer) | across | (longer < 0.5 * free))
     tall, wide = tf.unstack(sizes, axis=1)
     ruling = (wide >= limits[1]) & (tall < 0.05 * side)
-    alive = big & ~ruling & ~((free > 0.1 * side) & at_border)
+    alive = big & tf.logical_not(ruling | (free > 0.1 * side) & at_border)
 
     one, other = boxes[:, tf.newaxis], boxes[tf.newaxis]  # [n, 1, 4] and [1, n, 4]
     lower = tf.minimum(one, other)

@@ -1,7 +1,5 @@
 """Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded."""
 
-from typing import Any
-
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +31,7 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     small = resize(colours, small_size(size))
     height, width = tf.unstack(tf.shape(small)[:2])
     y, x = tf.linspace(-1.0, 1.0, height)[:, tf.newaxis, tf.newaxis], tf.linspace(-1.0, 1.0, width)[:, tf.newaxis]
-    is_dark = is_ink_dark(small, tf.maximum(tf.abs(y), tf.abs(x)) > 0.8)
+    is_dark = is_ink_dark(small, tf.maximum(tf.abs(y), tf.abs(x))[:, :, 0] > 0.8)
     colours, small = [tf.where(is_dark, 1.0 - picture, picture) for picture in (colours, small)]
     # ink is light from here on; the plane through the picture takes out light that falls off to one side
     plane = 3.0 * (y * tf.reduce_mean(small * y, [0, 1]) + x * tf.reduce_mean(small * x, [0, 1]))
@@ -55,17 +53,17 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def is_ink_dark(small: tf.Tensor, at_border: tf.Tensor) -> tf.Tensor:
     """Returns whether ink is darker than paper, a bool scalar: most of a picture, and of its border, is paper."""
-    grey = tf.reduce_mean(small, -1, keepdims=True)
-    grey -= quantiles(tf.where(at_border, grey, IGNORED))[2]
+    grey = tf.reduce_mean(small, -1)
+    grey = (grey - quantiles(tf.where(at_border, grey, IGNORED))[2])[:, :, tf.newaxis]
     window = PAPER_SIDE // 2
     padded = tf.pad(grey, [[window // 2, window // 2 - 1]] * 2 + [[0, 0]])
     difference = grey - tf.nn.avg_pool2d(padded[tf.newaxis], window, 1, "VALID")[0]
     return tf.reduce_sum(difference**3) < 0
 
 
-@graph_function(tf.TensorSpec(None, tf.float32))
+@graph_function(tf.TensorSpec([None, None]))
 def quantiles(values: tf.Tensor) -> tf.Tensor:
-    """Returns the 5, 30, 50 and 93 % quantiles of values from -0.5 to 1.5, to 1/256: float32 `[4]`.
+    """Returns the 5, 30, 50 and 93 % quantiles of `[h, w]` values from -0.5 to 1.5, to 1/256: float32 `[4]`.
 
     Those below -0.5 are ignored.
     """

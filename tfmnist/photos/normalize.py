@@ -1,10 +1,10 @@
-"""Normalizing in graph: a user's own picture, in a file of any size, becomes an image like those a model was trained on.
+"""Normalizing in graph: a user's own picture, of any size, becomes an image like those a model was trained on.
 
 MNIST's images were made from black and white scans: the ink's bounding box scaled without distortion to fit 20x20
 pixels, with grey levels from anti-aliasing, then centred by its centre of mass in 28x28 (Y. LeCun, L. Bottou,
 Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998, section
-III.A). So is a picture here: decoded upright (`decode`), its ink found (`ink`), what is no digit dropped (`digits`), and
-the rest placed; what is left but one digit is told (`one_digit`), and every picture has a `status`.
+III.A). So it is here: the picture is decoded upright (`decode`), its ink found (`ink`), what is no digit dropped
+(`digits`) and the digit placed; what is not one digit alone is refused (`one_digit`), and a `status` says why.
 
 All of it is TensorFlow operations on plain tensors, no variables and no Python at run time: it is traced into the
 exported SavedModel.
@@ -194,7 +194,7 @@ def _read_centred(
         image = place(chosen, image_format)
         if not digits_only:
             return image, tf.constant(Status.READ)
-        seen = image if shape == one_digit.SHAPE else place(chosen, ImageFormat(*one_digit.SHAPE, True, False))
+        seen = image if shape == [28, 28] else place(chosen, ImageFormat(28, 28, centred=True, dark_on_light=False))
         return image, one_digit.check(seen)
 
     def find() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -226,7 +226,7 @@ def scale_only(colours: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor
     shape = [image_format.height, image_format.width]
     grey = tf.tensordot(colours, tf.constant([0.299, 0.587, 0.114]), 1)  # ITU-R BT.601
     border = tf.concat([grey[0], grey[-1], grey[:, 0], grey[:, -1]], axis=0)
-    paper = quantiles(border)[2]
+    paper = quantiles(border[tf.newaxis])[2]
     flip = tf.not_equal(paper > 0.5, image_format.dark_on_light)
     grey, paper = tf.where(flip, 1.0 - grey, grey), tf.where(flip, 1.0 - paper, paper)
     size = tf.cast(tf.shape(grey), tf.float32)

@@ -15,7 +15,6 @@ from tfmnist.photos.status import Status
 
 WEIGHTS = Path(__file__).parent / "one_digit.npz"
 CLASSES = (Status.READ, Status.TOUCHING, Status.CROSSED)
-SHAPE = [28, 28]
 BENEFIT_OF_DOUBT = 1.0  # added to the logit of one digit
 LAYERS = ("conv 12 5x5 /2", "conv 24 3x3 /2", "conv 32 3x3 /2", "dense 32")
 

@@ -72,7 +72,8 @@ class RunSession:
         with ThreadPoolExecutor(1) as background:
             # in parallel with compiling and training, which leave a core idle now and then
             exports = recipe.export.model and evaluate_test
-            signatures = background.submit(trace, trainer.model, trainer.loss.name, form) if exports else None
+            arguments = (trainer.model, trainer.loss.name, form, self.digits.class_names)
+            signatures = background.submit(trace, *arguments) if exports else None
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
