@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfmnist.photos.ink import graph_function, largest
 
 MASK_SIDE = 192  # maximum longer side of the mask in which pieces are found
-SURE, FAINT = 0.4, 0.2  # ink that certainly is, and that of printed lines may be
+SURE, FAINT = 0.3, 0.2  # ink that certainly is, and that of printed lines may be
 MOST_PIECES = 40
 _LINE = 0.65  # of a side: what is straight for longer may be a printed line
 _THIN = 9  # pixels: thicker strokes are no printed lines
@@ -137,7 +137,7 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     touching = edges > 0
     big = longer >= 0.04 * side
     free = tf.reduce_max(tf.where(big & tf.logical_not(touching), longer, 0.0))  # the largest off the border
-    across = tf.reduce_any(sizes >= limits, 1)
+    across = tf.reduce_any(sizes >= limits, 1) & (tf.reduce_min(sizes, 1) < 0.2 * side)
     at_border = touching & ((edges > 0.5 * longer) | across | (longer < 0.5 * free))
     tall, wide = tf.unstack(sizes, axis=1)
     ruling = (wide >= limits[1]) & (tall < 0.05 * side)
