@@ -103,10 +103,7 @@ def write_idx_folder(
     """
     check_source(source)
     path = Path(os.path.expanduser(source))
-    if read_photos:
-        stream = open_photos(source)
-    else:
-        stream = None if source == "mnist" else _open_stream(path)
+    stream = open_photos(source) if read_photos else _open_stream(source)
     files = None if stream or source == "mnist" else find_file_set(path)
     if not stream and not files and path.is_file() and path.suffix != ".npz":
         raise InputError(
@@ -202,7 +199,7 @@ def open_photos(source: str | Path) -> Stream:
         InputError: there are none.
     """
     check_source(source)
-    stream = None if source == "mnist" else _open_stream(Path(os.path.expanduser(source)))
+    stream = _open_stream(source)
     if not stream:
         raise InputError(
             f"{source}: has no photos, expected class folders of them, 0/a.jpg, 1/b.jpg, ..., an archive of these, or "
@@ -211,8 +208,11 @@ def open_photos(source: str | Path) -> Stream:
     return stream
 
 
-def _open_stream(path: Path) -> Stream | None:
+def _open_stream(source: str | Path) -> Stream | None:
     """Returns the pictures of a source, or None if it has arrays."""
+    path = Path(os.path.expanduser(source))
+    if source == "mnist":
+        return None
     if files := find_parquet_files(path):
         return open_parquet(files)
     if path.is_dir():
