@@ -11,19 +11,24 @@ _THIN = 9  # pixels: thicker strokes are no printed lines
 _GAP = 7  # pixels: the gap of a stroke that a line cuts
 
 
-def find_digits(sure: tf.Tensor) -> tf.Tensor:
-    """Returns the digits that ink, float32 `[h, w]`, 0 or 1, forms: int32 `[h, w]`.
+def find_digits(sure: tf.Tensor, faint: tf.Tensor) -> tf.Tensor:
+    """Returns the digits that ink forms: int32 `[h, w]`.
 
     A pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; one in or next to ink that
     belongs to none has -1, all others 0.
+
+    Args:
+        sure: float32 `[h, w]`, 1 where there certainly is ink, else 0.
+        faint: the same where there is at least faint ink, such as that of printed lines.
     """
     size = tf.shape(sure)
     # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
     window = tf.stack([1, factor, factor, 1])
-    ink = tf.raw_ops.MaxPoolV2(input=sure[tf.newaxis, :, :, tf.newaxis], ksize=window, strides=window, padding="SAME")
-    ink = tf.ensure_shape(ink, [1, None, None, 1])
-    written = tf.squeeze(remove_lines(ink), [0, 3])
+    both = tf.stack([sure, faint], -1)[tf.newaxis]
+    both = tf.raw_ops.MaxPoolV2(input=both, ksize=window, strides=window, padding="SAME")
+    ink, faint = tf.split(tf.ensure_shape(both, [1, None, None, 2]), 2, axis=-1)
+    written = tf.squeeze(remove_lines(ink, faint), [0, 3])
     digits = group_pieces(*label_pieces(written), tf.shape(written))
     around = largest(tf.stack([tf.where(digits > 0, 0.0, ink[0, :, :, 0]), digits], -1)[tf.newaxis], 3, 3)
     dropped, near = tf.unstack(around[0], axis=-1)
@@ -32,15 +37,15 @@ def find_digits(sure: tf.Tensor) -> tf.Tensor:
     return tf.slice(digits, [0, 0], size)
 
 
-def remove_lines(ink: tf.Tensor) -> tf.Tensor:
-    """Removes printed lines that cross a picture from its ink, float32 `[1, h, w, 1]`, 0 or 1.
+def remove_lines(ink: tf.Tensor, faint: tf.Tensor) -> tf.Tensor:
+    """Removes printed lines that cross a picture, perhaps faint, from its ink, float32 `[1, h, w, 1]`, 0 or 1.
 
     Lines are straight and thin, along an axis give or take two degrees, and go from border to border: several of them,
     or one if what is left does not fill the picture, as the rest of a tightly cropped 4 would. Strokes that cross a
     line stay.
     """
-    turned = tf.transpose(ink, [0, 2, 1, 3])
-    (across, rulings), (down, margins) = _straight(ink), _straight(turned)
+    turned = tf.transpose(faint, [0, 2, 1, 3])
+    (across, rulings), (down, margins) = _straight(faint), _straight(turned)
     rest = ink * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
     height, width = _extent(rest, 2), _extent(rest, 1)
     drop_across = (rulings > 1) | ((rulings > 0) & (height < 0.8) & (height > 0.1))
@@ -142,7 +147,9 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     shared = lower[:, :, 2:] + lower[:, :, :2]  # [n, n, 2]: how far two pieces overlap downwards and sideways
     overlap = shared / tf.minimum(sizes[:, tf.newaxis], sizes)
     # a box or ring round something
-    within = tf.reduce_all(one < other, -1) & (tf.where(alive, longer, 0.0)[:, tf.newaxis] > 0.25 * longer)
+    within = tf.reduce_all(one < other, -1) & (
+        tf.where(alive, longer, 0.0)[:, tf.newaxis] > 0.25 * tf.minimum(tall, wide)
+    )
     frame = tf.reduce_any(within, 0)
     frame &= tf.cast(areas, tf.float32) < 0.4 * tall * wide
     alive &= ~frame

@@ -17,15 +17,15 @@ def graph_function(*signature: tf.TensorSpec) -> Callable[[Any], Any]:
     return tf.function(input_signature=signature, autograph=False)
 
 
-def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds the ink of a picture, float32 `[h, w, 3]` in [0, 1].
 
     The paper's colour is estimated at every place, from the surroundings that no stroke fills; the ink is how far a
     pixel differs from it, so grey levels stay.
 
     Returns:
-        float32 `[h, w]` in [0, 1], 1 for ink of full strength; and float32 `[h, w]`, 1 where there certainly is ink,
-        else 0. Both are 0 if there is none.
+        The ink, float32 `[h, w]` in [0, 1], 1 at full strength; where there certainly is ink, and where there is at
+        least faint ink, float32 `[h, w]`, 1 or 0. All are 0 if there is none.
     """
     size = tf.shape(colours)[:2]
     small = resize(colours, small_size(size))
@@ -47,8 +47,8 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     floor = tf.maximum(MIN_CONTRAST, 3.5 * noise)
     contrast = quantiles(tf.where(difference > floor, difference, IGNORED))[3]
     contrast = tf.where(contrast > 1.3 * floor, contrast, 1e6)
-    sure = tf.cast(difference > tf.maximum(floor, 0.4 * contrast), tf.float32)
-    return tf.clip_by_value(difference / contrast, 0.0, 1.0), sure
+    sure, faint = (tf.cast(difference > tf.maximum(floor, part * contrast), tf.float32) for part in (0.4, 0.2))
+    return tf.clip_by_value(difference / contrast, 0.0, 1.0), sure, faint
 
 
 def is_ink_dark(small: tf.Tensor, at_border: tf.Tensor) -> tf.Tensor:

@@ -165,7 +165,10 @@ def _splitter(image_format: ImageFormat, digits_only: bool) -> Any:
 def _read(
     content: tf.Tensor, image_format: ImageFormat, digits_only: bool, separate: bool
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns images, uint8 `[k, height, width]`, k at least 1; how many digits there are; and the status, int64."""
+    """Returns images, uint8 `[k, height, width]`, how many digits there are, and the status, int64.
+
+    There is one image of all digits; or with `separate`, one of each.
+    """
     shape = [image_format.height, image_format.width]
     colours, damage = decode(content, max(SIDE, *shape))
     if image_format.centred:
@@ -173,9 +176,9 @@ def _read(
         images = 255 - images if image_format.dark_on_light else images
     else:
         image, count = scale_only(colours, image_format)
-        images, status = image[tf.newaxis], tf.where(count > 0, Status.READ, Status.BLANK)
-    status = tf.where(damage > 0, damage, tf.cast(status, tf.int64))
-    return tf.ensure_shape(images, [None, *shape]), tf.where(damage > 0, 0, tf.cast(count, tf.int64)), status
+        images, status = image[tf.newaxis], tf.where(count > 0, tf.constant(Status.READ, tf.int64), Status.BLANK)
+    status = tf.where(damage > 0, damage, status)
+    return tf.ensure_shape(images, [None, *shape]), tf.cast(tf.where(damage > 0, 0, count), tf.int64), status
 
 
 def _read_centred(
@@ -193,28 +196,28 @@ def _read_centred(
         chosen = select(ink, digits, number)
         image = place(chosen, image_format)
         if not digits_only:
-            return image, tf.constant(Status.READ)
+            return image, tf.constant(Status.READ, tf.int64)
         seen = image if shape == [28, 28] else place(chosen, ImageFormat(28, 28, centred=True, dark_on_light=False))
         return image, one_digit.check(seen)
 
     def find() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         enlarged = -(-SMALLEST // tf.reduce_max(size))
         picture = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged), lambda: colours)
-        ink, sure = find_ink(picture)
-        digits = find_digits(sure)
+        ink, sure, faint = find_ink(picture)
+        digits = find_digits(sure, faint)
         count = tf.reduce_max(digits)
         if not separate:
-            image, status = one(ink, digits)
-            status = tf.where(count > 1, Status.SEVERAL, status)
-            return image[tf.newaxis], count, tf.where(count > 0, status, Status.BLANK)
+            image, status = tf.cond(count > 0, lambda: one(ink, digits), lambda: (tf.zeros(shape, tf.uint8), blank))
+            return image[tf.newaxis], count, tf.where(count <= 1, status, Status.SEVERAL)
         images, status = tf.map_fn(
             lambda number: one(ink, digits, number),
-            tf.range(1, tf.maximum(count, 1) + 1),
-            fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.int32)),
+            tf.range(1, count + 1),
+            fn_output_signature=(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([], tf.int64)),
         )
-        return images, count, tf.where(count > 0, tf.reduce_max(status), Status.BLANK)
+        return images, count, tf.reduce_max(tf.where(count > 0, tf.pad(status, [[0, 1]]), blank))
 
-    return tf.cond(tf.size(ready) > 0, lambda: (ready, 1, tf.constant(Status.READ)), find)
+    blank = tf.constant(Status.BLANK, tf.int64)
+    return tf.cond(tf.size(ready) > 0, lambda: (ready, 1, tf.constant(Status.READ, tf.int64)), find)
 
 
 def scale_only(colours: tf.Tensor, image_format: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:

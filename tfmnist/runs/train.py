@@ -103,7 +103,7 @@ def run_events(
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
-    trainer.state.data_sha256 = digits.sha256
+    trainer.state.data_sha256 = _digest(digits)
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with locked(path):
@@ -158,13 +158,13 @@ def resume_events(
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
             raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
-        is_same = state.data_sha256 == digits.sha256 or state.data_sha256 == digits.train.sha256  # as 0.1 wrote it
+        is_same = state.data_sha256 in (_digest(digits), digits.train.sha256)  # the latter as 0.1 wrote it
         if not is_same or (done and done.data.sha256 != digits.sha256):
             if data is not None:
                 raise InputError(f"{path}: {data} is not the data of its checkpoints, by digest; give the same data.")
             if state.data_sha256:
                 raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
-        state.data_sha256 = digits.sha256
+        state.data_sha256 = _digest(digits)
         Divergence.delete(path)
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
@@ -203,6 +203,11 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
+
+
+def _digest(digits: Digits) -> str:
+    """Returns the digests of the training and validation examples; the test set is not read before the end."""
+    return f"{digits.train.sha256} {digits.validation.sha256}"
 
 
 def _check_extra(recipe: Recipe) -> None:

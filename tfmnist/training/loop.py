@@ -45,7 +45,7 @@ class State:
     best: float | None = None  # validation score, larger is better
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    data_sha256: str = ""  # of the data, if the caller knows it; in runs of version 0.1, of the training split
+    data_sha256: str = ""  # of the training data, if the caller knows it
 
 
 class Trainer:
