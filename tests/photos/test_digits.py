@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from papers import Points, rectangle
 
 from tfmnist.photos.digits import find_digits, group_pieces, label_pieces
+from tfmnist.photos.ink import find_ink
 
 Mask = NDArray[np.float32]
 
 
 def find(ink: NDArray[Any]) -> NDArray[np.int32]:
-    mask = tf.constant(ink > 0.3, tf.float32)
-    numbers = find_digits(mask, mask)
+    """The digits of ink in [0, 1] on white paper."""
+    picture = tf.constant(1 - 0.8 * ink[..., np.newaxis] * np.ones(3), tf.float32)
+    numbers = find_digits(*find_ink(picture)[-2:])
     assert numbers.dtype == tf.int32 and numbers.shape == ink.shape
     return numbers.numpy()
 
