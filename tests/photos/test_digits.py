@@ -1,6 +1,7 @@
 """Digits: pieces of ink are grouped into digits, and what is none is dropped: specks, edges, boxes, rings and lines."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_digits_are_numbered_from_left_to_right() -> None:
     numbers = find(np.concatenate([seven(), seven(), seven()], axis=1))
     assert set(np.unique(numbers)) == {0, 1, 2, 3}
     columns = [np.nonzero(numbers == number)[1] for number in (1, 2, 3)]
-    assert all(left.max() < right.min() for left, right in zip(columns, columns[1:]))
+    assert all(left.max() < right.min() for left, right in pairwise(columns))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 50), (1, 900), (700, 3)])

@@ -314,7 +314,7 @@ def test_only_the_box_of_the_digit_is_selected() -> None:
 
 
 def test_a_soft_digit_keeps_its_grey_levels_and_its_loops(digits: Digits) -> None:
-    """Scans of 8x8 pixels, enlarged: the plain way, fit into 20x20 and centred, has the loop of a 6, and so has this."""
+    """Scans of 8x8 pixels, enlarged: they look as if they were just fitted into 20x20 and centred."""
     alike: list[float] = []
     for image in digits.test.images[np.isin(digits.test.labels, [6, 8, 9])][:12]:
         tiny = Image.fromarray(image[4:24, 4:24]).resize((8, 8), Image.Resampling.BOX)
