@@ -77,12 +77,13 @@ def predict(
     split_digits: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classifies picture files, such as your own photos: PNG, JPEG, BMP, GIF, TIFF or WebP.
+    """Classifies picture files, such as your own photos.
 
-    They may have any size, and be dark on light or light on dark. What cannot be read is named at the end.
+    What cannot be read is named at the end, and makes the exit code 2.
 
     Args:
-        images: Picture files, each of one digit, or folders of them.
+        images: Pictures of one digit each, dark on light or light on dark, or folders of them: PNG, JPEG, BMP, GIF,
+            TIFF or WebP of any size.
         show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """
