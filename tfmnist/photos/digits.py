@@ -5,58 +5,59 @@ import tensorflow as tf
 from tfmnist.photos.ink import graph_function, largest
 
 MASK_SIDE = 192  # maximum longer side of the mask in which pieces are found
+SURE, FAINT = 0.4, 0.2  # ink that certainly is, and that of printed lines may be
 MOST_PIECES = 40
 _LINE = 0.65  # of a side: what is straight for longer may be a printed line
 _THIN = 9  # pixels: thicker strokes are no printed lines
 _GAP = 7  # pixels: the gap of a stroke that a line cuts
 
 
-def find_digits(sure: tf.Tensor, faint: tf.Tensor) -> tf.Tensor:
-    """Returns the digits that ink forms: int32 `[h, w]`.
+def find_digits(ink: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Returns the digits that ink forms, by what `find_ink` returned: int32 `[h, w]`.
 
     A pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; one in or next to ink that
     belongs to none has -1, all others 0.
-
-    Args:
-        sure: float32 `[h, w]`, 1 where there certainly is ink, else 0.
-        faint: the same where there is at least faint ink, such as that of printed lines.
     """
-    size = tf.shape(sure)
+    size = tf.shape(ink)
     # by the maximum, so that hairlines are not lost
     factor = -(-tf.reduce_max(size) // MASK_SIDE)
     window = tf.stack([1, factor, factor, 1])
-    both = tf.stack([sure, faint], -1)[tf.newaxis]
-    both = tf.raw_ops.MaxPoolV2(input=both, ksize=window, strides=window, padding="SAME")
-    ink, faint = tf.split(tf.ensure_shape(both, [1, None, None, 2]), 2, axis=-1)
-    written = tf.squeeze(remove_lines(ink, faint), [0, 3])
+    ink = tf.raw_ops.MaxPoolV2(input=ink[tf.newaxis, :, :, tf.newaxis], ksize=window, strides=window, padding="SAME")
+    ink = tf.ensure_shape(ink, [1, None, None, 1])
+    sure = tf.cast(ink > tf.maximum(noise, SURE), tf.float32)
+    written, lines = (tf.squeeze(part, [0, 3]) for part in remove_lines(ink, sure, noise))
     digits = group_pieces(*label_pieces(written), tf.shape(written))
-    around = largest(tf.stack([tf.where(digits > 0, 0.0, ink[0, :, :, 0]), digits], -1)[tf.newaxis], 3, 3)
+    dropped = tf.where(digits > 0, 0.0, tf.maximum(sure[0, :, :, 0], lines))
+    around = largest(tf.stack([dropped, digits], -1)[tf.newaxis], 3, 3)
     dropped, near = tf.unstack(around[0], axis=-1)
     digits = tf.where(digits > 0, digits, tf.where(dropped > 0, -1.0, near))
     digits = tf.repeat(tf.repeat(tf.cast(digits, tf.int32), factor, axis=0), factor, axis=1)
     return tf.slice(digits, [0, 0], size)
 
 
-def remove_lines(ink: tf.Tensor, faint: tf.Tensor) -> tf.Tensor:
-    """Removes printed lines that cross a picture, perhaps faint, from its ink, float32 `[1, h, w, 1]`, 0 or 1.
+def remove_lines(ink: tf.Tensor, sure: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Removes printed lines that cross a picture from its sure ink; returns both, float32 `[1, h, w, 1]`, 0 or 1.
 
     Lines are straight and thin, along an axis give or take two degrees, and go from border to border: several of them,
     or one if what is left does not fill the picture, as the rest of a tightly cropped 4 would. Strokes that cross a
     line stay.
     """
+    faint = tf.cast(ink > tf.maximum(noise, FAINT), tf.float32)
     turned = tf.transpose(faint, [0, 2, 1, 3])
     (across, rulings), (down, margins) = _straight(faint), _straight(turned)
-    rest = ink * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
+    rest = sure * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
     height, width = _extent(rest, 2), _extent(rest, 1)
     drop_across = (rulings > 1) | ((rulings > 0) & (height < 0.8) & (height > 0.1))
     drop_down = (margins > 1) | ((margins > 0) & (width < 0.8))
     drop_down &= drop_across | (width > 0.1)
     across = tf.where(drop_across, across, 0.0)
-    down = tf.where(drop_down, down, 0.0)
-    rest = ink * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1, 3])))
+    down = tf.transpose(tf.where(drop_down, down, 0.0), [0, 2, 1, 3])
+    lines = tf.maximum(across, down)
+    # ink that is darker than the lines is a stroke
+    level = tf.math.divide_no_nan(tf.reduce_sum(ink * lines), tf.reduce_sum(lines))
+    rest = sure * (1.0 - lines * tf.cast(ink < level + 0.2, tf.float32))
     # a stroke that a line has cut is closed
-    closed_across, closed_down = (-largest(-largest(rest, *gap), *gap) for gap in ((_GAP, 1), (1, _GAP)))
-    return tf.maximum(rest, tf.maximum(across * closed_across, tf.transpose(down, [0, 2, 1, 3]) * closed_down))
+    return tf.maximum(rest, lines * -largest(-largest(rest, _GAP, _GAP), _GAP, _GAP)), lines
 
 
 @graph_function(tf.TensorSpec([1, None, None, 1]))
@@ -146,18 +147,18 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     lower = tf.minimum(one, other)
     shared = lower[:, :, 2:] + lower[:, :, :2]  # [n, n, 2]: how far two pieces overlap downwards and sideways
     overlap = shared / tf.minimum(sizes[:, tf.newaxis], sizes)
-    # a box or ring round something
-    within = tf.reduce_all(one < other, -1) & (
-        tf.where(alive, longer, 0.0)[:, tf.newaxis] > 0.25 * tf.minimum(tall, wide)
-    )
-    frame = tf.reduce_any(within, 0)
-    frame &= tf.cast(areas, tf.float32) < 0.4 * tall * wide
-    alive &= ~frame
+    # a box or ring round something, and empty boxes of the same size
+    hollow = tf.cast(areas, tf.float32) < 0.4 * tall * wide
+    within = tf.where(alive, longer, 0.0)[:, tf.newaxis] > 0.25 * tf.minimum(tall, wide)
+    frame = tf.reduce_any(within & tf.reduce_all(one < other, -1), 0) & hollow
+    alike = tf.reduce_all(tf.abs(sizes[:, tf.newaxis] - sizes) < 0.1 * sizes, -1)
+    frame |= tf.reduce_any(alike & frame, 1) & hollow
+    alive &= tf.logical_not(frame)
     # a line under something
-    under = (0.7 * tall - boxes[:, 0] < -one[:, :, 0]) & (shared[:, :, 1] > 0)
-    under &= alive & (wide[:, tf.newaxis] > 0.35 * tall) & (tall > 0.25 * wide[:, tf.newaxis])
+    below = (boxes[:, 2] + 0.03 * tall < -one[:, :, 0]) & (shared[:, :, 1] > 0)
+    under = below & alive & (wide[:, tf.newaxis] > 0.35 * tall) & (tall > 0.25 * wide[:, tf.newaxis])
     line = tf.reduce_any(under, 1) & (tall < 0.3 * wide)
-    alive &= ~line
+    alive &= tf.logical_not(line)
     most = tf.reduce_max(tf.where(alive, longer, 0.0))
     substantial = alive & (longer >= 0.35 * most)
 
@@ -175,7 +176,7 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
 
     # small pieces, such as those of a broken stroke, join a digit near them
     gap = tf.where(substantial, -tf.reduce_min(shared, -1), 1e6)
-    small = ~(substantial | touching | frame | line) & (longer >= 0.08 * most)
+    small = tf.logical_not(substantial | touching | frame | line) & (longer >= 0.08 * most)
     joins = small & (tf.reduce_min(gap, axis=1) <= 0.12 * most)
     digit = tf.where(joins, tf.gather(digit, tf.argmin(gap, axis=1)), digit)
     return tf.scatter_nd(pixels, tf.gather(tf.pad(digit, [[0, 1]]), ids), tf.cast(shape, tf.int64))

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-PAPER_SIDE = 64  # longer side of the small picture in which the paper is estimated
-WIDEST = 19  # of its pixels: wider than any stroke, narrower than most shadows
+PAPER_SIDE = 96  # longer side of the small picture in which the paper is estimated
+WIDEST = 29  # of its pixels: wider than any stroke, narrower than most shadows
 MIN_CONTRAST = 0.07  # between ink and paper
 IGNORED = -9.0
 _BINS = 512
@@ -17,28 +17,26 @@ def graph_function(*signature: tf.TensorSpec) -> Callable[[Any], Any]:
     return tf.function(input_signature=signature, autograph=False)
 
 
-def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the ink of a picture, float32 `[h, w, 3]` in [0, 1].
 
     The paper's colour is estimated at every place, from the surroundings that no stroke fills; the ink is how far a
     pixel differs from it, so grey levels stay.
 
     Returns:
-        The ink, float32 `[h, w]` in [0, 1], 1 at full strength; where there certainly is ink, and where there is at
-        least faint ink, float32 `[h, w]`, 1 or 0. All are 0 if there is none.
+        float32 `[h, w]` in [0, 1], 1 for ink of full strength; and a float32 scalar, what exceeds the noise. The first
+        is 0 everywhere if there is no ink.
     """
     size = tf.shape(colours)[:2]
     small = resize(colours, small_size(size))
-    height, width = tf.unstack(tf.shape(small)[:2])
-    y, x = tf.linspace(-1.0, 1.0, height)[:, tf.newaxis, tf.newaxis], tf.linspace(-1.0, 1.0, width)[:, tf.newaxis]
-    is_dark = is_ink_dark(small, tf.maximum(tf.abs(y), tf.abs(x))[:, :, 0] > 0.8)
+    is_dark = is_ink_dark(small)
     colours, small = [tf.where(is_dark, 1.0 - picture, picture) for picture in (colours, small)]
-    # ink is light from here on; the plane through the picture takes out light that falls off to one side
-    plane = 3.0 * (y * tf.reduce_mean(small * y, [0, 1]) + x * tf.reduce_mean(small * x, [0, 1]))
+    # ink is light from here on; a plane takes out light that falls off to one side
+    plane = _slope(small) + tf.transpose(_slope(tf.transpose(small, [1, 0, 2])), [1, 0, 2])
     paper = largest(-largest((plane - small)[tf.newaxis], WIDEST, WIDEST), WIDEST, WIDEST)[0] + plane
     # reflectance: a shadow dims ink and paper alike
     room = tf.maximum(1.0 - tf.reduce_min(paper, axis=-1, keepdims=True), 0.25)
-    paper = tf.nn.avg_pool2d(tf.concat([paper, room], -1)[tf.newaxis], 5, 1, "SAME")[0]
+    paper = tf.nn.avg_pool2d(tf.concat([paper, room], -1)[tf.newaxis], 3, 1, "SAME")[0]
     paper, room = tf.split(resize(paper, size), [3, 1], axis=-1)
     difference = tf.reduce_max((colours - paper) / room, axis=-1)
     low, middle, _, _ = tf.unstack(quantiles(difference))
@@ -47,18 +45,29 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     floor = tf.maximum(MIN_CONTRAST, 3.5 * noise)
     contrast = quantiles(tf.where(difference > floor, difference, IGNORED))[3]
     contrast = tf.where(contrast > 1.3 * floor, contrast, 1e6)
-    sure, faint = (tf.cast(difference > tf.maximum(floor, part * contrast), tf.float32) for part in (0.4, 0.2))
-    return tf.clip_by_value(difference / contrast, 0.0, 1.0), sure, faint
+    return tf.clip_by_value(difference / contrast, 0.0, 1.0), floor / contrast
 
 
-def is_ink_dark(small: tf.Tensor, at_border: tf.Tensor) -> tf.Tensor:
-    """Returns whether ink is darker than paper, a bool scalar: most of a picture, and of its border, is paper."""
+def is_ink_dark(small: tf.Tensor) -> tf.Tensor:
+    """Returns whether ink is darker than paper, a bool scalar: most of a picture, or of its border, is paper."""
     grey = tf.reduce_mean(small, -1)
-    grey = (grey - quantiles(tf.where(at_border, grey, IGNORED))[2])[:, :, tf.newaxis]
+    border = tf.concat([tf.reshape(part, [1, -1]) for part in (grey[:2], grey[-2:], grey[:, :2], grey[:, -2:])], 1)
+    # the lighter of both: a frame or table round paper is dark, and so is a thick digit that fills the picture
+    paper = tf.maximum(quantiles(grey)[2], quantiles(border)[2])
     window = PAPER_SIDE // 2
-    padded = tf.pad(grey, [[window // 2, window // 2 - 1]] * 2 + [[0, 0]])
-    difference = grey - tf.nn.avg_pool2d(padded[tf.newaxis], window, 1, "VALID")[0]
+    padded = tf.pad(grey - paper, [[window // 2, window // 2 - 1]] * 2)[tf.newaxis, :, :, tf.newaxis]
+    difference = grey - paper - tf.nn.avg_pool2d(padded, window, 1, "VALID")[0, :, :, 0]
     return tf.reduce_sum(difference**3) < 0
+
+
+@graph_function(tf.TensorSpec([None, None, 3]))
+def _slope(picture: tf.Tensor) -> tf.Tensor:
+    """Returns how light falls off from the first row to the last, float32 `[h, 1, 1]`: the median of differences."""
+    grey = tf.reduce_mean(picture, -1)
+    height = tf.shape(grey)[0]
+    step = height // 8
+    slope = quantiles(grey[step:] - grey[: height - step])[2] / tf.cast(tf.maximum(step, 1), tf.float32)
+    return (slope * tf.range(tf.cast(height, tf.float32)))[:, tf.newaxis, tf.newaxis]
 
 
 @graph_function(tf.TensorSpec([None, None]))

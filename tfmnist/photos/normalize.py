@@ -28,7 +28,6 @@ from tfmnist.photos.status import Status
 SMALLEST = 112  # pixels of the longer side: smaller pictures are enlarged
 STROKE = 2.3  # width in 28x28 that thin strokes are brought to: MNIST's median is 2.6
 THIN = 1.9  # MNIST's 2nd percentile
-CENTRE = 0.5  # pixels from the middle to the centre of mass of MNIST
 RAMP = (0.1, 0.85)  # the ink that becomes 0 and 1: edges become as steep as MNIST's
 _ALL = 0  # number of a digit: all together
 
@@ -203,8 +202,8 @@ def _read_centred(
     def find() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         enlarged = -(-SMALLEST // tf.reduce_max(size))
         picture = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged), lambda: colours)
-        ink, sure, faint = find_ink(picture)
-        digits = find_digits(sure, faint)
+        ink, noise = find_ink(picture)
+        digits = find_digits(ink, noise)
         count = tf.reduce_max(digits)
         if not separate:
             image, status = tf.cond(count > 0, lambda: one(ink, digits), lambda: (tf.zeros(shape, tf.uint8), blank))
@@ -280,7 +279,7 @@ def place(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
     fitted = tf.maximum(tf.round(size * tf.reduce_min(box / size)), 1.0)
     scale = fitted / size
     middle = (tf.reduce_sum(pixels * values, 0) / area + 0.5 - low) * scale
-    start = tf.clip_by_value(tf.round([side / 2 + CENTRE for side in shape] - middle), 0.0, shape - fitted)
+    start = tf.clip_by_value(tf.round([side / 2 for side in shape] - middle), 0.0, shape - fitted)
     image = tf.raw_ops.ScaleAndTranslate(
         images=ink, size=shape, scale=scale, translation=start - low * scale, kernel_type="lanczos3"
     )
