@@ -70,6 +70,13 @@ def test_pieces_above_each_other_are_one_digit() -> None:
     assert groups[50, 45] == groups[32, 58] == 1 and groups[50, 82] == 2
 
 
+def test_pieces_that_begin_in_the_same_column_are_one_digit() -> None:
+    def cut(mask: Any) -> None:
+        mask[20:45, 50:56] = mask[50:80, 50:56] = 1  # a 1 whose stroke broke in two
+
+    assert grouped(cut).max() == 1
+
+
 def test_a_small_piece_joins_the_digit_near_it() -> None:
     def broken(mask: Any) -> None:
         mask[20:70, 40:46] = 1

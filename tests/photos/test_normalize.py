@@ -81,7 +81,7 @@ def reader(digits: Digits) -> Callable[[Image8], NDArray[np.int64]]:
     return lambda images: np.argmax(model.logits(images), axis=1)
 
 
-def likeness(one: Image8, other: Image8) -> float:
+def likeness(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The correlation of two images, where one may be a pixel off."""
     return max(
         float(np.corrcoef(np.roll(one, (y, x), (0, 1)).ravel(), other.ravel())[0, 1])
