@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
+from PIL import Image
 
 import tfmnist
 from tfmnist.cli import main as cli
@@ -101,6 +102,7 @@ def shorten(path: Path, trials: int) -> None:
 
 def test_the_readme_runs(folder: Path, little: None, capsys: pytest.CaptureFixture[str]) -> None:
     shorten(folder / "widths.toml", trials=2)
+    Image.fromarray(255 - tfmnist.load("mnist").test.images[0]).save(folder / "photo.jpg", quality=95)
     spaces = run_blocks(ROOT / "README.md")
     out = capsys.readouterr().out
     first, swept = spaces[0], next(space for space in spaces if "best" in space)
@@ -108,7 +110,9 @@ def test_the_readme_runs(folder: Path, little: None, capsys: pytest.CaptureFixtu
     assert first["model"].sha256() == tfmnist.run("mlp", "whole", progress=False).result["weights_sha256"]
     assert [trial.state for trial in swept["result"].trials] == ["done", "done"] and "best: {'model.hidden': [" in out
     assert (folder / "sweeps/widths/report.html").exists() and (folder / "digits-model/2").is_dir()
-    assert spaces[-1]["serve"](images=spaces[-1]["images"])["logits"].shape == [1, 10]
+    served = next(space for space in spaces if "serve" in space)
+    assert served["serve"](images=served["images"])["logits"].shape == [1, 10]
+    assert re.search(r"^read as \d\nnot read: status 1$", out, re.MULTILINE)
 
 
 def test_the_readmes_own_code_trains_from_its_recipe(folder: Path, little: None) -> None:

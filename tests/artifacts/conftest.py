@@ -15,9 +15,11 @@ FORMAT = ImageFormat(6, 5, centred=False, dark_on_light=True)
 CARD = ModelCard(loss="cross_entropy", form=FORMAT.to_dict(), image_shape=(6, 5), class_names=("a", "b", "c"))
 
 
-def normalize(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def normalize(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The bytes are pixels; an image whose first pixel is 7 was not read, with status 7."""
     images = tf.reshape(tf.io.decode_raw(contents, tf.uint8), [-1, 6, 5])
-    return images, tf.ones(tf.shape(contents), tf.int64)
+    status = 7 * tf.cast(images[:, 0, 0] == 7, tf.int64)
+    return images, tf.cast(status == 0, tf.int64), status
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfmnist.artifacts.card import ModelCard
+from tfmnist.photos.status import Status
 
 OLDER = {
     "loss": "quadratic",
@@ -29,6 +30,10 @@ def test_a_card_is_read_back_with_its_signatures(tmp_path: Path) -> None:
     images = signatures["serving_default"]["inputs"]["images"]
     assert images == {"dtype": "uint8", "shape": ["n", 6, 5], "range": [0, 255]}
     assert signatures["image_bytes"]["outputs"]["probabilities"] == {"dtype": "float32", "shape": ["n", 3]}
+    pictures = signatures["image_bytes"]["outputs"]
+    assert pictures["digits"] == {"dtype": "int64", "shape": ["n"]}
+    assert pictures["status"]["values"] == {str(number): status.explain() for number, status in enumerate(Status)}
+    assert "status" not in signatures["serving_default"]["outputs"]
     assert read == card.model_copy(update={"signatures": signatures})
     keys = ["loss", "parameters", "image_shape", "class_names", "signatures"]
     assert list(json.loads((tmp_path / "assets.extra/model_card.json").read_text())) == keys

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfmnist.artifacts import photo_predictions
-from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_pictures
-from tfmnist.errors import InputError
+from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_picture
 from tfmnist.photos.normalize import ImageFormat
+from tfmnist.photos.status import Status
 
 NAMES = ("0", "1", "2")
 PROBABILITIES = np.array([[0.25, 0.625, 0.125], [0.0, 0.25, 0.75], [0.5, 0.5, 0.0]], np.float32)
@@ -58,71 +57,56 @@ def test_names_of_several_letters_are_kept_apart() -> None:
 
 
 class Model:
-    """Stands in for an exported model: the first byte of a file says how many digits are on it."""
+    """Stands in for an exported model: the first byte of a file is its status."""
 
     class_names = NAMES
     image_format = ImageFormat(4, 5, centred=True, dark_on_light=False)
 
-    def __init__(self) -> None:
-        self.requests: list[bytes] = []
-
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> Any:
         (content,) = image_bytes
-        self.requests.append(content)
-        if content == b"broken":
-            raise InputError("a picture cannot be read: it is broken")
         outputs = {"normalized": np.full([1, 4, 5], 7, np.uint8), "probabilities": PROBABILITIES[:1]}
-        return type("Outputs", (), {**outputs, "digits": np.array([int(content)])})
+        return type("Outputs", (), {**outputs, "status": np.array([int(content)])})
 
     def predict(self, images: NDArray[np.uint8]) -> Any:
         return type("Outputs", (), {"probabilities": PROBABILITIES[: len(images)]})
 
 
-def read(contents: list[bytes], split: bool = False) -> list[PhotoPrediction]:
-    names = [f"{number}.png" for number in range(len(contents))]
+def read(content: bytes, split: bool = False) -> PhotoPrediction:
     model: Any = Model()
-    return list(read_pictures(model, names, contents, split))
+    return read_picture(model, content, split)
 
 
-def test_pictures_are_read_one_by_one() -> None:
-    model: Any = Model()
-    predictions = read_pictures(model, ["a", "b"], [b"1", b"broken"])
-    first = next(predictions)
-    assert (first.number, first.problem, first.split, first.seen.shape) == ("1", "", False, (1, 4, 5))
-    assert model.requests == [b"1"]
-    with pytest.raises(InputError, match=r"^b: a picture cannot be read: it is broken$"):
-        next(predictions)
+def test_a_picture_is_read() -> None:
+    prediction = read(b"0")
+    assert (prediction.number, prediction.problem, prediction.split) == ("1", "", False)
+    assert prediction.seen.shape == (1, 4, 5) and prediction.to_dict() == predicted().to_dict()
 
 
-def test_a_picture_with_none_or_several_digits_is_a_problem_of_its_own() -> None:
-    blank, one, many = read([b"0", b"1", b"3"])
-    assert blank.problem == "no ink found in it; expected a picture of a digit, dark on light or light on dark."
-    assert one.problem == ""
-    assert many.problem == "3 digits found in it, expected one; crop it, or read a number with --split-digits."
-    for problem in (blank, many):
-        assert len(problem.probabilities) == 0 and problem.number == "" and problem.seen.shape == (1, 4, 5)
+@pytest.mark.parametrize("status", list(Status)[1:])
+def test_a_picture_that_is_not_read_has_a_problem_and_no_class(status: Status) -> None:
+    prediction = read(str(int(status)).encode())
+    assert prediction.problem == status.explain() and prediction.number == ""
+    assert len(prediction.probabilities) == 0 and prediction.seen.shape == (1, 4, 5)
 
 
 @pytest.mark.parametrize(("count", "number"), [(1, "1"), (3, "120")])
 def test_a_split_picture_is_read_digit_by_digit(count: int, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        photo_predictions, "split_digits", lambda content, form: np.zeros([count, form.height, form.width], np.uint8)
-    )
-    (prediction,) = read([b"x"], split=True)
+    asked: list[Any] = []
+
+    def split_digits(*arguments: Any) -> tuple[NDArray[np.uint8], Status]:
+        asked.extend(arguments)
+        return np.zeros([count, 4, 5], np.uint8), Status.READ
+
+    monkeypatch.setattr(photo_predictions, "split_digits", split_digits)
+    prediction = read(b"x", split=True)
+    assert asked == [b"x", Model.image_format, True]
     assert (prediction.number, prediction.problem, prediction.split) == (number, "", True)
     assert prediction.seen.shape == (count, 4, 5)
 
 
-def test_a_broken_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise tf.errors.InvalidArgumentError(None, None, "assertion failed: [not a PNG or JPEG picture] [x]")
-
-    monkeypatch.setattr(photo_predictions, "split_digits", fail)
-    with pytest.raises(InputError, match=r"^0.png: a picture cannot be read: not a PNG or JPEG picture\.$"):
-        read([b"x"], split=True)
-
-
-def test_a_blank_picture_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_predictions, "split_digits", lambda content, form: np.zeros([0, 4, 5], np.uint8))
-    (prediction,) = read([b"x"], split=True)
-    assert prediction.problem.startswith("no ink found in it") and prediction.number == ""
+@pytest.mark.parametrize("status", [Status.BLANK, Status.DAMAGED, Status.TOUCHING])
+def test_a_picture_that_cannot_be_split(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros([2 * (status == Status.TOUCHING), 4, 5], np.uint8)
+    monkeypatch.setattr(photo_predictions, "split_digits", lambda *_: (images, status))
+    prediction = read(b"x", split=True)
+    assert prediction.problem == status.explain() and prediction.number == "" and prediction.split

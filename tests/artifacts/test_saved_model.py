@@ -42,6 +42,10 @@ outputs = serve(images=tf.constant(np.load("images.npy")))
 assert {name: (t.dtype.name, t.shape.as_list()) for name, t in outputs.items()} == {
     "classes": ("int64", [9]), "probabilities": ("float32", [9, 3]), "logits": ("float32", [9, 3])}
 np.save("logits.npy", outputs["logits"].numpy())
+pictures = tf.saved_model.load(sys.argv[1]).signatures["image_bytes"]
+outputs = pictures(image_bytes=tf.constant([image.tobytes() for image in np.load("images.npy")]))
+assert {name: outputs[name].dtype.name for name in ("digits", "status", "normalized")} == {
+    "digits": "int64", "status": "int64", "normalized": "uint8"}
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(exported / "1")], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -58,6 +58,55 @@ def test_models_that_cannot_be_evaluated(trained: Path, tmp_path: Path, complain
     assert "holds no exported model" in complaint("evaluate", tmp_path / "empty")
 
 
+def write_photos(folder: Path, split: tfmnist.Split) -> Path:
+    """Class folders of MNIST's images on paper, and in the class 0 a blank page."""
+    for index, (image, label) in enumerate(zip(split.images, split.labels)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - image).save(folder / str(label) / f"{index}.png")
+    Image.new("L", (90, 60), 240).save(folder / "0" / "blank.png")
+    return folder
+
+
+def test_evaluate_photos(trained: Path, small: Path, tmp_path: Path, command: Command) -> None:
+    test = tfmnist.load(small, validation=0).test
+    split = tfmnist.Split(test.images[:40], test.labels[:40])
+    folder = write_photos(tmp_path / "photos", split)
+    correct = int(np.sum(tfmnist.load_exported(trained).predict(split.images).classes == split.labels))
+    code, out, errors = command("evaluate", trained, "--data", folder, "--photos")
+    assert code == 0 and errors == ""
+    lines = out.splitlines()
+    assert lines[0] == f"{trained / 'model/1'} on {folder}, all"
+    assert lines[1] == "note: no test part in the data: all of it is evaluated"
+    assert lines[2].startswith(f"accuracy {correct / 41:.2%}, {correct} of 41 photos (95 % interval ")
+    assert lines[3] == "1 not read, which count as wrong"
+    assert lines[4].startswith(f"  {folder / '0' / 'blank.png'}: no digit found in it; ")
+    assert lines[5:7] == ["", "The photos that were read:"] and f"{correct} of 40" in lines[7]
+    code, out, errors = command("evaluate", trained, "--data", folder, "--photos", "--json")
+    evaluation = json.loads(out)
+    assert code == 0 and errors == "" and evaluation["data"] == str(folder) and evaluation["split"] == "all"
+    assert (evaluation["count"], evaluation["correct"], evaluation["accuracy"]) == (41, correct, correct / 41)
+    ((reason, count),) = evaluation["refused"].items()
+    assert reason.startswith("no digit found") and count == 1
+    assert evaluation["read"]["count"] == 40 and len(evaluation["read"]["per_class"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "--photos needs labelled photos; name their folder with --data FOLDER"),
+        (["--data", "mnist"], "mnist: has no photos, expected class folders of them"),
+        (["--data", "SMALL"], "small.npz: has no photos, expected class folders"),
+        (["--data", "nowhere"], "'nowhere' does not exist"),
+        (["--data", "EMPTY"], "has no photos, expected class folders"),
+    ],
+)
+def test_photos_are_named(
+    words: list[str], expected: str, trained: Path, small: Path, tmp_path: Path, complaint: Complaint
+) -> None:
+    places = {"SMALL": str(small), "EMPTY": str(tmp_path)}
+    assert expected in complaint("evaluate", trained, "--photos", *(places.get(word, word) for word in words))
+
+
 # predict
 
 
@@ -105,14 +154,45 @@ def test_pictures_that_cannot_be_read_do_not_hide_those_that_can(
 ) -> None:
     test = tfmnist.load(small, validation=0).test
     good, two = drawing(tmp_path / "good.png", test.images[0]), drawing(tmp_path / "two.png", *test.images[1:3])
-    blank = tmp_path / "blank.png"
+    blank, text, cut = tmp_path / "blank.png", tmp_path / "bad.txt", tmp_path / "cut.png"
     Image.new("RGB", (90, 60), (250, 248, 240)).save(blank)
-    code, out, errors = command("predict", trained, blank, good, two, good, "--json")
-    assert code == 2
-    assert [json.loads(line)["image"] for line in out.splitlines()] == [str(good), str(good)]
-    first, second = errors.splitlines()
-    assert first.startswith(f"tfmnist: {blank}: no ink found in it")
-    assert second.startswith(f"tfmnist: {two}: 2 digits found in it") and "--split-digits" in second
+    text.write_text("a text")
+    cut.write_bytes(good.read_bytes()[:300])
+    bad = {
+        blank: "no digit found in it",
+        text: "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture",
+        two: "several digits found in it, expected one; crop it, or read a number with --split-digits",
+        tmp_path / "none.png": "cannot read the picture: No such file",
+        cut: "a damaged PNG, JPEG, BMP or GIF",
+    }
+    for options in ((), ("--json",)):
+        code, out, errors = command("predict", trained, good, *bad, good, *options)
+        assert code == 2 and out.count("\n") == 2
+        assert all(str(good) in line for line in out.splitlines())
+        assert len(errors.splitlines()) == len(bad)
+        for line, (path, expected) in zip(errors.splitlines(), bad.items()):
+            assert line.startswith(f"tfmnist: {path}: {expected}") and line.isprintable()
+
+
+def test_a_folder_is_read_file_by_file(
+    trained: Path, small: Path, tmp_path: Path, command: Command, complaint: Complaint
+) -> None:
+    test = tfmnist.load(small, validation=0).test
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    names = ["1.bmp", "2.gif", "3.jpg", "4.png", "5.tiff", "6.webp"]
+    for name in names:
+        drawing(folder / name, test.images[0])
+    (folder / ".hidden").touch()
+    code, out, errors = command("predict", trained, folder)
+    assert code == 0 and errors == ""
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(folder / name) for name in names]
+    assert len({line.split(": ")[1].split()[0] for line in out.splitlines()}) == 1, "the same digit in every kind"
+    (folder / "notes.txt").write_text("a text")
+    code, out, errors = command("predict", trained, folder, folder / "1.bmp")
+    assert code == 2 and out.count("\n") == 7
+    assert errors.startswith(f"tfmnist: {folder / 'notes.txt'}: not a PNG") and errors.count("\n") == 1
+    assert "no files in this folder, expected pictures" in complaint("predict", trained, folder / "deeper")
 
 
 def test_a_number_is_read_digit_by_digit(trained: Path, small: Path, tmp_path: Path, command: Command) -> None:
@@ -146,14 +226,14 @@ def test_bad_pictures(trained: Path, tmp_path: Path, complaint: Complaint) -> No
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "folder.png").mkdir()
     for name, expected in (
-        ("photo.png", "no ink found"),
+        ("photo.png", "no digit found"),
         ("text.png", "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture"),
         ("none.png", "No such file"),
-        ("folder.png", "Is a directory"),
+        ("folder.png", "no files in this folder, expected pictures"),
     ):
         errors = complaint("predict", trained, tmp_path / name)
         assert expected in errors and name in errors
-    assert "Is a directory" in complaint("predict", trained, tmp_path / "folder.png", "--split-digits")
+    assert "no digit found" in complaint("predict", trained, tmp_path / "photo.png", "--split-digits")
 
 
 # export, report and pictures

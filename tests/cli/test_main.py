@@ -93,9 +93,9 @@ def idx(shape: list[int], content: bytes) -> bytes:
 
 
 GOOD = {
-    "train-images-idx3-ubyte": idx([4, 2, 2], bytes(16)),
+    "train-images-idx3-ubyte": idx([4, 2, 2], bytes(range(16))),
     "train-labels-idx1-ubyte": idx([4], bytes([0, 1, 0, 1])),
-    "t10k-images-idx3-ubyte": idx([2, 2, 2], bytes(8)),
+    "t10k-images-idx3-ubyte": idx([2, 2, 2], bytes(range(8))),
     "t10k-labels-idx1-ubyte": idx([2], bytes([0, 1])),
 }
 
@@ -103,12 +103,12 @@ GOOD = {
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"train-images-idx3-ubyte": idx([4, 2, 2], bytes(15))}, "15"),
-        ({"train-images-idx3-ubyte": gzip.compress(idx([4, 2, 2], bytes(16)))[:-9]}, "gzip"),
+        ({"train-images-idx3-ubyte": idx([4, 2, 2], bytes(range(15)))}, "15"),
+        ({"train-images-idx3-ubyte": gzip.compress(idx([4, 2, 2], bytes(range(16))))[:-9]}, "gzip"),
         ({"train-labels-idx1-ubyte": idx([3], bytes([0, 1, 0]))}, "4 images but 3 labels"),
         ({"train-labels-idx1-ubyte": idx([4], bytes([0, 1, 0, 9]))}, "out of range"),
         ({"t10k-labels-idx1-ubyte": idx([2], bytes([0, 2]))}, "label 2"),
-        ({"t10k-images-idx3-ubyte": idx([2, 1, 4], bytes(8))}, "1 x 4"),
+        ({"t10k-images-idx3-ubyte": idx([2, 1, 4], bytes(range(8)))}, "1 x 4"),
     ],
 )
 def test_bad_files(files: dict[str, bytes], expected: str, tmp_path: Path, complaint: Callable[..., str]) -> None:

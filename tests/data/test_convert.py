@@ -208,7 +208,7 @@ def test_photos_as_idx(tmp_path: Path) -> None:
     converted = convert(root, tmp_path / "b", read_photos=read_photos)
     note = f"left out 1 photo in which no digit could be read: {root / 'train/1/0.png'} (too small)"
     assert converted.notes == (note,) and converted.counts["train"] == 8 and converted.image_shape == (3, 3)
-    with pytest.raises(InputError, match="mnist: arrays, expected photos"):
+    with pytest.raises(InputError, match="mnist: has no photos, expected class folders"):
         convert("mnist", tmp_path / "c", read_photos=read_photos)
 
 

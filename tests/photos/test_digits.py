@@ -1,34 +1,66 @@
-"""Digits: components of ink are grouped into digits, and what is none is dropped."""
+"""Digits: pieces of ink are grouped into digits, and what is none is dropped: specks, edges, boxes, rings and lines."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
-from drawings import seven
+from drawings import draw_paths, seven
 from numpy.typing import NDArray
+from papers import Points, rectangle
 
-from tfmnist.photos.digits import add_margin, cut_edges, find_digits, group_components, label_components
+from tfmnist.photos.digits import find_digits, group_pieces, label_pieces
+from tfmnist.photos.ink import find_ink
+
+Mask = NDArray[np.float32]
 
 
-def test_components_are_labelled() -> None:
+def find(ink: NDArray[Any]) -> NDArray[np.int32]:
+    """The digits of ink in [0, 1] on white paper."""
+    picture = tf.constant(1 - 0.8 * ink[..., np.newaxis] * np.ones(3), tf.float32)
+    numbers = find_digits(*find_ink(picture)[-2:])
+    assert numbers.dtype == tf.int32 and numbers.shape == ink.shape
+    return numbers.numpy()
+
+
+def test_pieces_are_labelled() -> None:
     mask = np.zeros([40, 40], np.float32)
     mask[1:39, 1] = mask[1, 1:39] = mask[1:39, 38] = 1  # three sides, connected at their ends
     mask[10, 10] = mask[11, 11] = 1  # diagonal
     mask[20:30, 20] = 1
-    labels = label_components(tf.constant(mask)).numpy()
-    assert np.array_equal(labels >= 0, mask > 0) and set(np.unique(labels)) == {-1, 0, 1, 2}
+    pixels, first = (part.numpy() for part in label_pieces(tf.constant(mask)))
+    np.testing.assert_array_equal(pixels, np.argwhere(mask))
+    labels = np.full(mask.shape, -1)
+    labels[tuple(pixels.T)] = first
+    assert len(np.unique(first)) == 3
     assert len({labels[1, 1], labels[38, 1], labels[38, 38]}) == 1 and labels[10, 10] == labels[11, 11]
-    assert label_components(tf.zeros([4, 5])).numpy().max() == -1
+    assert len(label_pieces(tf.zeros([4, 5]))[0]) == 0
 
 
-def grouped(draw: Callable[[Any], None]) -> NDArray[np.int32]:
+def test_a_piece_is_labelled_whatever_its_shape() -> None:
+    spiral = np.zeros([61, 61], np.float32)
+    y, x = 30, 30
+    for length in range(1, 60):
+        dy, dx = ((0, 1), (1, 0), (0, -1), (-1, 0))[length % 4]
+        for _ in range(length // 2 * 2):
+            if 0 <= y < 61 and 0 <= x < 61:
+                spiral[y, x] = 1
+            y, x = y + dy, x + dx
+    assert len(np.unique(label_pieces(tf.constant(spiral))[1])) == 1
+    noise = (np.random.default_rng(0).random([80, 90]) < 0.3).astype(np.float32)
+    _, first = label_pieces(tf.constant(noise))
+    assert np.all(first.numpy() <= np.arange(len(first)))
+
+
+def grouped(draw: Callable[[Any], None]) -> NDArray[np.float32]:
     mask = np.zeros([100, 120], np.float32)
     draw(mask)
-    return group_components(label_components(tf.constant(mask))).numpy()
+    return group_pieces(*label_pieces(tf.constant(mask)), tf.constant([100, 120])).numpy()
 
 
-def test_components_above_each_other_are_one_digit() -> None:
+def test_pieces_above_each_other_are_one_digit() -> None:
     def five(mask: Any) -> None:
         mask[40:70, 40:50] = mask[30:34, 44:60] = 1  # a body, and a bar of its own
         mask[20:80, 80:84] = 1
@@ -36,6 +68,23 @@ def test_components_above_each_other_are_one_digit() -> None:
     groups = grouped(five)
     assert groups.max() == 2
     assert groups[50, 45] == groups[32, 58] == 1 and groups[50, 82] == 2
+
+
+def test_pieces_that_begin_in_the_same_column_are_one_digit() -> None:
+    def cut(mask: Any) -> None:
+        mask[20:45, 50:56] = mask[50:80, 50:56] = 1  # a 1 whose stroke broke in two
+
+    assert grouped(cut).max() == 1
+
+
+def test_a_small_piece_joins_the_digit_near_it() -> None:
+    def broken(mask: Any) -> None:
+        mask[20:70, 40:46] = 1
+        mask[72:80, 40:46] = 1
+        mask[20:80, 80:84] = 1
+
+    groups = grouped(broken)
+    assert groups.max() == 2 and groups[75, 42] == groups[50, 42] == 1
 
 
 def test_specks_and_edges_are_dropped() -> None:
@@ -58,27 +107,47 @@ def test_a_digit_that_touches_the_border_is_kept() -> None:
     assert grouped(alone).max() == 1
 
 
-def test_a_margin_is_added_to_tight_crops_only() -> None:
-    tight = np.pad(np.zeros([90, 20, 3], np.float32), [(3, 3), (3, 3), (0, 0)], constant_values=1)
-    assert add_margin(tf.constant(tight)).shape == (96 + 48, 26 + 48, 3)
-    assert np.all(add_margin(tf.constant(tight)).numpy()[0] == 1)
-    loose = np.pad(tight, [(50, 50), (50, 50), (0, 0)], constant_values=1)
-    np.testing.assert_array_equal(add_margin(tf.constant(loose)).numpy(), loose)
+def ring(x: float, y: float, radius: float) -> Points:
+    angles = np.linspace(0, 2 * np.pi, 100)
+    return [(x + radius * np.cos(angle), y + radius * np.sin(angle)) for angle in angles]
 
 
-def test_what_is_around_the_paper_is_cut_off() -> None:
-    page = np.pad(1 - seven()[..., np.newaxis] * np.ones(3, np.float32), [(20, 0), (40, 0), (0, 0)])
-    cut = cut_edges(tf.constant(page)).numpy()
-    assert 114 <= cut.shape[0] <= 120 and 114 <= cut.shape[1] <= 120 and cut[:, :20].min() == 1
-    paper, unwritten = page[20:, 40:], np.pad(np.ones([50, 50, 3]), [(9, 0), (0, 0), (0, 0)])
-    for whole in (paper, 1 - paper, np.zeros_like(page), unwritten):
-        assert cut_edges(tf.constant(whole, tf.float32)).shape == whole.shape
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [rectangle(20, 15, 100, 105)],
+        [rectangle(20, 15, 100, 105, turn=4)],
+        [ring(60, 60, 52)],
+        [[(30, 108), (95, 106)]],  # an underline
+        [[(-9, y), (130, y)] for y in (10, 40, 70, 100)],  # ruled paper
+        [[(x, -9), (x, 130)] for x in (12, 110)] + [[(-9, y), (130, y)] for y in (8, 114)],  # squared paper
+        [[(-9, 14), (130, 14)], [(10, -9), (10, 130)]],
+    ],
+)
+def test_boxes_rings_and_lines_are_no_digits(paths: list[Points]) -> None:
+    cover = seven()
+    lines = draw_paths((120, 120), paths, 2.5)
+    numbers = find(np.maximum(cover, lines))
+    assert numbers.max() == 1 and np.mean(numbers[cover > 0.5] == 1) > 0.97
+    away = (lines > 0.5) & (cover == 0) & (seven(pen=24) == 0)  # not where a stroke may be thicker by the line
+    assert np.mean(numbers[away] == 1) < 0.02
 
 
 def test_digits_are_numbered_from_left_to_right() -> None:
-    page = 1 - np.concatenate([seven(), seven()], axis=1)
-    ink, numbers = find_digits(tf.constant(np.repeat(page[..., np.newaxis], 3, axis=-1)))
-    assert ink.shape == numbers.shape and set(np.unique(numbers)) == {0, 1, 2}
-    columns = [np.nonzero(numbers.numpy() == number)[1] for number in (1, 2)]
-    assert columns[0].max() < columns[1].min()
-    assert not find_digits(tf.ones([40, 40, 3]))[1].numpy().any()
+    numbers = find(np.concatenate([seven(), seven(), seven()], axis=1))
+    assert set(np.unique(numbers)) == {0, 1, 2, 3}
+    columns = [np.nonzero(numbers == number)[1] for number in (1, 2, 3)]
+    assert all(left.max() < right.min() for left, right in pairwise(columns))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50), (1, 900), (700, 3)])
+def test_there_are_no_digits_without_ink(shape: tuple[int, int]) -> None:
+    assert not find(np.zeros(shape)).any()
+
+
+def test_a_large_picture_keeps_hairlines_and_its_size() -> None:
+    ink = np.zeros([700, 1001], np.float32)
+    ink[150:550, 500] = 1
+    numbers = find(ink)
+    assert numbers.max() == 1 and np.all(numbers[150:550, 500] == 1)
+    assert set(np.unique(numbers[:, :480])) == {0}

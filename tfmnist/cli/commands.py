@@ -23,6 +23,7 @@ def evaluate(
     model: ModelPath,
     data: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="")] = "",
     split: Literal["train", "validation", "test"] = "test",
+    photos: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluates a run or an exported model on a data set.
@@ -30,24 +31,43 @@ def evaluate(
     Args:
         data: A data source, as in train --data; by default the one that the model was trained on.
         split: The split of the data to evaluate on.
+        photos: The data are labelled photos of any size: read them as predict does.
     """
     from tfmnist.runs.evaluate import plan_evaluation
 
+    if photos:
+        from tfmnist.data.convert import open_photos
+
+        if not data:
+            raise InputError("--photos needs labelled photos; name their folder with --data FOLDER.")
+        open_photos(data)
     _finish(model)
     plan = plan_evaluation(model, data, split)
     with tensorflow_quietly():
         import tfmnist.runs.build  # noqa: F401
-    metrics = plan.evaluate()
+    if photos:
+        from tfmnist.artifacts.exported import Exported
+        from tfmnist.runs.photo_evaluation import evaluate_photos
+
+        evaluation = evaluate_photos(Exported(plan.model), data, split, plan.known_loss)
+        metrics, split_name = evaluation.read, evaluation.part
+    else:
+        evaluation, metrics, split_name = None, plan.evaluate(), split
     if as_json:
         values = metrics.to_dict(plan.class_names)
         if plan.own_loss:
             values = {"cross_entropy" if key == "loss" else key: value for key, value in values.items()}
             values["trained_with"] = plan.own_loss
-        print(json.dumps({"model": str(plan.model), "data": plan.data.source, "split": split, **values}))
+        values = {**evaluation.to_dict(), "read": values} if evaluation else values
+        print(json.dumps({"model": str(plan.model), "data": plan.data.source, "split": split_name, **values}))
         return
-    from tfmnist.cli.tables import show_metrics
+    from tfmnist.cli.tables import show_metrics, show_photos
 
-    show_metrics(metrics, plan.class_names, f"{plan.model} on {plan.data.source}, {split}", plan.own_loss)
+    title = f"{plan.model} on {plan.data.source}, {split_name}"
+    if evaluation:
+        show_photos(evaluation, title)
+        title = "The photos that were read:"
+    show_metrics(metrics, plan.class_names, title, plan.own_loss)
 
 
 def predict(
@@ -57,12 +77,13 @@ def predict(
     split_digits: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classifies picture files, such as your own photos: PNG, JPEG, BMP, GIF, TIFF or WebP.
+    """Classifies picture files, such as your own photos.
 
-    They may have any size, and be dark on light or light on dark. What cannot be read is named at the end.
+    What cannot be read is named at the end, and makes the exit code 2.
 
     Args:
-        images: Picture files, each of one digit, or folders of them.
+        images: Pictures of one digit each, dark on light or light on dark, or folders of them: PNG, JPEG, BMP, GIF,
+            TIFF or WebP of any size.
         show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """

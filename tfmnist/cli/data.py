@@ -124,10 +124,9 @@ def _load_photo_reader(height: int, width: int) -> "Callable[[Sequence[bytes]], 
     with tensorflow_quietly():
         import tensorflow as tf
 
-        from tfmnist.photos.files import to_readable
+        from tfmnist.photos.files import read_all
         from tfmnist.photos.normalize import ImageFormat, normalize
         from tfmnist.photos.status import Status
-    from tfmnist.system.pictures import UnreadablePicture
 
     image_format = ImageFormat(height, width, centred=True, dark_on_light=False)
     read = tf.function(
@@ -137,18 +136,13 @@ def _load_photo_reader(height: int, width: int) -> "Callable[[Sequence[bytes]], 
     def read_photos(files: Sequence[bytes]) -> "tuple[Images, list[str]]":
         import numpy as np
 
-        images, reasons = np.zeros([len(files), height, width], np.uint8), [""] * len(files)
-        contents: dict[int, bytes] = {}
-        for index, data in enumerate(files):
-            try:
-                contents[index] = to_readable(data)
-            except UnreadablePicture as error:
-                reasons[index] = str(error)
+        images = np.zeros([len(files), height, width], np.uint8)
+        contents, reasons = read_all(files)
         if contents:
             seen, _, status = read(tf.constant(list(contents.values())))
             images[list(contents)] = seen.numpy()
             for index, value in zip(contents, status.numpy().tolist()):
-                reasons[index] = Status(value).explain() if value else ""
+                reasons[index] = Status(value).explain().rstrip(".") if value else ""
         return images, reasons
 
     return read_photos

@@ -10,6 +10,7 @@ from rich.table import Table
 from tfmnist.backprop.check import Comparison
 from tfmnist.data.split import Digits
 from tfmnist.nn.metrics import Metrics
+from tfmnist.runs.photo_evaluation import PhotoEvaluation
 
 
 def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_loss: str = "") -> None:
@@ -40,6 +41,25 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_l
         values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
         table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, confused_with)
     console.print(table)
+
+
+def show_photos(evaluation: PhotoEvaluation, title: str) -> None:
+    """Prints how many photos were read right, and how many and which were refused."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    values = evaluation.to_dict()
+    low, high = values["accuracy_ci95"]
+    refused = evaluation.refused.total()
+    lines = [
+        title,
+        *(f"note: {note}" for note in evaluation.notes),
+        f"accuracy {values['accuracy']:.2%}, {values['correct']:,} of {evaluation.count:,} photos "
+        f"(95 % interval {low:.2%} to {high:.2%})",
+        f"{refused:,} not read, which count as wrong" if refused else "all were read",
+        *(f"  {line}" for line in evaluation.first_refused),
+        *(["  ..."] if refused > len(evaluation.first_refused) else []),
+        "",
+    ]
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def show_data(digits: Digits, pixels: str, ground: str) -> None:

@@ -103,9 +103,7 @@ def write_idx_folder(
     """
     check_source(source)
     path = Path(os.path.expanduser(source))
-    stream = None if source == "mnist" else _open_stream(path)
-    if read_photos and not stream:
-        raise InputError(f"{source}: arrays, expected photos: a folder, an archive or Parquet files with classes.")
+    stream = open_photos(source) if read_photos else _open_stream(source)
     files = None if stream or source == "mnist" else find_file_set(path)
     if not stream and not files and path.is_file() and path.suffix != ".npz":
         raise InputError(
@@ -194,8 +192,27 @@ def _write_pictures(digits: Digits, folder: Path) -> Iterator[DecodingProgress]:
 # Sources
 
 
-def _open_stream(path: Path) -> Stream | None:
+def open_photos(source: str | Path) -> Stream:
+    """Opens labelled photos of any size: class folders, an archive of them, or Parquet files.
+
+    Raises:
+        InputError: there are none.
+    """
+    check_source(source)
+    stream = _open_stream(source)
+    if not stream:
+        raise InputError(
+            f"{source}: has no photos, expected class folders of them, 0/a.jpg, 1/b.jpg, ..., an archive of these, or "
+            "Parquet files; leave out --photos for other data."
+        )
+    return stream
+
+
+def _open_stream(source: str | Path) -> Stream | None:
     """Returns the pictures of a source, or None if it has arrays."""
+    path = Path(os.path.expanduser(source))
+    if source == "mnist":
+        return None
     if files := find_parquet_files(path):
         return open_parquet(files)
     if path.is_dir():

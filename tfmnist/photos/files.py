@@ -1,6 +1,7 @@
 """Files of a user's own pictures: bytes that an exported model's `image_bytes` takes."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfmnist.errors import InputError
@@ -41,3 +42,15 @@ def to_readable(data: bytes) -> bytes:
         UnreadablePicture: of no known kind, too large or damaged.
     """
     return data if data.startswith((PNG, JPEG)) else to_png(data)
+
+
+def read_all(files: Sequence[bytes]) -> tuple[dict[int, bytes], list[str]]:
+    """Applies `to_readable` to each file: what it returned, by index; and for each why it could not, or ""."""
+    contents: dict[int, bytes] = {}
+    reasons = [""] * len(files)
+    for index, data in enumerate(files):
+        try:
+            contents[index] = to_readable(data)
+        except UnreadablePicture as error:
+            reasons[index] = str(error)
+    return contents, reasons

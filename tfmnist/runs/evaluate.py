@@ -45,12 +45,17 @@ class EvaluationPlan:
         split = getattr(digits, self.split)
         if not len(split):
             raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
-        return evaluate(Exported(self.model), split, "cross_entropy" if self.own_loss else self.loss)
+        return evaluate(Exported(self.model), split, self.known_loss)
 
     @property
     def own_loss(self) -> str:
         """The user-defined loss that the model was trained with, which it does not contain; empty for ours."""
         return "" if self.loss in LOSS_KINDS else self.loss
+
+    @property
+    def known_loss(self) -> str:
+        """The loss to evaluate it with: its own, or cross-entropy if that was user-defined."""
+        return "cross_entropy" if self.own_loss else self.loss
 
 
 def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test") -> EvaluationPlan:
