@@ -60,7 +60,8 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
         lambda: tf.ones([2], tf.int64),
     ])  # fmt: skip
     fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MOST_PIXELS) & (tf.reduce_prod(size) <= MOST_PIXELS)
-    status = tf.where(fits, tf.gather(tf.constant(_STATUS, tf.int64), kind), Status.TOO_LARGE)
+    unfit = tf.where(tf.reduce_min(size) > 0, tf.constant(Status.TOO_LARGE, tf.int64), Status.DAMAGED)
+    status = tf.where(fits, tf.gather(tf.constant(_STATUS, tf.int64), kind), unfit)
     # decoding at 1/2, 1/4 or 1/8 of the size makes photos cheap
     ratio = tf.reduce_sum(tf.cast(tf.reduce_max(size) >= [2 * side, 4 * side, 8 * side], tf.int32))
     way = tf.where(status > 0, 8, tf.where(tf.equal(kind, _JPEG), kind + ratio, kind))
@@ -105,27 +106,29 @@ def _decode_bmp(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
 
 def _gif_pixels(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    """Returns the number of pixels of all frames together, int64, since the decoder decodes them all."""
+    """Returns the number of pixels, int64, that the decoder holds: of all frames, or of one as wide and tall as any."""
     data = tf.cast(tf.io.decode_raw(tf.strings.join([content, b"\0" * 16]), tf.uint8), tf.int64)
 
     def colours(flags: tf.Tensor) -> tf.Tensor:
         """Returns the length of the colour table that the flags announce."""
         return tf.where(flags > 127, tf.bitwise.left_shift(tf.constant(6, tf.int64), flags & 7), 0)
 
-    def step(_: tf.Tensor, position: tf.Tensor, inside: tf.Tensor, pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def step(_: tf.Tensor, position: tf.Tensor, inside: tf.Tensor, *sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         block = tf.unstack(tf.slice(data, [position], [10]))
         is_frame = tf.equal(block[0], 0x2C) & tf.logical_not(inside)
         is_known = inside | is_frame | tf.equal(block[0], 0x21)  # an extension
-        area = (block[5] + 256 * block[6]) * (block[7] + 256 * block[8])
+        size = tf.stack([block[5] + 256 * block[6], block[7] + 256 * block[8]]) * tf.cast(is_frame, tf.int64)
         length = tf.where(inside, 1 + block[0], tf.where(is_frame, 11 + colours(block[9]), 2))
         inside = tf.logical_not(inside) | (block[0] > 0)
-        position = tf.minimum(position + length, tf.size(data, tf.int64) - 16)
-        return is_known, position, inside, pixels + tf.where(is_frame, area, 0)
+        position = tf.minimum(position + length, last)
+        return is_known, position, inside, sizes[0] + tf.reduce_prod(size), tf.maximum(sizes[1], size)
 
-    start = (tf.constant(True), 13 + colours(header[10]), tf.constant(False), tf.constant(0, tf.int64))
-    start = (start[0], tf.minimum(start[1], tf.size(data, tf.int64) - 16), *start[2:])
-    goes_on, _, _, pixels = tf.while_loop(lambda goes_on, *_: goes_on, step, start, maximum_iterations=_GIF_BLOCKS)
-    return pixels + tf.where(goes_on, tf.int64.max // 2, 0)
+    last = tf.size(data, tf.int64) - 16
+    start = (True, tf.minimum(13 + colours(header[10]), last), False, tf.zeros([], tf.int64), tf.zeros([2], tf.int64))
+    goes_on, _, _, pixels, most = tf.while_loop(
+        lambda goes_on, *_: goes_on, step, start, maximum_iterations=_GIF_BLOCKS
+    )
+    return tf.maximum(pixels, tf.reduce_prod(most)) + tf.where(goes_on, tf.int64.max // 2, 0)
 
 
 def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:

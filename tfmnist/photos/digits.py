@@ -111,7 +111,7 @@ def label_pieces(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return pixels, first[:-1]
 
 
-def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+def group_pieces(pixels: tf.Tensor, pieces: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
     """Groups the pieces that `label_pieces` returns into digits, and drops those that belong to none.
 
     Dropped are specks; what lies along the border or is cut by it, if something substantial is not; boxes and rings
@@ -124,8 +124,8 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     limits = tf.cast(shape, tf.float32)
     side = tf.reduce_max(limits)
     # only the largest, since one among thousands of specks is no digit
-    areas, chosen = tf.math.top_k(tf.math.bincount(first, minlength=MOST_PIECES), MOST_PIECES)
-    same_piece = tf.cast(tf.equal(first[:, tf.newaxis], chosen), tf.int32)
+    areas, chosen = tf.math.top_k(tf.math.bincount(pieces, minlength=MOST_PIECES), MOST_PIECES)
+    same_piece = tf.cast(tf.equal(pieces[:, tf.newaxis], chosen), tf.int32)
     ids = tf.argmax(tf.pad(same_piece, [[0, 0], [0, 1]], constant_values=1), axis=1, output_type=tf.int32)
     y_x = tf.cast(pixels, tf.float32)
     corners = tf.concat([-y_x, y_x + 1.0], axis=1)
@@ -168,10 +168,12 @@ def group_pieces(pixels: tf.Tensor, first: tf.Tensor, shape: tf.Tensor) -> tf.Te
     same = (above >= tf.where((beside > 0.6) & alike, 0.5, 0.25)) & substantial[:, tf.newaxis] & substantial
     same = tf.cast(same, tf.float32)
     same = tf.linalg.matmul(same, tf.linalg.matmul(same, tf.linalg.matmul(same, same))) > 0  # chains of up to 4
-    # a digit is known by the left side of its leftmost piece, and its number is its rank
-    starts = tf.reduce_min(tf.where(same, -boxes[:, 1], 1e6), axis=1)
-    leads = tf.cast(substantial & tf.equal(starts, -boxes[:, 1]), tf.float32)
-    digit = tf.linalg.matvec(tf.cast(starts <= starts[:, tf.newaxis], tf.float32), leads)
+    # a digit is known by its leftmost piece, and its number is that piece's rank
+    starts = tf.where(same, -boxes[:, 1], 1e6)
+    first = tf.argmin(starts, axis=1, output_type=tf.int32)
+    keys = tf.reduce_min(starts, axis=1) + 1e-3 * tf.cast(first, tf.float32)  # so that no two are equal
+    leads = tf.cast(substantial & tf.equal(first, tf.range(MOST_PIECES)), tf.float32)
+    digit = tf.linalg.matvec(tf.cast(keys <= keys[:, tf.newaxis], tf.float32), leads)
     digit = tf.where(substantial, digit, 0.0)
 
     # small pieces, such as those of a broken stroke, join a digit near them

@@ -252,7 +252,10 @@ def select(ink: tf.Tensor, digits: tf.Tensor, number: tf.Tensor | None = None) -
     In the box, only ink of other digits or of none is left out, by what `find_digits` returned: soft strokes stay.
     """
     inside = tf.cast(digits > 0 if number is None else tf.equal(digits, number), tf.float32)
-    box = tf.reduce_max(inside, 0, keepdims=True) * tf.reduce_max(inside, 1, keepdims=True)
+    box = 1.0
+    for axis in (0, 1):
+        inked = tf.reduce_max(inside, 1 - axis, keepdims=True)
+        box *= tf.cast((tf.cumsum(inked, axis) > 0) & (tf.cumsum(inked, axis, reverse=True) > 0), tf.float32)
     is_own = digits >= 0 if number is None else tf.equal(digits, 0) | (inside > 0)
     return tf.where(is_own, ink * box, 0.0)
 
