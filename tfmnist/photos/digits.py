@@ -29,7 +29,7 @@ def find_digits(ink: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     digits = group_pieces(*label_pieces(written), tf.shape(written))
     dropped = tf.where(digits > 0, 0.0, tf.maximum(sure[0, :, :, 0], lines))
     around = largest(tf.stack([dropped, digits], -1)[tf.newaxis], 3, 3)
-    dropped, near = tf.unstack(around[0], axis=-1)
+    dropped, near = tf.unstack(around[0], 2, axis=-1)
     digits = tf.where(digits > 0, digits, tf.where(dropped > 0, -1.0, near))
     digits = tf.repeat(tf.repeat(tf.cast(digits, tf.int32), factor, axis=0), factor, axis=1)
     return tf.slice(digits, [0, 0], size)

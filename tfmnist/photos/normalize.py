@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tfmnist.photos import one_digit
 from tfmnist.photos.decode import SIDE, decode
 from tfmnist.photos.digits import find_digits
-from tfmnist.photos.ink import find_ink, largest, quantiles, resize
+from tfmnist.photos.ink import enlarge, find_ink, largest, quantiles
 from tfmnist.photos.status import Status
 
 SMALLEST = 112  # pixels of the longer side: smaller pictures are enlarged
@@ -201,7 +201,7 @@ def _read_centred(
 
     def find() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         enlarged = -(-SMALLEST // tf.reduce_max(size))
-        picture = tf.cond(enlarged > 1, lambda: resize(colours, size * enlarged), lambda: colours)
+        picture = tf.cond(enlarged > 1, lambda: enlarge(colours, size * enlarged), lambda: colours)
         ink, noise = find_ink(picture)
         digits = find_digits(ink, noise)
         count = tf.reduce_max(digits)
