@@ -95,7 +95,7 @@ def test_convert_photos(tmp_path: Path, command: Command, monkeypatch: pytest.Mo
     code, out, _ = command("data", "convert", root, tmp_path / "idx", "--photos", "--size", "9x7")
     assert code == 0
     note = "note: left out 2 photos in which no digit could be read: "
-    assert note in out and "blank.bmp (over 64 megapixels, or none; shrink it)" in out
+    assert note in out and "blank.bmp (over 64 megapixels; shrink it)" in out
     assert "broken.jpg (not a PNG, JPEG, BMP, GIF, TIFF or WebP picture)" in out
     digits = load(tmp_path / "idx", validation=0)
     assert digits.image_shape == (9, 7) and len(digits.train) + len(digits.test) == 12

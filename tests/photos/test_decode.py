@@ -171,7 +171,7 @@ def test_exif_that_is_missing_or_broken_is_ignored() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("size", [(8001, 8000), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1), (0, 5)])
+@pytest.mark.parametrize("size", [(8001, 8000), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (2**32 - 1, 1)])
 def test_a_decompression_bomb_is_refused_at_once(size: tuple[int, int]) -> None:
     started = time.perf_counter()
     assert refusal(encode_png(*size, b"\0" * 10**6, colour=6)) == Status.TOO_LARGE
@@ -182,9 +182,12 @@ def test_a_picture_that_says_it_is_huge_is_refused() -> None:
     jpeg, bmp = bytearray(quarters(None)), bytearray(encode(GREY, "BMP"))
     struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, 65_000, 65_000)
     assert refusal(bytes(jpeg)) == Status.TOO_LARGE
-    for size in ((65_000, 65_000), (65_000, -65_000), (2**31 - 1, 2), (0, 9), (9, 0), (3, -(2**31))):
+    for size in ((65_000, 65_000), (65_000, -65_000), (2**31 - 1, 2), (3, -(2**31))):
         struct.pack_into("<ii", bmp, 18, *size)
         assert refusal(bytes(bmp)) == Status.TOO_LARGE
+    for size in ((0, 9), (9, 0)):
+        struct.pack_into("<ii", bmp, 18, *size)
+        assert refusal(bytes(bmp)) == Status.DAMAGED
 
 
 def gif(*sizes: tuple[int, int]) -> bytes:

@@ -16,7 +16,7 @@ from tfmnist.runs.events import Run
 from tfmnist.runs.photo_evaluation import PhotoEvaluation, evaluate_photos
 
 Evaluate = Callable[..., PhotoEvaluation]
-BLANK = "no digit found in it; expected one, dark on light or light on dark; come closer if it is small"
+BLANK = "no digit found in it; expected one, dark on light or light on dark; write darker, or come closer"
 NO_PICTURE = "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture"
 
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 PAPER_SIDE = 96  # longer side of the small picture in which the paper is estimated
 WIDEST = 29  # of its pixels: wider than any stroke, narrower than most shadows
 MIN_CONTRAST = 0.07  # between ink and paper
-MIN_RISE = 0.09  # of ink, within five pixels of the small picture
+SHADE = 0.3  # what differs less from the paper may be shade
+MIN_RISE = 0.14  # of such ink, within five pixels of the small picture: shade rises slowly
 IGNORED = -9.0
 _BINS = 512
 
@@ -38,7 +39,6 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     # reflectance: a shadow dims ink and paper alike
     room = tf.maximum(1.0 - tf.reduce_min(paper, axis=-1, keepdims=True), 0.25)
     paper = tf.nn.avg_pool2d(tf.concat([paper, room], -1)[tf.newaxis], 3, 1, "SAME")[0]
-    # light that falls off unevenly rises slowly, ink has edges
     rise = tf.reduce_max((small - paper[:, :, :3]) / paper[:, :, 3:], -1, keepdims=True)[tf.newaxis]
     rise = tf.reduce_max(largest(rise, 5, 5) + largest(-rise, 5, 5))
     paper, room = tf.split(enlarge(paper, size), [3, 1], axis=-1)
@@ -48,7 +48,7 @@ def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     difference -= middle + 0.3 * noise
     floor = tf.maximum(MIN_CONTRAST, 3.5 * noise)
     contrast = quantiles(tf.where(difference > floor, difference, IGNORED))[3]
-    contrast = tf.where((contrast > 1.3 * floor) & (rise > MIN_RISE), contrast, 1e6)
+    contrast = tf.where((contrast > 1.3 * floor) & ((rise > MIN_RISE) | (contrast > SHADE)), contrast, 1e6)
     return tf.clip_by_value(difference / contrast, 0.0, 1.0), floor / contrast
 
 
