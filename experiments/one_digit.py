@@ -41,8 +41,9 @@ def draw_digit(random: Random, scans: NDArray[np.uint8]) -> Ink:
         wide = int(side * random.uniform(0.8, 1.15))
         image = image.resize((wide, side), Image.Resampling.BICUBIC)
         if random.random() < 0.25:
-            image = image.filter(random.choice([ImageFilter.MaxFilter(5), ImageFilter.MinFilter(5)]))
-        ink = np.asarray(image, np.float32) / 255
+            filters: Any = [ImageFilter.MaxFilter(5), ImageFilter.MinFilter(5)]
+            image = image.filter(random.choice(filters))
+        ink: Any = np.asarray(image, np.float32) / 255
     else:
         height = random.uniform(85, 110)
         pen = random.uniform(2, 16)
@@ -71,6 +72,7 @@ def draw_pair(random: Random, scans: NDArray[np.uint8]) -> Ink:
     top, second = (int(random.integers(8, 28)) for _ in range(2))
     sheet[top : top + len(left), 10 : 10 + left.shape[1]] = left
     touching = random.integers(4, 100)
+    other = sheet
     for start in range(10 + left.shape[1] + 2, 10, -1):
         other = np.zeros(CANVAS, np.float32)
         stop = min(start + right.shape[1], CANVAS[1])
@@ -107,7 +109,7 @@ def draw_crossed(random: Random, scans: NDArray[np.uint8]) -> Ink:
             out = random.uniform(-0.05, 0.2) * tall
             x, y, r = (left + right) / 2 + random.uniform(-9, 9), (top + bottom) / 2, tall / 2 + out
             pen.ellipse([x - r, max(y - r, 0), x + r, y + r], outline=shade, width=width)
-    return np.asarray(sheet, np.float32) / 255
+    return np.asarray(sheet, np.float32) / np.float32(255)
 
 
 def make_examples(seed: int, count: int, scans: NDArray[np.uint8]) -> tfmnist.Split:
