@@ -420,6 +420,15 @@ def test_papers_are_read_or_refused(way: str, reader: Any) -> None:
     assert set(status) <= {Status.READ, Status.BLANK, Status.SEVERAL, Status.TOUCHING, Status.CROSSED}
 
 
+def test_digits_that_touch_are_never_read_as_one() -> None:
+    drawn = list(papers.draw_papers(0, ["touching"]))
+    _, counts, status = run_all([drawing.contents for drawing in drawn], digits_only=True)
+    assert all(number != Status.READ for number in status) and status.count(Status.TOUCHING) >= 8
+    images, why = split_digits(drawn[0].contents, MNIST, digits_only=True)
+    assert why == Status.TOUCHING or len(images) == 2
+    assert run_all([drawn[0].contents])[2] == [Status.READ if counts[0] == 1 else Status.SEVERAL]  # letters may be wide
+
+
 def test_digits_that_stand_apart_are_two() -> None:
     drawn = list(papers.draw_papers(0, ["apart"]))
     assert run_all([drawing.contents for drawing in drawn])[1].count(2) >= 9
