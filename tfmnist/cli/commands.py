@@ -95,8 +95,8 @@ def predict(
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
     if show and (len(paths) > 1 or not show.lower().endswith(".png")):
         raise InputError(f"--show {show}: expected a .png file, for one picture ({len(paths)} given).")
-    if len(paths) == 1:
-        read_photo(paths[0])  # before TensorFlow is imported
+    # a single one is read before TensorFlow is imported, several one by one
+    contents = {path: read_photo(path) for path in paths} if len(paths) == 1 else {}
     _finish(model)
     version = find_model(model)
     with tensorflow_quietly():
@@ -107,7 +107,7 @@ def predict(
     problems: list[str] = []
     for path in paths:
         try:
-            content = read_photo(path)
+            content = contents.get(path) or read_photo(path)
             prediction = read_picture(exported, content, split_digits)
         except InputError as error:
             problems.append(str(error) if str(error).startswith(path) else f"{path}: {error}")

@@ -29,7 +29,6 @@ SMALLEST = 112  # pixels of the longer side: smaller pictures are enlarged
 STROKE = 2.3  # width in 28x28 that thin strokes are brought to: MNIST's median is 2.6
 THIN = 1.9  # MNIST's 2nd percentile
 RAMP = (0.1, 0.85)  # the ink that becomes 0 and 1: edges become as steep as MNIST's
-_ALL = 0  # number of a digit: all together
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,8 @@ def split_digits(
     """Makes an image of each digit in one picture file, from left to right.
 
     Returns:
-        uint8 `[k, height, width]`, and the status; k is 0 unless that is READ, and 1 if the format is not centred.
+        uint8 `[k, height, width]`, and the status: READ, or why not all are digits; k is 0 for a blank or unreadable
+        picture, and 1 for any other if the format is not centred.
     """
     try:
         images, count, status = _splitter(image_format, digits_only)(tf.convert_to_tensor(content, tf.string))

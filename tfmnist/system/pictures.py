@@ -93,13 +93,6 @@ def to_png(data: bytes, side: int = 2048) -> bytes:
     return file.getvalue()
 
 
-def check_picture(data: bytes) -> None:
-    """Decodes all of a picture, to see whether it can be decoded; raises what `read_grey` raises."""
-    with warnings.catch_warnings(), _opened(data) as picture:
-        warnings.simplefilter("ignore")
-        _load(data, picture, 1)
-
-
 @contextmanager
 def _opened(data: bytes) -> Generator[ImageFile]:
     """Opens a picture, nothing of it decoded yet; whatever Pillow raises in the block becomes UnreadablePicture."""
