@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 import tfmnist
+from tfmnist.photos.ink import SIDE
 from tfmnist.photos.normalize import ImageFormat, place
 from tfmnist.photos.one_digit import CLASSES, LAYERS, WEIGHTS
 
@@ -116,15 +117,18 @@ def make_examples(seed: int, count: int, scans: NDArray[np.uint8]) -> tfmnist.Sp
     """Images as `predict` shows them to a model, labelled by `CLASSES`."""
     ways = (draw_one, draw_pair, draw_crossed)
     labels = np.arange(count) % 7 % 4 % 3  # 3 of 7 are one digit, 2 pairs, 2 crossed
-    to_image = tf.function(
-        lambda sheets: tf.map_fn(lambda ink: place(ink, FORMAT), sheets, fn_output_signature=tf.uint8),
-        input_signature=[tf.TensorSpec([None, *CANVAS], tf.float32)],
-    )
+    unit = np.array(CANVAS, np.float32) / max(CANVAS)
+
+    def to_images(sheets: tf.Tensor) -> tf.Tensor:
+        squares = tf.squeeze(tf.image.resize(tf.expand_dims(sheets, 3), [SIDE, SIDE]), 3)
+        return place(squares, tf.fill([tf.shape(sheets)[0], 1], 1.0) * unit, FORMAT)
+
+    traced: Any = tf.function(to_images, input_signature=[tf.TensorSpec([None, *CANVAS], tf.float32)])
     images = np.empty([count, 28, 28], np.uint8)
-    for start in range(0, count, 500):
-        rows = range(start, min(start + 500, count))
+    for start in range(0, count, 100):
+        rows = range(start, min(start + 100, count))
         sheets = [ways[labels[row]](np.random.default_rng([seed, row]), scans) for row in rows]
-        images[rows.start : rows.stop] = to_image(np.stack(sheets)).numpy()
+        images[rows.start : rows.stop] = traced(np.stack(sheets)).numpy()
     return tfmnist.Split(images, labels)
 
 

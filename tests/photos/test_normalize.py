@@ -18,6 +18,8 @@ from tfmnist.data.sources import load
 from tfmnist.data.split import Digits
 from tfmnist.nn.models import CNN
 from tfmnist.nn.optimizers import Adam
+from tfmnist.photos.digits import MASK_SIDE
+from tfmnist.photos.ink import SIDE
 from tfmnist.photos.normalize import (
     ImageFormat,
     are_digits,
@@ -265,7 +267,9 @@ def test_many_pictures_keep_their_order() -> None:
 
 
 def put(ink: NDArray[Any], form: ImageFormat = MNIST) -> Image8:
-    return place(tf.constant(ink, tf.float32), form).numpy()
+    square = tf.image.resize(ink[np.newaxis, ..., np.newaxis], [SIDE, SIDE], antialias=True)[..., 0]
+    square /= tf.reduce_max(square)
+    return place(square, tf.constant([ink.shape], tf.float32) / max(ink.shape), form).numpy()[0]
 
 
 @pytest.mark.parametrize("size", [(300, 200), (30, 40), (8, 4), (500, 20)])
@@ -302,15 +306,16 @@ def test_strokes_that_are_right_are_left() -> None:
 
 
 def test_only_the_box_of_the_digit_is_selected() -> None:
-    ink, digits = np.full([8, 9], 0.25, np.float32), np.zeros([8, 9], np.int32)
-    digits[2:5, 1:4], digits[2:6, 6:8], digits[3, 5] = 1, 2, -1
-    first = select(tf.constant(ink), tf.constant(digits), tf.constant(1)).numpy()
-    assert np.argwhere(first)[[0, -1]].tolist() == [[2, 1], [4, 3]] and first.sum() == 9 * 0.25
-    both = select(tf.constant(ink), tf.constant(digits)).numpy()
-    assert np.argwhere(both)[[0, -1]].tolist() == [[2, 1], [5, 7]] and both[3, 5] == 0
+    ink = tf.fill([1, SIDE, SIDE], 0.25)
+    digits = np.zeros([1, MASK_SIDE, MASK_SIDE], np.int32)
+    digits[0, 2:5, 1:4], digits[0, 2:6, 6:8], digits[0, 3, 5] = 1, 2, -1
+    first = select(ink, tf.constant(digits == 1), tf.constant((digits != 1) & (digits != 0))).numpy()[0]
+    assert np.argwhere(first)[[0, -1]].tolist() == [[4, 2], [9, 7]] and first.sum() == 36 * 0.25
+    both = select(ink, tf.constant(digits > 0), tf.constant(digits < 0)).numpy()[0]
+    assert np.argwhere(both)[[0, -1]].tolist() == [[4, 2], [11, 15]] and not both[6:8, 10:12].any()
     digits[:] = 0
-    digits[1, 2:5] = digits[6, 2:5] = 1  # a stroke that is faint in between
-    assert select(tf.constant(ink), tf.constant(digits), tf.constant(1)).numpy().sum() == 6 * 3 * 0.25
+    digits[0, 1, 2:5] = digits[0, 6, 2:5] = 1  # a stroke that is faint in between
+    assert select(ink, tf.constant(digits > 0), tf.constant(digits < 0)).numpy().sum() == 6 * 3 * 4 * 0.25
 
 
 def test_a_soft_digit_keeps_its_grey_levels_and_its_loops(digits: Digits) -> None:

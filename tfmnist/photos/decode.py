@@ -40,7 +40,7 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a picture file, a string scalar, upright and shrunk so that its longer side is at most `side`.
 
     Returns:
-        float32 `[h, w, 3]` in [0, 1], what is transparent filled with paper; and the status, int64: 0, or why the
+        uint8 `[h, w, 3]`, what is transparent filled with paper; and the status, int64: 0, or why the
         file is not read. Then the picture is `[1, 1, 3]`.
 
     Raises:
@@ -79,7 +79,7 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     # alpha is 1, 3 or 15 instead of 255 if the file has 1, 2 or 4 bits per pixel and no alpha
     has_alpha = (tf.size(alpha) > 0) & (tf.reduce_min(alpha) < tf.reduce_max(alpha))
     colours = tf.cond(has_alpha, lambda: lay_on_paper(picture, side), lambda: picture[:, :, :3])
-    return turn_upright(shrink(colours, side), read_orientation(content, kind)) / 255.0, status
+    return turn_upright(shrink(colours, side), read_orientation(content, kind)), status
 
 
 def _decode_png16(content: tf.Tensor) -> tf.Tensor:
@@ -132,15 +132,15 @@ def _gif_pixels(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Shrinks a picture, `[h, w, c]`, to a longer side of at most `side`, by averaging areas; float32."""
+    """Shrinks a picture, `[h, w, c]`, to a longer side of at most `side`, by averaging areas; uint8."""
     size = tf.shape(picture)[:2]
     scale = tf.minimum(side / tf.reduce_max(size), 1.0)
     size = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
 
     def resize() -> tf.Tensor:
-        return tf.raw_ops.ResizeArea(images=picture[tf.newaxis], size=size)[0]
+        return tf.cast(tf.raw_ops.ResizeArea(images=picture[tf.newaxis], size=size)[0] + 0.5, tf.uint8)
 
-    return tf.cond(scale < 1, resize, lambda: tf.cast(picture, tf.float32))
+    return tf.cond(scale < 1, resize, lambda: picture)
 
 
 def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:

@@ -1,121 +1,132 @@
-"""Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded."""
+"""Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded.
 
-from collections.abc import Callable
+Pictures come in batches, each stretched to a square, so that all shapes are known when the graph is made.
+"""
+
 from typing import Any
 
 import tensorflow as tf
 
-PAPER_SIDE = 96  # longer side of the small picture in which the paper is estimated
-WIDEST = 29  # of its pixels: wider than any stroke, narrower than most shadows
+SIDE = 256  # pixels of the square
+PAPER_SIDE = 64  # of the small picture in which the paper is estimated
+WIDEST = 31  # of its pixels: wider than any stroke, narrower than most shadows
 MIN_CONTRAST = 0.07  # between ink and paper
 SHADE = 0.3  # what differs less from the paper may be shade
-MIN_RISE = 0.14  # of such ink, within five pixels of the small picture: shade rises slowly
-IGNORED = -9.0
+MIN_RISE = 0.14  # of such ink, within three pixels of the small picture: shade rises slowly
+MOST_SHADE = 0.5  # what is darker than the lightest paper by more is ink
+_STEP = PAPER_SIDE // 8  # across which slopes are measured
 _BINS = 512
+_IGNORED = 9.0
 
 
-def graph_function(*signature: tf.TensorSpec) -> Callable[[Any], Any]:
-    """Makes a function that a graph which calls it several times holds once."""
-    return tf.function(input_signature=signature, autograph=False)
-
-
-def find_ink(colours: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the ink of a picture, float32 `[h, w, 3]` in [0, 1].
+def find_ink(pictures: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the ink of pictures, float32 `[n, SIDE, SIDE, 3]` in [0, 1].
 
     The paper's colour is estimated at every place, from the surroundings that no stroke fills; the ink is how far a
     pixel differs from it, so grey levels stay.
 
     Returns:
-        float32 `[h, w]` in [0, 1], 1 for ink of full strength; and a float32 scalar, what exceeds the noise. The first
-        is 0 everywhere if there is no ink.
+        float32 `[n, SIDE, SIDE]` in [0, 1], 1 for ink of full strength; and float32 `[n, 1, 1]`, what exceeds the
+        noise. The first is 0 everywhere if there is no ink.
     """
-    size = tf.shape(colours)[:2]
-    small = resize(colours, small_size(size))
-    is_dark = is_ink_dark(small)
-    colours, small = [tf.where(is_dark, 1.0 - picture, picture) for picture in (colours, small)]
-    # ink is light from here on; a plane takes out light that falls off to one side
-    plane = _slope(small) + tf.transpose(_slope(tf.transpose(small, [1, 0, 2])), [1, 0, 2])
-    paper = largest(-largest((plane - small)[tf.newaxis], WIDEST, WIDEST), WIDEST, WIDEST)[0] + plane
+    small = tf.nn.avg_pool2d(pictures, SIDE // PAPER_SIDE, SIDE // PAPER_SIDE, "VALID")
+    is_dark, plane = survey(tf.reduce_mean(small, -1))
+    sign = 1.0 - 2.0 * is_dark
+    small = small * sign + is_dark - plane  # ink is light from here on, and light does not fall off to one side
+    paper = opening(small, WIDEST, WIDEST)
+    paper = tf.minimum(paper, tf.reduce_min(paper, [1, 2], keepdims=True) + MOST_SHADE)  # thick strokes fill the window
+    # colours count by their contrast
+    weights = tf.reduce_sum((small - paper) ** 3, [1, 2], keepdims=True) + 1e-9
+    weights /= tf.reduce_sum(weights, -1, keepdims=True)
+    rise = tf.reduce_sum((small - paper) * weights, -1, keepdims=True)
+    paper = tf.reduce_sum((paper + plane) * weights, -1, keepdims=True)
     # reflectance: a shadow dims ink and paper alike
-    room = tf.maximum(1.0 - tf.reduce_min(paper, axis=-1, keepdims=True), 0.25)
-    paper = tf.nn.avg_pool2d(tf.concat([paper, room], -1)[tf.newaxis], 3, 1, "SAME")[0]
-    rise = tf.reduce_max((small - paper[:, :, :3]) / paper[:, :, 3:], -1, keepdims=True)[tf.newaxis]
-    rise = tf.reduce_max(largest(rise, 5, 5) + largest(-rise, 5, 5))
-    paper, room = tf.split(enlarge(paper, size), [3, 1], axis=-1)
-    difference = tf.reduce_max((colours - paper) / room, axis=-1)
-    low, middle, _, _ = tf.unstack(quantiles(difference))
+    room = tf.maximum(1.0 - paper, 0.25)
+    rise /= room
+    rise = tf.reduce_max(tf.reduce_sum(largest(tf.concat([rise, -rise], -1), 3, 3), -1), [1, 2], keepdims=True)
+    paper = tf.nn.avg_pool2d(tf.concat([(paper - is_dark) * sign, sign * room], -1), 3, 1, "SAME")
+    paper, room = tf.unstack(tf.image.resize(paper, [SIDE, SIDE]), axis=-1)
+    pixels = tf.reshape(pictures, [-1, SIDE * SIDE, 3])
+    difference = (
+        tf.reshape(pixels @ tf.squeeze(tf.transpose(weights, [0, 1, 3, 2]), 1), [-1, SIDE, SIDE]) - paper
+    ) / room
+    sample = difference[:, ::2, ::2]
+    low, middle = quantiles(sample, 0.05, 0.3)
     noise = middle - low  # of which up to 40 % of the picture may be ink
-    difference -= middle + 0.3 * noise
     floor = tf.maximum(MIN_CONTRAST, 3.5 * noise)
-    contrast = quantiles(tf.where(difference > floor, difference, IGNORED))[3]
-    contrast = tf.where((contrast > 1.3 * floor) & ((rise > MIN_RISE) | (contrast > SHADE)), contrast, 1e6)
-    return tf.clip_by_value(difference / contrast, 0.0, 1.0), floor / contrast
+    paper = middle + 0.3 * noise
+    contrast = quantiles(tf.where(sample > paper + floor, sample, _IGNORED), 0.93)[0] - paper
+    rises = (rise > MIN_RISE) | (steepest(sample) > tf.maximum(MIN_RISE, 2.0 * floor))
+    is_ink = (contrast > 1.3 * floor) & (rises | (contrast > SHADE))
+    contrast = tf.where(is_ink, contrast, 1e6)
+    return tf.clip_by_value((difference - paper) / contrast, 0.0, 1.0), floor / contrast
 
 
-def is_ink_dark(small: tf.Tensor) -> tf.Tensor:
-    """Returns whether ink is darker than paper, a bool scalar: most of a picture, or of its border, is paper."""
-    grey = tf.reduce_mean(small, -1)
-    border = tf.concat([tf.reshape(part, [1, -1]) for part in (grey[:2], grey[-2:], grey[:, :2], grey[:, -2:])], 1)
-    # the lighter of both: a frame or table round paper is dark, and so is a thick digit that fills the picture
-    paper = tf.maximum(quantiles(grey)[2], quantiles(border)[2])
-    margin = PAPER_SIDE // 4
-    padded = tf.pad(grey - paper, [[margin, margin]] * 2)[:, :, tf.newaxis]
-    around = enlarge(resize(padded, tf.constant([6, 6])), tf.shape(padded)[:2])  # the mean of the surroundings
-    difference = padded - around
-    return tf.reduce_sum(difference**3) < 0
+def steepest(values: tf.Tensor) -> tf.Tensor:
+    """Returns the largest difference of neighbours, float32 `[n, 1, 1]`, of values, `[n, h, w]`."""
+    down, across = values[:, 1:] - values[:, :-1], values[:, :, 1:] - values[:, :, :-1]
+    most = [tf.reduce_max(tf.abs(steps), [1, 2], keepdims=True) for steps in (down, across)]
+    return tf.maximum(most[0], most[1])
 
 
-@graph_function(tf.TensorSpec([None, None, 3]))
-def _slope(picture: tf.Tensor) -> tf.Tensor:
-    """Returns how light falls off from the first row to the last, float32 `[h, 1, 1]`: the median of differences."""
-    grey = tf.reduce_mean(picture, -1)
-    height = tf.shape(grey)[0]
-    step = height // 8
-    slope = quantiles(grey[step:] - grey[: height - step])[2] / tf.cast(tf.maximum(step, 1), tf.float32)
-    return (slope * tf.range(tf.cast(height, tf.float32)))[:, tf.newaxis, tf.newaxis]
+def survey(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Looks at small pictures in grey, float32 `[n, PAPER_SIDE, PAPER_SIDE]` in [0, 1].
 
-
-@graph_function(tf.TensorSpec([None, None]))
-def quantiles(values: tf.Tensor) -> tf.Tensor:
-    """Returns the 5, 30, 50 and 93 % quantiles of `[h, w]` values from -0.5 to 1.5, to 1/256: float32 `[4]`.
-
-    Those below -0.5 are ignored.
+    Returns:
+        float32 `[n, 1, 1, 1]`, 1 where ink is darker than paper, else 0; and `[n, PAPER_SIDE, PAPER_SIDE, 1]`, a plane
+        that falls off as light does, of the picture in which ink is light.
     """
-    reached = tf.cumsum(tf.histogram_fixed_width(values, [-0.5, 1.5], _BINS)[1:])
-    ranks = tf.constant([0.05, 0.3, 0.5, 0.93]) * tf.cast(reached[-1], tf.float32)
-    below = tf.reduce_sum(tf.cast(tf.cast(reached, tf.float32)[:, tf.newaxis] <= ranks, tf.float32), axis=0)
-    return (below + 1.5) * (2 / _BINS) - 0.5
+    turned = tf.transpose(grey, [0, 2, 1])
+    border = tf.concat([grey[:, :2], grey[:, -2:], turned[:, :2], turned[:, -2:]], 1)
+    border = tf.tile(border, [1, PAPER_SIDE // _STEP - 1, 1])  # as large as the others
+    down, across = grey[:, _STEP:] - grey[:, :-_STEP], turned[:, _STEP:] - turned[:, :-_STEP]
+    (medians,) = quantiles(tf.concat([grey[:, :-_STEP], border, down, across], 0), 0.5)
+    inner, outer, slope_down, slope_across = tf.split(medians, 4)
+    # Most of a picture, or of its border, is paper; the lighter of both, since a frame or table round paper is dark,
+    # and so is a thick digit that fills the picture.
+    paper = tf.maximum(inner, outer)
+    margin = 20  # wider than a thick stroke
+    padded = tf.pad(grey - paper, [[0, 0], [margin, margin], [margin, margin]])
+    padded = tf.expand_dims(padded, 3)
+    around = tf.nn.avg_pool2d(padded, margin, margin, "VALID")
+    difference = padded - tf.image.resize(around, [PAPER_SIDE + 2 * margin] * 2)  # from the mean of the surroundings
+    is_dark = tf.cast(tf.reduce_sum(difference**3, [1, 2, 3], keepdims=True) < 0, tf.float32)
+    position = tf.range(PAPER_SIDE, dtype=tf.float32) / _STEP
+    plane = slope_down * position[:, tf.newaxis] + slope_across * position
+    return is_dark, tf.expand_dims(plane, 3) * (1.0 - 2.0 * is_dark)
 
 
-def small_size(size: tf.Tensor) -> tf.Tensor:
-    """Returns the size, int32 `[2]`, of which the longer side is `PAPER_SIDE`."""
-    scale = PAPER_SIDE / tf.reduce_max(size)
-    return tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * scale), tf.int32), 1)
+def quantiles(values: tf.Tensor, *ranks: float) -> list[tf.Tensor]:
+    """Returns quantiles of each of `[n, h, w]` values from -0.5 to 1.5, to 1/256: one `[n, 1, 1]` per rank.
+
+    Larger ones are ignored.
+    """
+    bins = tf.cast(tf.clip_by_value((values + 0.5) * (_BINS / 2), 0.0, float(_BINS)), tf.int32)
+    shape: Any = values.shape
+    bins = tf.reshape(bins, [-1, shape[1] * shape[2]])
+    none = tf.constant([], tf.float32)
+    counts = tf.raw_ops.DenseBincount(input=bins, size=_BINS, weights=none, binary_output=False)
+    reached = tf.cumsum(counts, axis=1)
+    below = tf.raw_ops.UpperBound(sorted_inputs=reached, values=reached[:, -1:] * tf.constant([ranks]))
+    found = (tf.cast(below, tf.float32) + 0.5) * (2 / _BINS) - 0.5
+    return tf.split(tf.expand_dims(found, 1), len(ranks), 2)
 
 
-def enlarge(picture: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Enlarges a picture, float32 `[h, w, c]`, linearly."""
-    return tf.raw_ops.ResizeBilinear(images=picture[tf.newaxis], size=size, half_pixel_centers=True)[0]
-
-
-@graph_function(tf.TensorSpec([None, None, None]), tf.TensorSpec([2], tf.int32))
-def resize(picture: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes a picture, float32 `[h, w, c]`, linearly, averaging where it shrinks."""
-    scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(picture)[:2], tf.float32)
-    return tf.raw_ops.ScaleAndTranslate(
-        images=picture[tf.newaxis], size=size, scale=scale, translation=[0.0, 0.0], kernel_type="triangle"
-    )[0]
-
-
-@graph_function(tf.TensorSpec([1, None, None, None]), tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
-def largest(values: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Returns the largest value in a window round each pixel, float32 `[1, h, w, c]`."""
-    shape = tf.shape(values)
+def largest(values: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """Returns the largest value in a window round each pixel, float32 `[n, h, w, c]`."""
+    if max(rows, columns) <= 3:
+        return tf.nn.max_pool2d(values, [rows, columns], 1, "SAME")
     for window in (rows, columns):
         # Along the first axis, all else as channels, which is many times as fast; and the same turned.
-        values = tf.reshape(values, tf.stack([1, shape[1], 1, -1]))
-        ksize = tf.stack([1, window, 1, 1])
-        values = tf.raw_ops.MaxPoolV2(input=values, ksize=ksize, strides=[1, 1, 1, 1], padding="SAME")
-        values = tf.transpose(tf.reshape(values, shape), [0, 2, 1, 3])
-        shape = tf.gather(shape, [0, 2, 1, 3])
-    return tf.ensure_shape(values, [1, None, None, None])
+        shape: Any = values.shape
+        height, width, depth = shape[1:]
+        if window > 1:
+            flat = tf.reshape(values, [-1, height, 1, width * depth])
+            values = tf.reshape(tf.nn.max_pool2d(flat, [window, 1], 1, "SAME"), [-1, height, width, depth])
+        values = tf.transpose(values, [0, 2, 1, 3])
+    return values
+
+
+def opening(values: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
+    """Returns values, float32 `[n, h, w, c]`, without what is light and smaller than the window."""
+    return largest(-largest(-values, rows, columns), rows, columns)
