@@ -7,9 +7,10 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
@@ -73,7 +74,7 @@ class Browser:
 
 
 class Page:
-    """A page in a profile of its own; `mistakes` and `hosts` say what must not have happened in it."""
+    """A page in a profile of its own."""
 
     def __init__(self, browser: Browser, url: str, *, width: int = 1280, height: int = 800, dark: bool = False):
         self._browser = browser
@@ -86,7 +87,9 @@ class Page:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Browser.grantPermissions", permissions=["clipboardReadWrite"], browserContextId=self._context)
+        self.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], browserContextId=self._context)
+        count = "window.lifted = 0; addEventListener('pointerup', () => { lifted++ }, true)"
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=count)
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete'")
 
@@ -119,28 +122,21 @@ class Page:
         box = f"document.querySelector({selector!r}).getBoundingClientRect()"
         return tuple(self.evaluate(f"(b => [b.left, b.top, b.width, b.height])({box})"))
 
-    def drag(self, points: Iterable[Point], touch: bool = False) -> None:
-        """Presses the mouse's button, or touches, at the first point, moves over the others, and lets go."""
-        points = list(points)
+    def drag(self, points: Sequence[Point], *, touch: bool = False, release: bool = True) -> None:
+        """Presses the mouse's button at the first point, or touches it, moves over the others, and lets go."""
         if touch:
-            steps = [("touchStart", points[0]), *(("touchMove", point) for point in points[1:]), ("touchEnd", None)]
-            numbers = [
-                self._send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": at[0], "y": at[1]}] if at else [])
-                for kind, at in steps
-            ]
+            steps = [("touchStart", points[:1]), *(("touchMove", [point]) for point in points[1:])]
+            steps += [("touchEnd", [])] * release
+            events = [{"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in at]} for kind, at in steps]
         else:
-            steps = [("mousePressed", points[0]), *(("mouseMoved", point) for point in points[1:])]
-            numbers = [
-                self._send(
-                    "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=held, clickCount=1
-                )
-                for kind, (x, y), held in [*((*step, 1) for step in steps), ("mouseReleased", points[-1], 0)]
-            ]
-        for number in numbers:
+            moves = [("mousePressed", points[0]), *(("mouseMoved", point) for point in points[1:])]
+            moves += [("mouseReleased", points[-1])] * release
+            events = [{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1} for kind, (x, y) in moves]
+        method = f"Input.dispatch{'Touch' if touch else 'Mouse'}Event"
+        lifted = self.evaluate("lifted")
+        for number in [self._browser.send(method, self._session, **event) for event in events]:
             self._browser.wait(number)
-
-    def _send(self, method: str, **parameters: Any) -> int:
-        return self._browser.send(method, self._session, **parameters)
+        self.wait(f"lifted === {lifted + release}")  # some events are confirmed before the page has them
 
     def click(self, selector: str) -> None:
         left, top, width, height = self.box(selector)
@@ -149,7 +145,7 @@ class Page:
     def press(self, key: str, *, control: bool = False, command: str = "", text: str = "") -> None:
         """Presses a key; `command` is what the browser's own shortcut for it does, "paste" for example."""
         common = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS.get(key, ord(key[0].upper()))}
-        common["modifiers"] = 2 if control else 0
+        common["modifiers"] = 2 * control
         self.call("Input.dispatchKeyEvent", type="keyDown", commands=[command] if command else [], text=text, **common)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
@@ -160,19 +156,33 @@ class Page:
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=left + width / 2, y=top + height / 2, data=data)
 
-    def choose(self, file: Path, selector: str) -> None:
-        """Clicks a button that asks for a file, and chooses this one."""
+    def choose(self, file: Path, ask: Callable[[], None]) -> None:
+        """Chooses a file in the dialog that `ask` opens."""
         self.call("Page.setInterceptFileChooserDialog", enabled=True)
-        self.click(selector)
-        event = next(self._wait_for("Page.fileChooserOpened"))
-        self.call("DOM.setFileInputFiles", files=[str(file)], backendNodeId=event["backendNodeId"])
-
-    def _wait_for(self, method: str) -> Iterable[dict[str, Any]]:
+        ask()
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            yield from (event["params"] for event in self._browser.events if event["method"] == method)
+        while not (opened := self.events("Page.fileChooserOpened")):
+            assert time.monotonic() < end, "no file is asked for"
             self.evaluate("0")
-        raise AssertionError(f"no {method}")
+        self.call("DOM.setFileInputFiles", files=[str(file)], backendNodeId=opened[-1]["backendNodeId"])
+
+    def events(self, method: str) -> list[dict[str, Any]]:
+        """What the browser has reported by this name since the page was opened."""
+        return [event["params"] for event in self._browser.events if event["method"] == method]
+
+    def errors(self) -> list[str]:
+        """What the console shows as errors or warnings, breaches of the Content-Security-Policy among them."""
+        entries = [event["entry"] for event in self.events("Log.entryAdded")]
+        thrown = [event["exceptionDetails"] for event in self.events("Runtime.exceptionThrown")]
+        return [str(entry["text"]) for entry in entries] + list(map(str, thrown))
+
+    def hosts(self) -> set[str]:
+        """The hosts that it has asked for anything."""
+        urls = [urlsplit(event["request"]["url"]) for event in self.events("Network.requestWillBeSent")]
+        return {url.netloc for url in urls if url.scheme not in ("blob", "data")}
+
+    def close(self) -> None:
+        self._browser.call("Target.disposeBrowserContext", browserContextId=self._context)
 
     def screenshot(self, path: Path, *, full: bool = False) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=full)["data"]))

@@ -6,10 +6,12 @@ const [paper, canvas, picture, text, sure, message, seen, bars] =
 
 const PEN = 0.036; // the pen's width, in the paper's shorter side
 const SENT = 512; // pixels: the longer side of a drawing that is sent
-const GAP = 40; // milliseconds between an answer and the next question
+const GAP = 0.04; // seconds between an answer and the next question
+const LONGEST = 4; // seconds until the next try, unless the service asks for more
 const ROWS = 10; // the classes that are shown
+const BLANK = 7;
 const DRAWN = { // what the service says of photos, said of drawings
-  7: "No digit yet. Draw it larger.",
+  [BLANK]: "No digit yet. Draw it larger.",
   9: "These digits touch. Draw them apart.",
   10: "Something touches the digit. Draw it alone.",
 };
@@ -28,6 +30,7 @@ let sheet = 0; // grows when the paper does not just gain ink, so that older ans
 
 const current = () => states.at(-1);
 const strokes = () => (stroke ? [...current().strokes, stroke] : current().strokes);
+const isDot = () => strokes().flat().every(([x, y], _, [[left, top]]) => Math.hypot(x - left, y - top) < 2 * PEN);
 const isEmpty = () => !current().file && !strokes().length;
 
 function enter(changes) {
@@ -50,7 +53,7 @@ function replaced() {
   sheet++;
   showPicture();
   changed();
-  wake(); // whatever it waits for was for the former one
+  stop(); // what is asked, or waited for, is about the former one
 }
 
 function changed() {
@@ -59,8 +62,8 @@ function changed() {
   const { strokes, file } = current();
   canvas.setAttribute("aria-label", `Drawing area, ${strokes.length ? `${strokes.length} strokes` : "empty"}`);
   document.body.classList.toggle("drawn", !isEmpty());
-  element("undo").disabled = states.length === 1;
-  element("clear").disabled = isEmpty();
+  element("undo").ariaDisabled = states.length === 1; // unlike disabled ones, they keep the focus
+  element("clear").ariaDisabled = isEmpty();
   element("back").hidden = !file;
   requestAnimationFrame(paint);
   read();
@@ -162,22 +165,6 @@ picture.addEventListener("error", () => {
   element("unshown").textContent = `${current().file.name}: this browser cannot show it.`;
 });
 
-/** The file as it is, or as PNG if it is of a kind that browsers read and models do not, such as WebP. */
-async function readable(file) {
-  if (/^image\/(png|jpeg|gif|bmp)$/.test(file.type)) return file;
-  try {
-    const bitmap = await createImageBitmap(file);
-    const { width, height } = bitmap;
-    const target = Object.assign(document.createElement("canvas"), { width, height });
-    target.getContext("2d").drawImage(bitmap, 0, 0);
-    return (await png(target)) ?? file;
-  } catch {
-    return file;
-  }
-}
-
-const png = (target) => new Promise((resolve) => target.toBlob(resolve));
-
 element("choose").addEventListener("click", () => element("file").click());
 element("file").addEventListener("change", ({ target }) => {
   open(target.files[0]);
@@ -215,7 +202,7 @@ addEventListener("keydown", (event) => {
 let reading = false;
 let answered = 0; // the version of the paper that the answer shown is about
 let token = remembered() ?? "";
-let wake = () => {};
+let stop = () => {}; // ends the question that is asked, or the wait for the next one
 
 function remembered() {
   try {
@@ -225,9 +212,9 @@ function remembered() {
   }
 }
 
-const pause = (milliseconds) => new Promise((resolve) => {
-  wake = resolve;
-  if (milliseconds < Infinity) setTimeout(resolve, milliseconds);
+const pause = (seconds) => new Promise((resolve) => {
+  stop = resolve;
+  if (seconds < Infinity) setTimeout(resolve, 1000 * seconds);
 });
 
 async function read() {
@@ -237,12 +224,11 @@ async function read() {
   reading = true;
   for (let failures = 0; answered !== version; ) {
     const [asked, of, file] = [version, sheet, current().file];
-    const answer = isEmpty() ? null : await ask(await contents(file));
+    const answer = isEmpty() ? null : !file && isDot() ? { status: BLANK } : await ask(await contents(file));
     if (of !== sheet) continue;
-    if (answer?.wait) {
+    if (answer && "wait" in answer) {
       showProblem(answer);
-      failures++;
-      await pause(answer.wait * Math.min(2 ** (failures - 1), 8));
+      await pause(Math.max(answer.wait, Math.min(2 ** failures++, LONGEST)));
       continue;
     }
     failures = 0;
@@ -254,30 +240,36 @@ async function read() {
   document.body.classList.remove("waiting");
 }
 
-async function contents(file) {
-  if (file) return readable(file);
+function contents(file) {
+  if (file) return file;
   const ratio = SENT / Math.max(canvas.clientWidth, canvas.clientHeight);
-  return png(draw(document.createElement("canvas"), ratio, "#000"));
+  const target = draw(document.createElement("canvas"), ratio, "#000");
+  return new Promise((resolve) => target.toBlob(resolve)); // PNG
 }
 
-/** The service's answer, or `problem`: why there is none, with `wait`, the milliseconds until it is worth another try. */
+/** The service's answer, or `problem`: why there is none, with `wait`, the least seconds until another try, if any. */
 async function ask(body) {
   let response, answer;
+  const controller = new AbortController();
+  stop = () => controller.abort();
+  const timer = setTimeout(stop, 60_000);
   try {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    response = await fetch("read", { method: "POST", body, headers, signal: AbortSignal.timeout(60_000) });
-    answer = await response.json().catch(() => ({}));
+    response = await fetch("read", { method: "POST", body, headers, signal: controller.signal });
+    answer = await response.json();
   } catch {
-    return { problem: "The service cannot be reached. Trying again…", wait: 1000 };
+    if (!response) return { problem: "The service cannot be reached. Trying again…", wait: 0 };
+  } finally {
+    clearTimeout(timer);
   }
-  if (response.ok) return answer;
-  if (response.status === 401) {
+  const { ok, status } = response;
+  if (ok && answer) return answer;
+  if (status === 401) {
     const problem = token ? "The service does not accept this token." : "This service asks for a token.";
-    return { problem, wait: Infinity, token: true };
+    return { problem, wait: Infinity, asks: true };
   }
-  const seconds = Number(response.headers.get("Retry-After")) || 1;
-  if (response.status in BUSY) return { problem: BUSY[response.status], wait: 1000 * Math.min(seconds, 10) };
-  return { problem: sentence(answer.error ?? `The service answered with status ${response.status}`) };
+  if (status in BUSY) return { problem: BUSY[status], wait: Math.min(Number(response.headers.get("Retry-After")) || 0, 60) };
+  return { problem: sentence(answer?.error ?? `the service answered with status ${status}`) };
 }
 
 element("ask").addEventListener("submit", (event) => {
@@ -288,7 +280,7 @@ element("ask").addEventListener("submit", (event) => {
   } catch {
     // storage is blocked
   }
-  wake();
+  stop();
 });
 
 // --- Showing.
@@ -309,7 +301,7 @@ function showNothing() {
   document.body.classList.remove("waiting");
 }
 
-function showProblem({ problem, token: asks }) {
+function showProblem({ problem, asks = false }) {
   digits = [];
   showWords({ message: problem, kind: "problem" });
   element("ask").hidden = !asks;
@@ -319,8 +311,8 @@ function showProblem({ problem, token: asks }) {
 
 function show(answer, file) {
   if (answer.problem) return showProblem(answer);
-  const read = answer.status === 0;
-  digits = read ? answer.digits : [];
+  digits = answer.status === 0 ? answer.digits : [];
+  const read = digits.length > 0;
   const least = Math.min(...digits.map((digit) => digit.confidence));
   const because = sentence((!file && DRAWN[answer.status]) || answer.message || "not read");
   showWords({
@@ -379,7 +371,7 @@ function fillTile(tile, digit, i, index) {
   context.putImageData(pixels, 0, 0);
   tile.title = `What the model saw, in ${image.width}×${image.height} pixels`;
   tile.setAttribute("aria-label", `${tile.title}: read as ${digit.class}, ${percent(digit.confidence)}`);
-  tile.setAttribute("aria-pressed", digits.length > 1 && i === index);
+  tile.ariaPressed = digits.length > 1 ? i === index : null;
   tile.disabled = digits.length === 1;
 }
 
@@ -389,7 +381,7 @@ function fillBars(probabilities) {
   if (best.length > ROWS) best = best.sort((a, b) => b[1] - a[1]).slice(0, ROWS);
   if (best.length) bars.classList.toggle("named", best.some(([name]) => name.length > 1));
   for (let i = 0; i < ROWS; i++) {
-    const row = bars.children[i] ?? makeRow(i);
+    const row = bars.children[i] ?? makeRow();
     const [name, share] = best[i] ?? [row.firstChild.textContent, 0];
     row.hidden = best.length > 0 && i >= best.length;
     row.classList.toggle("best", best.length > 0 && name === most);
@@ -399,10 +391,9 @@ function fillBars(probabilities) {
   }
 }
 
-function makeRow(i) {
+function makeRow() {
   const row = document.createElement("li");
   row.append(...["b", "i", "span"].map((kind) => document.createElement(kind)));
-  row.firstChild.textContent = i;
   bars.append(row);
   return row;
 }
