@@ -1,0 +1,104 @@
+"""`tfmnist serve`."""
+
+import importlib.util
+import logging
+import os
+import re
+import sys
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from tfmnist.cli.commands import finish
+from tfmnist.cli.process import tensorflow_quietly
+from tfmnist.errors import InputError
+from tfmnist.system.machine import processors
+
+_PACKAGES = ("starlette", "uvicorn", "prometheus_client", "orjson")
+
+
+def serve(
+    model: Annotated[str, Positional, arg(metavar="MODEL")],
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    name: str = "tfmnist",
+    token: Annotated[str, arg(help_behavior_hint="(default: $TFMNIST_TOKEN)")] = "",
+    threads: int = 0,
+    batching: bool = True,
+    queue: int = 1024,
+    most_rows: int = 10_000,
+    most_megabytes: float = 32.0,
+    timeout: float = 30.0,
+    check_seconds: float = 2.0,
+    allow_origin: Annotated[tuple[str, ...], arg(metavar="ORIGIN...", help_behavior_hint="")] = (),
+    access_log: bool = True,
+) -> None:
+    """Serves an exported model over HTTP, with a page to draw on.
+
+    It speaks TensorFlow Serving's REST (/v1) and the Open Inference Protocol (/v2), reads pictures (/read), and shows
+    metrics (/metrics) and its own description (/docs). A new version in the model's folder takes over while it serves.
+    SIGTERM or SIGINT ends it when every request has its answer.
+
+    Args:
+        model: A run folder, a model folder, or one version of a model.
+        host: The address to listen on; 0.0.0.0 for all networks, with a token, please.
+        port: The port to listen on; 0 for any free one.
+        name: By which clients call the model.
+        token: Requests must carry this bearer token.
+        threads: Batches that are computed at a time; 0 for one per processor.
+        batching: Compute the requests that wait together.
+        queue: Requests that may wait; further ones are refused with 429.
+        most_rows: Images that a request may have; more are refused with 400.
+        most_megabytes: Size of a request; more is refused with 413.
+        timeout: Seconds to an answer, after which it is 504.
+        check_seconds: How often to look for a new version.
+        allow_origin: Web pages of other sites that may ask, such as https://example.org, or * for all.
+        access_log: Write a line for each request to standard error.
+    """
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"serve needs the package {package}, which is not installed: pip install 'tfmnist[serving]'")
+    if not re.fullmatch(r"[^\s/:?#%]+", name) or not name.isprintable():
+        raise InputError(f"--name {name!r}: expected a name without spaces and / : ? # %")
+    for option, value, least in (
+        ("threads", threads, 0), ("queue", queue, 1), ("most-rows", most_rows, 1), ("most-megabytes", most_megabytes, 0.001),
+        ("timeout", timeout, 0.001), ("check-seconds", check_seconds, 0.01),
+    ):  # fmt: skip
+        if not least <= value <= 1e9:
+            raise InputError(f"--{option} {value:g}: expected at least {least:g}.")
+    token = token or os.environ.get("TFMNIST_TOKEN", "")
+    from tfmnist.runs.saved import find_model
+    from tfmnist.serving.server import bind
+
+    bound = bind(host, port)  # what is wrong with it shows before TensorFlow starts
+    finish(model)
+    find_model(model)
+    with tensorflow_quietly():
+        from tfmnist.serving.app import make_app
+        from tfmnist.serving.models import ServedModel
+        from tfmnist.serving.server import serve as run
+        from tfmnist.serving.service import Limits, Service
+        from tfmnist.training.threads import set_threads
+
+    _log(access_log)
+    set_threads(1)  # more requests a second than by several per operation
+    served = ServedModel(model, name)
+    served.watch(check_seconds)
+    limits = Limits(body=int(most_megabytes * 1e6), rows=most_rows, queue=queue, seconds=timeout)
+    service = Service(served, limits, threads or processors(), batching, token)
+    address, number = bound.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    print(f"{name}: http://{shown}:{number}", flush=True)
+    run(make_app(service, origins=allow_origin), service, bound)
+    service.close()
+
+
+def _log(access: bool) -> None:
+    """Sends the service's log to standard error, one line per event."""
+    log = logging.getLogger("tfmnist.serving")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    log.getChild("access").setLevel(logging.INFO if access else logging.WARNING)
