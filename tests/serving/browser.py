@@ -38,7 +38,9 @@ class Browser:
 
     def send(self, method: str, session: str = "", **parameters: Any) -> int:
         self._sent += 1
-        command = {"id": self._sent, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        command = {"id": self._sent, "method": method, "params": parameters}
+        if session:
+            command["sessionId"] = session
         os.write(self._commands, json.dumps(command).encode() + b"\0")
         return self._sent
 
@@ -87,7 +89,11 @@ class Page:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], browserContextId=self._context)
+        self.call(
+            "Browser.grantPermissions",
+            permissions=["clipboardReadWrite", "clipboardSanitizedWrite"],
+            browserContextId=self._context,
+        )
         count = "window.lifted = 0; addEventListener('pointerup', () => { lifted++ }, true)"
         self.call("Page.addScriptToEvaluateOnNewDocument", source=count)
         self.call("Page.navigate", url=url)
@@ -134,7 +140,8 @@ class Page:
             events = [{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1} for kind, (x, y) in moves]
         method = f"Input.dispatch{'Touch' if touch else 'Mouse'}Event"
         lifted = self.evaluate("lifted")
-        for number in [self._browser.send(method, self._session, **event) for event in events]:
+        self.call(method, **events[0])  # alone: a burst of all that starts with a touch may be taken for scrolling
+        for number in [self._browser.send(method, self._session, **event) for event in events[1:]]:
             self._browser.wait(number)
         self.wait(f"lifted === {lifted + release}")  # some events are confirmed before the page has them
 

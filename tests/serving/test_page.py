@@ -1,12 +1,8 @@
 """The drawing page in headless Chromium: drawn on with real pointer events, read as a user reads it."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +11,12 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Browser, Page, Point
 from drawings import GLYPHS, encode, smooth
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import tfmnist
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 OpenPage = Callable[..., Page]
-NONE_READ = "document.querySelector('#text').textContent === ''"
 SETTLED = "!document.body.classList.contains('waiting')"
 
 
@@ -34,17 +29,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tfmnist.fit(model, train, optimizer=tfmnist.Adam(model.parameters, learning_rate=0.002), epochs=2, progress=False)
     folder = tmp_path_factory.mktemp("page")
     tfmnist.export(model, folder / "model")
-    command = [sys.executable, "/work/tmp/page16/stub.py", "8602", str(folder / "model")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        try:
-            urllib.request.urlopen("http://127.0.0.1:8602/")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield "http://127.0.0.1:8602/"
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    command = [sys.executable, "-m", "tfmnist", "serve", str(folder / "model"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().split()[-1] + "/"
+        process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +123,9 @@ def test_bars_move_while_drawing(open_page: OpenPage) -> None:
     (stroke,) = strokes(7, 0, left + width / 3, top + 0.2 * height, 0.4 * height, 0.6 * height)
     page.drag(stroke[:-4], release=False)
     page.wait("document.querySelector('#bars .best span')?.textContent.endsWith('%')")
-    shares = page.evaluate("[...document.querySelectorAll('#bars i')].map(bar => +bar.style.getPropertyValue('--share'))")
+    shares = page.evaluate(
+        "[...document.querySelectorAll('#bars i')].map(bar => +bar.style.getPropertyValue('--share'))"
+    )
     assert len(shares) == 10 and sum(shares) == pytest.approx(1, abs=1e-4)
     page.drag(stroke[-4:])
     assert read(page) == "7"
@@ -144,9 +135,10 @@ def test_bars_move_while_drawing(open_page: OpenPage) -> None:
 def test_number(open_page: OpenPage) -> None:
     page = open_page()
     assert write(page, "407") == "407"
-    assert page.evaluate("[...document.querySelectorAll('#seen canvas')].map(image => [image.width, image.height])") == [
-        [28, 28]
-    ] * 3
+    assert (
+        page.evaluate("[...document.querySelectorAll('#seen canvas')].map(image => [image.width, image.height])")
+        == [[28, 28]] * 3
+    )
     assert page.text("#which") == "Probabilities of digit 3 of 3" and page.text("#bars .best b") == "7"
     page.click("#seen button:nth-child(2)")
     assert page.text("#which") == "Probabilities of digit 2 of 3" and page.text("#bars .best b") == "0"
@@ -196,8 +188,6 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     """A written 5, blank paper, and a text."""
     paper = np.full([300, 240], 225, np.uint8)
     image = Image.fromarray(paper)
-    from PIL import ImageDraw
-
     for stroke in strokes(5, 0, 70, 60, 110, 170):
         ImageDraw.Draw(image).line(stroke, fill=40, width=14, joint="curve")
     contents = {"five.png": encode(image), "blank.png": encode(paper), "notes.png": b"no picture at all"}
@@ -287,16 +277,26 @@ def test_layout(open_page: OpenPage, width: int, height: int, dark: bool) -> Non
     assert page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.slice(4)) < 128") == dark
 
 
-# the texts that are shown with a contrast below 4.5, WCAG's AA
+# the texts that are shown with a contrast below 4.5, which WCAG's AA asks for
 CONTRASTS = """
 (() => {
   const parse = color => color.match(/[\\d.]+/g).map(Number);
-  const light = color => parse(color).slice(0, 3).map(c => c / 255)
-    .map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const paper = e => { const color = getComputedStyle(e).backgroundColor; return (parse(color)[3] ?? 1) ? color : paper(e.parentElement) };
-  return [...document.querySelectorAll('body *')].filter(e => e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
-    .map(e => [e.outerHTML, [light(getComputedStyle(e).color), light(paper(e))].sort((a, b) => b - a)])
-    .filter(([, [a, b]]) => (a + .05) / (b + .05) < 4.5).map(([html]) => html);
+  const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const luminance = color => {
+    const [red, green, blue] = parse(color).map(part => linear(part / 255));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const ground = element => {
+    const color = getComputedStyle(element).backgroundColor;
+    return (parse(color)[3] ?? 1) ? color : ground(element.parentElement);
+  };
+  const contrast = element => {
+    const [dark, light] = [getComputedStyle(element).color, ground(element)].map(luminance).sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const hasText = element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+  const shown = [...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && hasText(e));
+  return shown.filter(e => contrast(e) < 4.5).map(e => e.outerHTML);
 })()
 """
 
@@ -359,5 +359,7 @@ def test_many_named_classes(open_page: OpenPage) -> None:
     digit = {"class": "Ankle boot", "confidence": 0.7, "probabilities": probabilities, "normalized": [[0, 255]] * 3}
     page.evaluate(ANSWERS % json.dumps([[200, {"text": "Ankle boot", "status": 0, "digits": [digit]}]] * 1000))
     assert write(page, "1") == "Ankle boot"
-    rows = page.evaluate("[...document.querySelectorAll('#bars li')].map(row => row.innerText.split(/\\s*\\n\\s*/).join(' '))")
+    rows = page.evaluate(
+        "[...document.querySelectorAll('#bars li')].map(row => row.innerText.split(/\\s*\\n\\s*/).join(' '))"
+    )
     assert len(rows) == 10 and rows[:3] == ["Ankle boot 70.0%", "T-shirt/top 28.0%", "class 0 0.1%"]
