@@ -192,8 +192,8 @@ def test_tests_mirror_the_package() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
         if path.relative_to(ROOT / "tests").parts[0] not in ("experiments", "whole")
     }
-    alone = {Path("docs.py"), Path("layering.py"), Path("like_windows.py"), Path("no_keras.py"), Path("package.py")}
-    alone |= {Path("serving/page.py")}  # the files of serving/page/
+    names = ("docs", "layering", "like_windows", "no_keras", "package", "serving/page")  # the page is no module
+    alone = {Path(f"{name}.py") for name in names}
     assert sorted(map(str, package - tests)) == []
     assert sorted(map(str, tests - package - alone)) == []
 

@@ -153,9 +153,14 @@ def test_undo_and_clear(open_page: OpenPage) -> None:
         page.press("z", control=True)
     assert read(page) == "1"
     page.press("Delete")
-    assert read(page) == "" and page.text("#message").startswith("The answer will appear here")
+    assert read(page) == "" and page.text("#message").startswith("The answer appears here")
     page.click("#undo")  # what was cleared comes back
     assert read(page) == "1"
+    page.drag(strokes(7, 0, 300, 200, 200, 300)[0], release=False)
+    page.press("Escape")  # before the button is let go
+    page.drag([(400, 400)])
+    assert read(page) == ""
+    page.click("#undo")
     page.click("#undo")
     page.click("#undo")  # there is nothing left, and nothing happens
     assert read(page) == "" and page.evaluate("document.querySelector('#undo').ariaDisabled") == "true"

@@ -1,8 +1,8 @@
 // The drawing page: sends the drawing to the service while it grows, and shows what the model reads.
 
 const element = (id) => document.getElementById(id);
-const [paper, canvas, picture, text, sure, message, seen, bars] =
-  ["paper", "canvas", "picture", "text", "sure", "message", "seen", "bars"].map(element);
+const [canvas, picture, text, sure, message, seen, bars] =
+  ["canvas", "picture", "text", "sure", "message", "seen", "bars"].map(element);
 
 const PEN = 0.036; // the pen's width, in the paper's shorter side
 const SENT = 512; // pixels: the longer side of a drawing that is sent
@@ -23,8 +23,10 @@ const BUSY = {
 
 // --- What is on the paper: strokes or a picture. Each change adds a state, and undo takes one away.
 
-let states = [{ strokes: [], file: null }];
+const EMPTY = { strokes: [], file: null };
+let states = [EMPTY];
 let stroke = null; // the points of the stroke that is being drawn
+let pointer = null; // the identity of the mouse, finger or pen that draws it
 let version = 0; // grows with every change of the paper
 let sheet = 0; // grows when the paper does not just gain ink, so that older answers are void
 
@@ -33,8 +35,13 @@ const strokes = () => (stroke ? [...current().strokes, stroke] : current().strok
 const isDot = () => strokes().flat().every(([x, y], _, [[left, top]]) => Math.hypot(x - left, y - top) < 2 * PEN);
 const isEmpty = () => !current().file && !strokes().length;
 
-function enter(changes) {
-  states = [...states, { ...current(), ...changes }].slice(-200);
+function enter(state) {
+  states = [...states, state].slice(-200);
+}
+
+function replace(state) {
+  stroke = null;
+  enter(state);
   replaced();
 }
 
@@ -45,8 +52,7 @@ function undo() {
 }
 
 function clear() {
-  stroke = null;
-  if (!isEmpty()) enter({ strokes: [], file: null });
+  if (!isEmpty()) replace(EMPTY);
 }
 
 function replaced() {
@@ -60,7 +66,7 @@ function changed() {
   version++;
   clearTimeout(speaking);
   const { strokes, file } = current();
-  canvas.setAttribute("aria-label", `Drawing area, ${strokes.length ? `${strokes.length} strokes` : "empty"}`);
+  canvas.ariaLabel = strokes.length ? "Your drawing" : "Drawing area, empty";
   document.body.classList.toggle("drawn", !isEmpty());
   element("undo").ariaDisabled = states.length === 1; // unlike disabled ones, they keep the focus
   element("clear").ariaDisabled = isEmpty();
@@ -91,22 +97,22 @@ function trace(context, points) {
   context.stroke();
 }
 
-function draw(target, ratio, ink) {
+function draw(target, ratio, ink, ground) {
   const { width, height, unit } = view();
-  target.width = Math.round(width * ratio);
-  target.height = Math.round(height * ratio);
+  const size = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
+  if (target.width !== size.width || target.height !== size.height) Object.assign(target, size);
   const context = target.getContext("2d");
-  if (target !== canvas) {
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, target.width, target.height);
-  }
+  context.resetTransform();
+  context.clearRect(0, 0, target.width, target.height);
+  context.fillStyle = ground;
+  context.fillRect(0, 0, target.width, target.height);
   context.setTransform(unit * ratio, 0, 0, unit * ratio, target.width / 2, target.height / 2);
   Object.assign(context, { strokeStyle: ink, lineWidth: PEN, lineCap: "round", lineJoin: "round" });
   for (const points of strokes()) trace(context, points);
   return target;
 }
 
-const paint = () => draw(canvas, devicePixelRatio, getComputedStyle(canvas).color);
+const paint = () => draw(canvas, devicePixelRatio, getComputedStyle(canvas).color, "transparent");
 
 function add(event) {
   const { width, height, unit } = view();
@@ -125,16 +131,16 @@ canvas.addEventListener("pointerdown", (event) => {
   if (!event.isPrimary || event.button !== 0 || stroke) return;
   event.preventDefault();
   canvas.setPointerCapture(event.pointerId);
+  pointer = event.pointerId;
   stroke = [];
   add(event);
 });
-canvas.addEventListener("pointermove", (event) => stroke && event.isPrimary && add(event));
+canvas.addEventListener("pointermove", (event) => stroke && event.pointerId === pointer && add(event));
 for (const end of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(end, (event) => {
-    if (!stroke || !event.isPrimary) return;
-    const finished = strokes();
+    if (!stroke || event.pointerId !== pointer) return;
+    enter({ strokes: strokes(), file: null });
     stroke = null;
-    states = [...states, { strokes: finished, file: null }].slice(-200);
     changed();
   });
 }
@@ -144,8 +150,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 // --- Pictures: chosen, pasted or dropped.
 
 function open(file) {
-  stroke = null;
-  if (file) enter({ file });
+  if (file) replace({ ...current(), file });
 }
 
 function showPicture() {
@@ -186,7 +191,7 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
 element("undo").addEventListener("click", undo);
 element("clear").addEventListener("click", clear);
 element("back").addEventListener("click", () => {
-  enter({ file: null });
+  replace({ ...current(), file: null });
   element("choose").focus();
 });
 addEventListener("keydown", (event) => {
@@ -243,7 +248,7 @@ async function read() {
 function contents(file) {
   if (file) return file;
   const ratio = SENT / Math.max(canvas.clientWidth, canvas.clientHeight);
-  const target = draw(document.createElement("canvas"), ratio, "#000");
+  const target = draw(document.createElement("canvas"), ratio, "#000", "#fff");
   return new Promise((resolve) => target.toBlob(resolve)); // PNG
 }
 
@@ -268,8 +273,9 @@ async function ask(body) {
     const problem = token ? "The service does not accept this token." : "This service asks for a token.";
     return { problem, wait: Infinity, asks: true };
   }
-  if (status in BUSY) return { problem: BUSY[status], wait: Math.min(Number(response.headers.get("Retry-After")) || 0, 60) };
-  return { problem: sentence(answer?.error ?? `the service answered with status ${status}`) };
+  const wait = Math.min(Number(response.headers.get("Retry-After")) || 0, 60);
+  if (status in BUSY) return { problem: BUSY[status], wait };
+  return { problem: sentence(answer?.error || `the service answered with status ${status}`) };
 }
 
 element("ask").addEventListener("submit", (event) => {
@@ -296,7 +302,7 @@ function showNothing() {
   digits = [];
   chosen = null;
   answered = version;
-  showWords({ message: "The answer will appear here, while you draw.", kind: "idle" });
+  showWords({ message: "The answer appears here while you draw.", kind: "idle" });
   showDigits();
   document.body.classList.remove("waiting");
 }
@@ -398,4 +404,4 @@ function makeRow() {
   return row;
 }
 
-showNothing();
+changed();
