@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import re
+import signal
 import sys
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from tyro.conf import Positional, arg
 from tfmnist.cli.commands import finish
 from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError
-from tfmnist.system.machine import processors
+from tfmnist.system.machine import MOST_THREADS, processors
 
 _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "orjson")
 
@@ -57,22 +58,32 @@ def serve(
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"serve needs the package {package}, which is not installed: pip install 'tfmnist[serving]'")
+            raise InputError(
+                f"serve needs the package {package}, which is not installed: pip install 'tfmnist[serving]'"
+            )
     if not re.fullmatch(r"[^\s/:?#%]+", name) or not name.isprintable():
         raise InputError(f"--name {name!r}: expected a name without spaces and / : ? # %")
-    for option, value, least in (
-        ("threads", threads, 0), ("queue", queue, 1), ("most-rows", most_rows, 1), ("most-megabytes", most_megabytes, 0.001),
-        ("timeout", timeout, 0.001), ("check-seconds", check_seconds, 0.01),
-    ):  # fmt: skip
-        if not least <= value <= 1e9:
-            raise InputError(f"--{option} {value:g}: expected at least {least:g}.")
+    for option, value, least, most in (
+        ("threads", threads, 0, MOST_THREADS),
+        ("queue", queue, 1, 1_000_000),
+        ("most-rows", most_rows, 1, 1_000_000),
+        ("most-megabytes", most_megabytes, 0.001, 2000),
+        ("timeout", timeout, 0.001, 86_400),
+        ("check-seconds", check_seconds, 0.01, 86_400),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"--{option} {value:g}: expected {least:g} to {most:,}.")
     token = token or os.environ.get("TFMNIST_TOKEN", "")
+    if not re.fullmatch("[!-~]*", token):
+        raise InputError("--token: expected ASCII characters without spaces.")
     from tfmnist.runs.saved import find_model
     from tfmnist.serving.server import bind
 
     bound = bind(host, port)  # what is wrong with it shows before TensorFlow starts
     finish(model)
     find_model(model)
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server has its own handlers
+        signal.signal(number, lambda *_: sys.exit(0))
     with tensorflow_quietly():
         from tfmnist.serving.app import make_app
         from tfmnist.serving.models import ServedModel
@@ -87,9 +98,8 @@ def serve(
     limits = Limits(body=int(most_megabytes * 1e6), rows=most_rows, queue=queue, seconds=timeout)
     service = Service(served, limits, threads or processors(), batching, token)
     address, number = bound.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    print(f"{name}: http://{shown}:{number}", flush=True)
-    run(make_app(service, origins=allow_origin), service, bound)
+    started = f"{name}: http://{f'[{address}]' if ':' in address else address}:{number}"
+    run(make_app(service, origins=allow_origin), service, bound, lambda: print(started, flush=True))
     service.close()
 
 

@@ -46,17 +46,18 @@ class Signature:
         self._exported, self.name = exported, name
         function = exported.signatures[name]
         self.inputs = {key: _to_spec(key, spec) for key, spec in function.structured_input_signature[1].items()}
-        self.outputs = {key: _to_spec(key, spec) for key, spec in function.structured_outputs.items()}
+        self.outputs = {key: _to_spec(key, spec) for key, spec in sorted(function.structured_outputs.items())}
         self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
         (value,) = inputs.values()
         try:
-            return self._exported.call(self.name, value)
+            outputs = self._exported.call(self.name, value)
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
             raise RequestError(code, " ".join(error.message.split())[:300]) from None
+        return {name: outputs[name] for name in self.outputs}
 
 
 class Version:
@@ -84,9 +85,7 @@ class Version:
 
         saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
         return {
-            name: MessageToDict(
-                signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            )
+            name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, signature in saved.meta_graphs[0].signature_def.items()
         }
 
