@@ -64,9 +64,7 @@ def test_unknown_paths_and_methods_get_json(client: Client) -> None:
     assert client.request("BREW", "/v1/models/tfmnist").status_code == 400
 
 
-def test_a_bug_is_logged_and_hidden(
-    make_client: MakeClient, exported: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bug_is_logged_and_hidden(make_client: MakeClient, exported: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = ServedModel(exported, "tfmnist")
     client = make_client(model)
     assert model.current

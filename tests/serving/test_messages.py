@@ -44,7 +44,10 @@ def test_bodies_are_decompressed_within_the_limit() -> None:
 
 def test_long_answers_are_compressed_if_the_client_accepts_it() -> None:
     body = bytes(LEAST_COMPRESSED)
-    for accepted, encoding, undo in (("gzip", "gzip", gzip.decompress), ("br, deflate;q=0.5", "deflate", zlib.decompress)):
+    for accepted, encoding, undo in (
+        ("gzip", "gzip", gzip.decompress),
+        ("br, deflate;q=0.5", "deflate", zlib.decompress),
+    ):
         short, name = compress(body, accepted)
         assert name == encoding and len(short) < 200 and undo(short) == body
     for accepted in ("", "br", "gzip;q=0", "identity"):
