@@ -17,7 +17,22 @@ from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
 from tfmnist.system.streams import checked_output, open_outputs
 
-_IN_ORDER = (train, evaluate, predict, serve, export, report, runs, info, data, gradients, pictures, sweep, study, recipes)
+_IN_ORDER = (
+    train,
+    evaluate,
+    predict,
+    serve,
+    export,
+    report,
+    runs,
+    info,
+    data,
+    gradients,
+    pictures,
+    sweep,
+    study,
+    recipes,
+)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
 
 

@@ -1,9 +1,11 @@
 """`tfmnist serve`."""
 
+import contextlib
 import importlib.util
 import logging
 import os
 import re
+import signal
 import sys
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from tyro.conf import Positional, arg
 from tfmnist.cli.commands import finish
 from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError
-from tfmnist.system.machine import processors
+from tfmnist.system.machine import MOST_THREADS, processors
 
 _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "orjson")
 
@@ -35,16 +37,14 @@ def serve(
 ) -> None:
     """Serves an exported model over HTTP, with a page to draw on.
 
-    It speaks TensorFlow Serving's REST (/v1) and the Open Inference Protocol (/v2), reads pictures (/read), and shows
-    metrics (/metrics) and its own description (/docs). A new version in the model's folder takes over while it serves.
-    SIGTERM or SIGINT ends it when every request has its answer.
+    TensorFlow Serving's REST and the Open Inference Protocol; /docs lists all.
 
     Args:
         model: A run folder, a model folder, or one version of a model.
-        host: The address to listen on; 0.0.0.0 for all networks, with a token, please.
+        host: The address to listen on; 0.0.0.0 for all networks.
         port: The port to listen on; 0 for any free one.
         name: By which clients call the model.
-        token: Requests must carry this bearer token.
+        token: Bearer token that requests must carry.
         threads: Batches that are computed at a time; 0 for one per processor.
         batching: Compute the requests that wait together.
         queue: Requests that may wait; further ones are refused with 429.
@@ -57,40 +57,47 @@ def serve(
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"serve needs the package {package}, which is not installed: pip install 'tfmnist[serving]'")
+            raise InputError(f"serve needs {package}, which is not installed: pip install 'tfmnist[serving]'")
     if not re.fullmatch(r"[^\s/:?#%]+", name) or not name.isprintable():
         raise InputError(f"--name {name!r}: expected a name without spaces and / : ? # %")
-    for option, value, least in (
-        ("threads", threads, 0), ("queue", queue, 1), ("most-rows", most_rows, 1), ("most-megabytes", most_megabytes, 0.001),
-        ("timeout", timeout, 0.001), ("check-seconds", check_seconds, 0.01),
-    ):  # fmt: skip
-        if not least <= value <= 1e9:
-            raise InputError(f"--{option} {value:g}: expected at least {least:g}.")
+    for option, value, least, most in (
+        ("threads", threads, 0, MOST_THREADS),
+        ("queue", queue, 1, 1_000_000),
+        ("most-rows", most_rows, 1, 1_000_000),
+        ("most-megabytes", most_megabytes, 0.001, 2000),
+        ("timeout", timeout, 0.001, 86_400),
+        ("check-seconds", check_seconds, 0.01, 86_400),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"--{option} {value:g}: expected {least:g} to {most:,}.")
     token = token or os.environ.get("TFMNIST_TOKEN", "")
+    if not re.fullmatch("[!-~]*", token):
+        raise InputError("--token: expected ASCII characters without spaces.")
     from tfmnist.runs.saved import find_model
     from tfmnist.serving.server import bind
 
-    bound = bind(host, port)  # what is wrong with it shows before TensorFlow starts
-    finish(model)
-    find_model(model)
-    with tensorflow_quietly():
-        from tfmnist.serving.app import make_app
-        from tfmnist.serving.models import ServedModel
-        from tfmnist.serving.server import serve as run
-        from tfmnist.serving.service import Limits, Service
-        from tfmnist.training.threads import set_threads
+    with contextlib.closing(bind(host, port)) as bound:  # what is wrong with it shows before TensorFlow starts
+        finish(model)
+        find_model(model)
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the server has its own handlers
+            signal.signal(number, lambda *_: sys.exit(0))
+        with tensorflow_quietly():
+            from tfmnist.serving.app import make_app
+            from tfmnist.serving.models import ServedModel
+            from tfmnist.serving.server import serve as run
+            from tfmnist.serving.service import Limits, Service
+            from tfmnist.training.threads import set_threads
 
-    _log(access_log)
-    set_threads(1)  # more requests a second than by several per operation
-    served = ServedModel(model, name)
-    served.watch(check_seconds)
-    limits = Limits(body=int(most_megabytes * 1e6), rows=most_rows, queue=queue, seconds=timeout)
-    service = Service(served, limits, threads or processors(), batching, token)
-    address, number = bound.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    print(f"{name}: http://{shown}:{number}", flush=True)
-    run(make_app(service, origins=allow_origin), service, bound)
-    service.close()
+        _log(access_log)
+        set_threads(1)  # more requests a second than with several per operation
+        served = ServedModel(model, name)
+        served.watch(check_seconds)
+        limits = Limits(body=int(most_megabytes * 1e6), rows=most_rows, queue=queue, seconds=timeout)
+        service = Service(served, limits, threads or processors(), batching, token)
+        address, number = bound.getsockname()[:2]
+        started = f"{name}: http://{f'[{address}]' if ':' in address else address}:{number}"
+        run(make_app(service, origins=allow_origin), service, bound, lambda: print(started, flush=True))
+        service.close()
 
 
 def _log(access: bool) -> None:

@@ -100,7 +100,9 @@ class Batcher:
             async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise RequestError(504, f"no answer within {seconds:g} s; send less at a time, or try again later") from None
+            raise RequestError(
+                504, f"no answer within {seconds:g} s; send less at a time, or try again later"
+            ) from None
 
     def close(self) -> None:
         """Ends the threads, after what they compute now."""

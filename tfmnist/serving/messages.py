@@ -62,9 +62,10 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
 
 def compress(body: bytes, accepted: str) -> tuple[bytes, str]:
     """Returns a body compressed as the client accepts it, and the `Content-Encoding`; "" if it stays as it is."""
-    names = [name.partition(";")[0].strip().lower() for name in accepted.split(",") if "q=0" not in name]
     if len(body) < LEAST_COMPRESSED:
         return body, ""
+    words = [re.sub(r"\s", "", word).lower() for word in accepted.split(",")]
+    names = [word.partition(";")[0] for word in words if not re.search(r";q=0(\.0*)?$", word)]
     if "gzip" in names:
         return gzip.compress(body, 1), "gzip"
     if "deflate" in names:

@@ -26,9 +26,7 @@ class Metrics:
         self._rows = Histogram(
             "tfmnist_batch_rows", "Images that are computed together.", buckets=_ROWS, registry=registry
         )
-        self._waited = Histogram(
-            "tfmnist_queue_seconds", "Time in the queue.", buckets=_SECONDS, registry=registry
-        )
+        self._waited = Histogram("tfmnist_queue_seconds", "Time in the queue.", buckets=_SECONDS, registry=registry)
         self._computed = Histogram(
             "tfmnist_compute_seconds", "Time to compute a batch.", buckets=_SECONDS, registry=registry
         )

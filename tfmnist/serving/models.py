@@ -46,17 +46,18 @@ class Signature:
         self._exported, self.name = exported, name
         function = exported.signatures[name]
         self.inputs = {key: _to_spec(key, spec) for key, spec in function.structured_input_signature[1].items()}
-        self.outputs = {key: _to_spec(key, spec) for key, spec in function.structured_outputs.items()}
+        self.outputs = {key: _to_spec(key, spec) for key, spec in sorted(function.structured_outputs.items())}
         self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
         (value,) = inputs.values()
         try:
-            return self._exported.call(self.name, value)
+            outputs = self._exported.call(self.name, value)
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
             raise RequestError(code, " ".join(error.message.split())[:300]) from None
+        return {name: outputs[name] for name in self.outputs}
 
 
 class Version:
@@ -84,9 +85,7 @@ class Version:
 
         saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
         return {
-            name: MessageToDict(
-                signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            )
+            name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, signature in saved.meta_graphs[0].signature_def.items()
         }
 
@@ -133,7 +132,7 @@ class ServedModel:
         self._folder = version.parent
         self.current: Version | None = None
         self.statuses: dict[int, Status] = {}
-        self._refused: dict[int, Any] = {}  # the state of the files of a version that was refused
+        self._refused: dict[int, tuple[Any, str]] = {}  # the state of a refused version's files, and why
         self._leaving: list[weakref.ref[Version]] = []
         self._lock = threading.Lock()
         self._is_unloaded = False
@@ -167,21 +166,27 @@ class ServedModel:
             self._collect()
             if self._is_unloaded:
                 return None
-            numbers, error = self._list_numbers(), None
+            numbers, problems = self._list_numbers(), dict[int, InputError]()
             for number in [n for n in self.statuses if n not in numbers and self.statuses[n].error_message]:
                 del self.statuses[number], self._refused[number]  # it was removed
             for number in numbers:
                 if self.current and (number == self.current.number or number < self.current.number in numbers):
                     break
                 files = self._fingerprint(number)
-                if self._refused.get(number) == files:
+                known, message = self._refused.get(number, (None, ""))
+                if known == files:
                     continue
                 problem = self._take_over(number)
                 if problem is None:
                     break
-                self._refused[number] = files
-                error = error or problem
-            return error if self.current is None else None
+                self._refused[number] = files, str(problem)
+                if str(problem) != message:  # while it is being copied, the same again and again
+                    problems[number] = problem
+            if self.current is None:
+                return next(iter(problems.values()), None)
+            for number, problem in problems.items():
+                log.error("version %d refused, %d is served: %s", number, self.current.number, problem)
+            return None
 
     def load(self) -> None:
         """Loads the newest version, also after `unload`. Raises a RequestError, 400, if none is intact."""
@@ -240,7 +245,6 @@ class ServedModel:
 
     def _take_over(self, number: int) -> InputError | None:
         """Loads, warms and serves a version; returns why not, if it is refused."""
-        before = self.statuses.get(number)
         self.statuses[number] = Status("LOADING")
         try:
             version = Version(number, load_exported(self._path(number)))
@@ -249,9 +253,6 @@ class ServedModel:
             message = str(error) if isinstance(error, InputError) else f"{self._path(number)}: {one_line(error)}"
             code = "DATA_LOSS" if isinstance(error, InputError) else "INTERNAL"
             self.statuses[number] = Status("END", code, message)
-            if before is None or before.error_message != message:
-                goes_on = f"; version {self.current.number} goes on" if self.current else ""
-                log.error("version %d refused: %s%s", number, message.rstrip("."), goes_on)
             return InputError(message)
         self._refused.pop(number, None)
         self._replace(version)

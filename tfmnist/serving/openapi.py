@@ -64,7 +64,8 @@ def describe_routes(service: "Service") -> Schema:
         },
         f"{v2}/infer": {
             "post": _operation(
-                "Classifies images, by the Open Inference Protocol v2; binary tensors too", _json(_infer(height, width)),
+                "Classifies images, by the Open Inference Protocol; binary tensors too",
+                _json(_infer(height, width)),
                 _object(model_name=_TEXT, outputs=_list(_ANY)),
             )
         },
@@ -125,9 +126,9 @@ def _infer(height: int, width: int) -> Schema:
     tensor = _object(
         name={"const": "images"},
         datatype={"const": "UINT8"},
-        shape={"type": "array", "prefixItems": [size, {"const": height}, {"const": width}], "minItems": 3, "maxItems": 3},
+        shape={"type": "array", "prefixItems": [size, {"const": height}, {"const": width}], "items": False},
         data={"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
-    )  # fmt: skip
+    )
     wanted = _list(_object(name={"enum": ["classes", "probabilities", "logits"]}))
     return {
         **_object(inputs={**_list(tensor, 1)}),

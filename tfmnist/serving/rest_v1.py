@@ -25,8 +25,13 @@ _ROUTES = "POST /v1/models/{0}[/versions/N]:predict or :classify, GET /v1/models
 
 
 async def answer(
-    method: str, path: str, read: Callable[[], Awaitable[bytes]], model: ServedModel, compute: Compute
-) -> tuple[str, bytes]:
+    method: str,
+    path: str,
+    read: Callable[[], Awaitable[bytes]],
+    model: ServedModel,
+    compute: Compute,
+    note: Callable[[str], None],
+) -> bytes:
     """Answers a request.
 
     Args:
@@ -35,19 +40,24 @@ async def answer(
         read: returns the body.
         model: the one that is served.
         compute: calls a signature.
+        note: is called with the route, for metrics.
 
     Returns:
-        The route, for metrics, and the answer's JSON.
+        The answer's JSON.
 
     Raises:
         RequestError: the request is wrong, or cannot be answered now.
     """
     if method == "GET" and path.lower().rstrip("/") == "/v1/models":
-        return "/v1/models", to_json({"models": [model.name]})
+        note("/v1/models")
+        return to_json({"models": [model.name]})
     match = _PATH.fullmatch(path)
     verb = (match["verb"] or "").lower() if match else ""
     if not match or method != ("POST" if verb else "GET"):
-        raise RequestError(400, f"Malformed request: {method} {unquote(path)}", "expected " + _ROUTES.format(model.name))
+        raise RequestError(
+            400, f"Malformed request: {method} {unquote(path)}", "expected " + _ROUTES.format(model.name)
+        )
+    note("/v1/models/NAME" + (f":{verb}" if verb else match["metadata"] or "").lower())
     name, number, label = unquote(match["name"]), int(match["version"] or 0), unquote(match["label"] or "")
     if number >= 1 << 63:
         raise RequestError(400, f"Failed to convert version: {match['version']} to numeric.")
@@ -58,13 +68,13 @@ async def answer(
         payload = parse_object(await read())
         version = model.find(number, label)
         if verb == "predict":
-            return "/v1/models/NAME:predict", await _predict(payload, version, compute)
+            return await _predict(payload, version, compute)
         if verb == "classify":
-            return "/v1/models/NAME:classify", await _classify(payload, version, compute)
+            return await _classify(payload, version, compute)
         raise RequestError(400, "Expected regression signature: the model has none", "use :predict or :classify")
     if match["metadata"]:
-        return "/v1/models/NAME/metadata", to_json(_metadata(model, model.find(number, label)))
-    return "/v1/models/NAME", to_json(_status(model, number, label))
+        return to_json(_metadata(model, model.find(number, label)))
+    return to_json(_status(model, number, label))
 
 
 def _status(model: ServedModel, number: int, label: str) -> dict[str, Any]:
@@ -100,7 +110,9 @@ async def _predict(payload: Mapping[str, Any], version: Version, compute: Comput
     signature = version.signature(_signature_name(payload, DEFAULT_SIGNATURE))
     if ("instances" in payload) == ("inputs" in payload):
         found = "both" if "inputs" in payload else "neither"
-        raise RequestError(400, f"expected 'instances', a list of rows, or 'inputs', columns by name: there are {found}")
+        raise RequestError(
+            400, f"expected 'instances', a list of rows, or 'inputs', columns by name: there are {found}"
+        )
     if "inputs" in payload:
         outputs = await compute(signature, _read_columns(payload["inputs"], signature))
         return to_json({"outputs": _write_columns(outputs)}, finite=are_finite(outputs))
@@ -116,7 +128,9 @@ def _read_rows(rows: Any, signature: Signature) -> dict[str, Array]:
     named = [type(row) is dict and not is_base64(row) for row in rows]
     if not any(named):
         if len(names) != 1:
-            raise RequestError(400, f"'instances' has plain values: expected objects with the inputs {', '.join(names)}")
+            raise RequestError(
+                400, f"'instances' has plain values: expected objects with the inputs {', '.join(names)}"
+            )
         return {names[0]: from_lists(rows, signature.inputs[names[0]])}
     if not all(named):
         raise RequestError(400, f"'instances' mixes objects and plain values, such as row {named.index(False)}")

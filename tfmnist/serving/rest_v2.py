@@ -76,12 +76,16 @@ class V2:
     reload: Callable[[Callable[[], None]], Awaitable[None]]
 
     async def answer(
-        self, method: str, path: str, headers: Mapping[str, str], read: Callable[[], Awaitable[bytes]]
-    ) -> tuple[str, Answer]:
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        read: Callable[[], Awaitable[bytes]],
+        note: Callable[[str], None],
+    ) -> Answer:
         """Answers a request, by its path, not URL-decoded, and a function that returns its body.
 
-        Returns:
-            The route, for metrics, and the answer.
+        The route, for metrics, goes to `note`.
 
         Raises:
             RequestError: the request is wrong, or cannot be answered now.
@@ -89,27 +93,27 @@ class V2:
         path = path.rstrip("/")
         if match := _MODEL.fullmatch(path) if path != "/v2/models/stats" else None:
             verb = match["verb"] or ""
-            route = "/v2/models/NAME" + (f"/{verb}" if verb else "")
-            _check_method(method, "POST" if verb == "infer" else "GET", route)
+            note("/v2/models/NAME" + (f"/{verb}" if verb else ""))
+            _check_method(method, "POST" if verb == "infer" else "GET", path)
             version = self._find(unquote(match["name"]), match["version"])
             if verb == "infer":
-                return route, await self._infer(headers, await read(), version)
-            return route, Answer(to_json(self._describe(verb, version)))
+                return await self._infer(headers, await read(), version)
+            return Answer(to_json(self._describe(verb, version)))
         if match := _REPOSITORY.fullmatch(path):
+            note(f"/v2/repository/models/NAME/{match['verb']}")
             _check_method(method, "POST", path)
             self._check_name(unquote(match["name"]))
             await self.reload(self.model.load if match["verb"] == "load" else self.model.unload)
-            return f"/v2/repository/models/NAME/{match['verb']}", Answer(b"{}")
+            return Answer(b"{}")
+        if path not in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index", *_EMPTY):
+            raise RequestError(404, f"not found: {method} {unquote(path)}", "/docs lists what there is")
+        note(path)
+        _check_method(method, "POST" if path == "/v2/repository/index" else "GET", path)
         if path == "/v2/repository/index":
-            _check_method(method, "POST", path)
-            return path, Answer(to_json(self._index()))
-        if path in ("/v2", "/v2/health/live", "/v2/health/ready"):
-            _check_method(method, "GET", path)
-            return path, self._server(path)
+            return Answer(to_json(self._index()))
         if path in _EMPTY:
-            _check_method(method, "GET", path)
-            return path, Answer(to_json(_EMPTY[path] if path != "/v2/models/stats" else self._stats(self.model.find())))
-        raise RequestError(404, f"not found: {method} {unquote(path)}", "/docs lists what there is")
+            return Answer(to_json(_EMPTY[path] if path != "/v2/models/stats" else self._stats(self.model.find())))
+        return self._server(path)
 
     def _server(self, path: str) -> Answer:
         if path == "/v2":

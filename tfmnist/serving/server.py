@@ -6,15 +6,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from tfmnist.errors import InputError
-from tfmnist.serving.service import Service
+
+if TYPE_CHECKING:
+    from tfmnist.serving.service import Service
 
 _GRACE = 1.0  # seconds for clients and load balancers to see that it is no longer ready
 _LAST = 0.3  # seconds for requests on the connections that were accepted last
@@ -44,8 +46,15 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(app: ASGIApp, service: Service, bound: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then drains: not ready, answers what comes meanwhile, and returns."""
+def serve(app: ASGIApp, service: "Service", bound: socket.socket, on_start: Callable[[], None] = lambda: None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: not ready, answers what comes meanwhile, and returns.
+
+    Args:
+        app: the application.
+        service: that it serves.
+        bound: the socket, by `bind`.
+        on_start: called when connections are accepted.
+    """
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -60,13 +69,13 @@ def serve(app: ASGIApp, service: Service, bound: socket.socket) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(service.limits.seconds) + 5,
     )
-    _Server(config, service).run([bound])
+    _Server(config, service, on_start).run([bound])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, service: Service):
+    def __init__(self, config: uvicorn.Config, service: "Service", on_start: Callable[[], None]):
         super().__init__(config)
-        self._service = service
+        self._service, self._on_start = service, on_start
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # at the second signal
@@ -81,6 +90,10 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Gives clients time to leave, as each answer now closes its connection, before no more are accepted."""

@@ -2,10 +2,8 @@
 
 import asyncio
 import hmac
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -98,15 +96,16 @@ class Service:
     async def answer_v1(self, request: Request) -> Response:
         """Answers a request under /v1."""
         with _Body(self, request) as body:
-            route, answer = await rest_v1.answer(request.method, _raw_path(request), body.read, self.model, self.compute)
-            request.scope["tfmnist.route"] = route
-            return _respond(request, answer)
+            path, note = _raw_path(request), _noter(request)
+            return _respond(
+                request, await rest_v1.answer(request.method, path, body.read, self.model, self.compute, note)
+            )
 
     async def answer_v2(self, request: Request) -> Response:
         """Answers a request under /v2."""
         with _Body(self, request) as body:
-            route, answer = await self._v2.answer(request.method, _raw_path(request), request.headers, body.read)
-            request.scope["tfmnist.route"] = route
+            path, note = _raw_path(request), _noter(request)
+            answer = await self._v2.answer(request.method, path, request.headers, body.read, note)
             return _respond(request, answer.body, answer.code, answer.headers)
 
     async def read_picture(self, request: Request) -> Response:
@@ -177,6 +176,10 @@ class _Body:
 
 def _too_long(most: int) -> RequestError:
     return RequestError(413, f"the body has over {most:,} bytes; send less at a time")
+
+
+def _noter(request: Request) -> Callable[[str], None]:
+    return lambda route: request.scope.__setitem__("tfmnist.route", route)
 
 
 def _raw_path(request: Request) -> str:

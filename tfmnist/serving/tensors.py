@@ -118,7 +118,7 @@ def to_bytes(array: Array) -> bytes:
 def to_elements(array: Array, *, in_base64: bool = False) -> Any:
     """Returns an array as `to_json` takes it: strings as text, or with `in_base64` as `{"b64": ...}`."""
     if array.dtype != STRING:
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array) if array.ndim else array[()]
     elements = [_as_bytes(element) for element in array.flat]
     if in_base64:
         values: list[Any] = [{"b64": base64.b64encode(element).decode()} for element in elements]
@@ -166,9 +166,10 @@ def _convert(flat: list[Any], spec: Spec) -> Array:
         with np.errstate(over="raise"):
             return np.array(flat, dtype)
     except (ValueError, OverflowError, FloatingPointError):
-        limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-        wrong = next(x for x in flat if not (limits.min <= x <= limits.max or x != x or abs(x) == math.inf))
-        expected = f"expected {limits.min} to {limits.max}"
+        limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        least, most = np.array([limits.min, limits.max]).tolist()  # Python's, which compare exactly
+        wrong = next(x for x in flat if not (least <= x <= most or x != x or abs(x) == math.inf))
+        expected = f"expected {least} to {most}"
         raise RequestError(400, f"{spec.name}: {describe(wrong)} is out of range for {dtype}: {expected}") from None
 
 
