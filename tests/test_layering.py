@@ -30,6 +30,7 @@ FLOORS = {
     "reports": 3,
     "training": 3,
     "runs": 4,
+    "serving": 4,
     "sweeps": 5,
     "cli": 6,
     "__main__": 7,
@@ -50,6 +51,10 @@ WITHOUT_TENSORFLOW = [
     "tfmnist.runs.overview",
     "tfmnist.runs.report",
     "tfmnist.runs.saved",
+    "tfmnist.serving.messages",
+    "tfmnist.serving.metrics",
+    "tfmnist.serving.server",
+    "tfmnist.serving.tensors",
     "tfmnist.sweeps.report",
     "tfmnist.sweeps.screen",
     "tfmnist.sweeps.search",
@@ -192,7 +197,8 @@ def test_tests_mirror_the_package() -> None:
         for path in (ROOT / "tests").rglob("test_*.py")
         if path.relative_to(ROOT / "tests").parts[0] not in ("experiments", "whole")
     }
-    alone = {Path("docs.py"), Path("layering.py"), Path("like_windows.py"), Path("no_keras.py"), Path("package.py")}
+    names = ("docs", "layering", "like_windows", "no_keras", "package", "serving/page")  # the page is no module
+    alone = {Path(f"{name}.py") for name in names}
     assert sorted(map(str, package - tests)) == []
     assert sorted(map(str, tests - package - alone)) == []
 

@@ -142,6 +142,10 @@ class Exported:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
         return self._call("serving_default", tf.convert_to_tensor(images))["logits"]
 
+    def call(self, signature: str, inputs: Any) -> dict[str, npt.NDArray[Any]]:
+        """Calls any of its signatures with the input that it takes; returns its outputs by name."""
+        return {name: np.asarray(output) for name, output in self._call(signature, inputs).items()}
+
 
 class _Signature:
     """A signature as a function of its input, called as a graph operation.

@@ -41,7 +41,7 @@ def evaluate(
         if not data:
             raise InputError("--photos needs labelled photos; name their folder with --data FOLDER.")
         open_photos(data)
-    _finish(model)
+    finish(model)
     plan = plan_evaluation(model, data, split)
     with tensorflow_quietly():
         import tfmnist.runs.build  # noqa: F401
@@ -97,7 +97,7 @@ def predict(
         raise InputError(f"--show {show}: expected a .png file, for one picture ({len(paths)} given).")
     # a single one is read before TensorFlow is imported, several one by one
     contents = {path: read_photo(path) for path in paths} if len(paths) == 1 else {}
-    _finish(model)
+    finish(model)
     version = find_model(model)
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
@@ -142,7 +142,7 @@ def export(
         format: The format to write.
     """
     Recipe.load_run(run)
-    _finish(run)
+    finish(run)
     with tensorflow_quietly():
         from tfmnist.runs.export import export as write
 
@@ -160,7 +160,7 @@ def report(run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")]) -> None
     else:
         from tfmnist.runs.report import write_report as write
 
-        _finish(run)
+        finish(run)
     print(write(Path(run)))
 
 
@@ -272,7 +272,7 @@ def recipes(name: Annotated[str, Positional, arg(metavar="[NAME]", help_behavior
         print("\n'tfmnist recipes NAME' prints a recipe.")
 
 
-def _finish(path: str) -> None:
+def finish(path: str) -> None:
     """Evaluates and exports a run that a sweep has only trained."""
     from tfmnist.runs.folder import is_trained
 

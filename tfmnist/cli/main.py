@@ -10,13 +10,29 @@ import tyro
 
 from tfmnist.cli.commands import evaluate, export, gradients, info, pictures, predict, recipes, report, runs
 from tfmnist.cli.data import data
+from tfmnist.cli.serve import serve
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
 from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.system.machine import VERSION
 from tfmnist.system.streams import checked_output, open_outputs
 
-_IN_ORDER = (train, evaluate, predict, export, report, runs, info, data, gradients, pictures, sweep, study, recipes)
+_IN_ORDER = (
+    train,
+    evaluate,
+    predict,
+    serve,
+    export,
+    report,
+    runs,
+    info,
+    data,
+    gradients,
+    pictures,
+    sweep,
+    study,
+    recipes,
+)
 COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command in _IN_ORDER}
 
 

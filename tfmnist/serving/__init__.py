@@ -1,0 +1,1 @@
+"""HTTP over an exported model."""

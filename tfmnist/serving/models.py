@@ -1,0 +1,313 @@
+"""The model that is served: the newest intact version of its folder, watched for newer ones while it serves.
+
+A new version is verified by its manifest, loaded and warmed before it takes over. One that is damaged or only half
+copied is refused and named, in the log and in the status, and tried again when its files have changed.
+"""
+
+import contextlib
+import gc
+import logging
+import re
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmnist.artifacts.exported import Exported, load_exported
+from tfmnist.artifacts.versions import find_version
+from tfmnist.errors import InputError
+from tfmnist.serving.messages import RequestError
+from tfmnist.serving.reading import EXAMPLE_PICTURE, read_number
+from tfmnist.serving.tensors import STRING, Array, Spec
+from tfmnist.system.files import one_line
+
+log = logging.getLogger("tfmnist.serving")
+
+DEFAULT_SIGNATURE = "serving_default"
+_WARM_ROWS = (1, 32)
+_HTTP_CODES = {3: 400, 9: 400, 11: 400, 5: 404, 8: 429, 12: 501, 14: 503, 4: 504}  # by TensorFlow's error codes
+
+
+class Signature:
+    """One signature of a loaded version, a function of arrays by name.
+
+    Attributes:
+        inputs, outputs: what it takes and returns, by name.
+        batches: whether all of them have a first dimension of any size, the rows.
+    """
+
+    def __init__(self, exported: Exported, name: str):
+        self._exported, self.name = exported, name
+        function = exported.signatures[name]
+        self.inputs = {key: _to_spec(key, spec) for key, spec in function.structured_input_signature[1].items()}
+        self.outputs = {key: _to_spec(key, spec) for key, spec in sorted(function.structured_outputs.items())}
+        self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
+        (value,) = inputs.values()
+        try:
+            outputs = self._exported.call(self.name, value)
+        except tf.errors.OpError as error:
+            code = _HTTP_CODES.get(error.error_code, 500)
+            raise RequestError(code, " ".join(error.message.split())[:300]) from None
+        return {name: outputs[name] for name in self.outputs}
+
+
+class Version:
+    """A loaded version: its number, its signatures by name, and the exported model."""
+
+    def __init__(self, number: int, exported: Exported):
+        self.number, self.exported = number, exported
+        self.signatures = {name: Signature(exported, name) for name in exported.signatures}
+
+    def signature(self, name: str) -> Signature:
+        """Returns a signature. Raises a RequestError, 400, if there is none of this name."""
+        if name not in self.signatures:
+            raise RequestError(
+                400,
+                f'Serving signature name: "{name}" not found in signature def',
+                f"the model has {', '.join(self.signatures)}",
+            )
+        return self.signatures[name]
+
+    @cached_property
+    def definitions(self) -> dict[str, Any]:
+        """The signatures as `saved_model.pb` defines them, in protobuf's JSON."""
+        from google.protobuf.json_format import MessageToDict
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
+        return {
+            name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+            for name, signature in saved.meta_graphs[0].signature_def.items()
+        }
+
+    def warm(self) -> None:
+        """Computes once with every signature, so that no request waits for what only the first one needs."""
+        for signature in self.signatures.values():
+            for rows in _WARM_ROWS:
+                signature({name: _make_example(spec, rows, signature.name) for name, spec in signature.inputs.items()})
+        with contextlib.suppress(InputError):  # an export by version 0.1 that cannot
+            read_number(self.exported, EXAMPLE_PICTURE)
+
+
+@dataclass
+class Status:
+    """What became of a version, in TensorFlow Serving's words."""
+
+    state: str  # START, LOADING, AVAILABLE, UNLOADING or END
+    error_code: str = "OK"
+    error_message: str = ""
+
+
+class ServedModel:
+    """A model's name, the version that answers, and what is known of the others.
+
+    Attributes:
+        current: None while it is unloaded.
+        statuses: by the number of the version.
+    """
+
+    def __init__(self, path: str | Path, name: str):
+        """Loads the newest intact version.
+
+        Args:
+            path: a run folder or a model folder, which is watched, or one version.
+            name: by which clients call the model.
+
+        Raises:
+            InputError: there is none.
+        """
+        self.name = name
+        newest = find_version(path)
+        version = newest if newest.is_dir() else newest.parent
+        self._fixed = newest if newest == Path(path) else None
+        self._folder = version.parent
+        self.current: Version | None = None
+        self.statuses: dict[int, Status] = {}
+        self._refused: dict[int, tuple[Any, str]] = {}  # the state of a refused version's files, and why
+        self._leaving: list[weakref.ref[Version]] = []
+        self._lock = threading.Lock()
+        self._is_unloaded = False
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+        if error := self.check():
+            raise error
+
+    def find(self, number: int | None = None, label: str = "") -> Version:
+        """Returns the version that answers.
+
+        Raises:
+            RequestError: 404 if another one is meant, 503 if the model is unloaded.
+        """
+        current = self.current
+        if label or (number and (current is None or number != current.number)):
+            wanted = f"Label({self.name}, {label})" if label else f"Specific({self.name}, {number})"
+            hint = f"version {current.number} is served" if current else "the model is unloaded"
+            raise RequestError(404, f"Servable not found for request: {wanted}", hint)
+        if current is None:
+            raise RequestError(503, f"{self.name} is unloaded; load it by POST /v2/repository/models/{self.name}/load")
+        return current
+
+    def check(self) -> InputError | None:
+        """Takes over the newest intact version if it is not the current one.
+
+        Returns:
+            Why there is no version at all, if so.
+        """
+        with self._lock:
+            self._collect()
+            if self._is_unloaded:
+                return None
+            numbers, problems = self._list_numbers(), dict[int, InputError]()
+            for number in [n for n in self.statuses if n not in numbers and self.statuses[n].error_message]:
+                del self.statuses[number], self._refused[number]  # it was removed
+            for number in numbers:
+                if self.current and (number == self.current.number or number < self.current.number in numbers):
+                    break
+                files = self._fingerprint(number)
+                known, message = self._refused.get(number, (None, ""))
+                if known == files:
+                    continue
+                problem = self._take_over(number)
+                if problem is None:
+                    break
+                self._refused[number] = files, str(problem)
+                if str(problem) != message:  # while it is being copied, the same again and again
+                    problems[number] = problem
+            if self.current is None:
+                return next(iter(problems.values()), None)
+            for number, problem in problems.items():
+                log.error("version %d refused, %d is served: %s", number, self.current.number, problem)
+            return None
+
+    def load(self) -> None:
+        """Loads the newest version, also after `unload`. Raises a RequestError, 400, if none is intact."""
+        self._is_unloaded = False
+        self._refused.clear()
+        if error := self.check():
+            raise RequestError(400, str(error))
+
+    def unload(self) -> None:
+        """Stops answering, and gives the memory back, until `load`."""
+        with self._lock:
+            self._is_unloaded = True
+            self._replace(None)
+            log.info("%s: unloaded on request", self.name)
+
+    def watch(self, seconds: float) -> None:
+        """Starts a thread that checks the folder every so many seconds, until `close`."""
+
+        def repeat() -> None:
+            while not self._stop.wait(seconds):
+                try:
+                    self.check()
+                except Exception:  # the next check may do better
+                    log.exception("%s: cannot check for new versions", self._folder)
+
+        self._watcher = threading.Thread(target=repeat, name="watch", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Stops watching."""
+        self._stop.set()
+        if self._watcher:
+            self._watcher.join()
+
+    def _list_numbers(self) -> list[int]:
+        """Returns the numbers of the folders of versions, complete or not, the newest first."""
+        if self._fixed:
+            return [_number(self._fixed)]
+        try:
+            names = [entry.name for entry in self._folder.iterdir() if entry.is_dir()]
+        except OSError:  # on a network, perhaps; the current version stays
+            return [self.current.number] if self.current else []
+        return sorted((int(name) for name in names if re.fullmatch("[1-9][0-9]{0,18}", name)), reverse=True)
+
+    def _path(self, number: int) -> Path:
+        return self._fixed or self._folder / str(number)
+
+    def _fingerprint(self, number: int) -> list[tuple[str, int, int]]:
+        """Returns names, sizes and times of a version's files, which differ once they have changed."""
+        path = self._path(number)
+        try:
+            files = [(file, file.stat()) for file in (path.rglob("*") if path.is_dir() else [path])]
+        except OSError:
+            return []
+        return sorted((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in files)
+
+    def _take_over(self, number: int) -> InputError | None:
+        """Loads, warms and serves a version; returns why not, if it is refused."""
+        self.statuses[number] = Status("LOADING")
+        try:
+            version = Version(number, load_exported(self._path(number)))
+            version.warm()
+        except Exception as error:
+            message = str(error) if isinstance(error, InputError) else f"{self._path(number)}: {one_line(error)}"
+            code = "DATA_LOSS" if isinstance(error, InputError) else "INTERNAL"
+            self.statuses[number] = Status("END", code, message)
+            return InputError(message)
+        self._refused.pop(number, None)
+        self._replace(version)
+        log.info("version %d of %s is served", number, self.name)
+        return None
+
+    def _replace(self, version: Version | None) -> None:
+        """Makes a version the current one; the old one goes when the last request that uses it has its answer."""
+        old, self.current = self.current, version
+        if version:
+            self.statuses[version.number] = Status("AVAILABLE")
+        if old:
+            status = self.statuses[old.number] = Status("UNLOADING")
+            weakref.finalize(old, setattr, status, "state", "END")
+            self._leaving.append(weakref.ref(old))
+        del old
+        self._collect()
+
+    def _collect(self) -> None:
+        """Gives back the memory of versions that are no longer used; TensorFlow's functions are circles."""
+        if self._leaving:
+            gc.collect()
+            self._leaving = [version for version in self._leaving if version() is not None]
+
+
+def _number(path: Path) -> int:
+    """Returns the number of a version by itself: its folder's name, or 1."""
+    folder = path if path.is_dir() else path.parent
+    return int(folder.name) if re.fullmatch("[1-9][0-9]{0,18}", folder.name) else 1
+
+
+def _to_spec(name: str, spec: Any) -> Spec:
+    shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
+    return Spec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+
+
+def _make_example(spec: Spec, rows: int, signature: str) -> Array:
+    shape = [rows if size is None else size for size in spec.shape]
+    if spec.dtype != STRING:
+        return np.zeros(shape, spec.dtype)
+    content = EXAMPLE_PICTURE
+    if signature == "classify":
+        content = make_example({"image/encoded": [content]})
+    return np.full(shape, content, STRING)
+
+
+def make_example(features: Mapping[str, list[Any]]) -> bytes:
+    """Returns a serialized `tf.train.Example` with lists of bytes, integers or floats."""
+    lists: dict[str, tf.train.Feature] = {}
+    for name, values in features.items():
+        kinds = set(map(type, values))
+        if kinds <= {bytes}:
+            lists[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        elif kinds == {int}:
+            lists[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        else:
+            lists[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()

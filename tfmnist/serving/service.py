@@ -1,0 +1,193 @@
+"""The service: a model, the threads that compute for it, the limits of requests, and an answer to each of them."""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from tfmnist.errors import InputError
+from tfmnist.photos.status import Status
+from tfmnist.serving import rest_v1
+from tfmnist.serving.batcher import Batcher
+from tfmnist.serving.messages import RequestError, compress, decompress, to_json
+from tfmnist.serving.metrics import Metrics
+from tfmnist.serving.models import ServedModel, Signature
+from tfmnist.serving.reading import read_number
+from tfmnist.serving.rest_v2 import V2
+from tfmnist.serving.tensors import Array, count_rows
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may have, and how many may wait."""
+
+    body: int = 32_000_000  # bytes, also after decompression
+    rows: int = 10_000  # images of a request
+    batch: int = 256  # images that are computed together
+    queue: int = 1024  # requests that wait to be computed
+    seconds: float = 30.0  # to an answer, and to receive a body
+    held: int = 512_000_000  # bytes of all bodies that are being received and answered
+
+
+@dataclass
+class Service:
+    """Answers requests to a model.
+
+    Attributes:
+        model: what is served.
+        limits: of requests.
+        threads: batches that are computed at a time.
+        batching: whether requests are computed together.
+        token: that requests must carry, if any.
+        is_stopping: no longer ready, though it still answers.
+    """
+
+    model: ServedModel
+    limits: Limits = field(default_factory=Limits)
+    threads: int = 1
+    batching: bool = True
+    token: str = ""
+    is_stopping: bool = False
+    _held: int = 0
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: getattr(self.model.current, "number", 0))
+        self.batcher = Batcher(
+            self.threads,
+            most_rows=self.limits.batch,
+            most_waiting=self.limits.queue,
+            batching=self.batching,
+            observe=self.metrics.observe_batch,
+        )
+        self._v2 = V2(
+            self.model,
+            self.compute,
+            self.limits.rows,
+            lambda: not self.is_stopping,
+            self.metrics.statistics,
+            asyncio.to_thread,
+        )
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.model.close()
+        self.batcher.close()
+
+    def check_token(self, headers: Mapping[str, str]) -> None:
+        """Raises a RequestError, 401, unless the headers carry the token."""
+        given = headers.get("authorization", "")
+        expected = f"Bearer {self.token}"
+        if self.token and not hmac.compare_digest(given.encode("latin-1", "replace"), expected.encode()):
+            raise RequestError(401, "expected the header 'Authorization: Bearer TOKEN' with this server's token")
+
+    async def compute(self, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Computes outputs in a batch.
+
+        Raises:
+            RequestError: 400 for too many rows, 429 or 504 if it is overloaded, or what TensorFlow finds wrong.
+        """
+        if (rows := count_rows(inputs.values())) > self.limits.rows:
+            raise RequestError(400, f"the request has {rows:,} rows: expected at most {self.limits.rows:,}")
+        return await self.batcher.compute(signature, inputs, self.limits.seconds)
+
+    async def answer_v1(self, request: Request) -> Response:
+        """Answers a request under /v1."""
+        with _Body(self, request) as body:
+            path, note = _raw_path(request), _noter(request)
+            return _respond(
+                request, await rest_v1.answer(request.method, path, body.read, self.model, self.compute, note)
+            )
+
+    async def answer_v2(self, request: Request) -> Response:
+        """Answers a request under /v2."""
+        with _Body(self, request) as body:
+            path, note = _raw_path(request), _noter(request)
+            answer = await self._v2.answer(request.method, path, request.headers, body.read, note)
+            return _respond(request, answer.body, answer.code, answer.headers)
+
+    async def read_picture(self, request: Request) -> Response:
+        """Answers with what a picture file shows."""
+        with _Body(self, request) as body:
+            content, exported = await body.read(), self.model.find().exported
+            try:
+                found = await self.batcher.run(lambda: read_number(exported, content), self.limits.seconds)
+            except InputError as error:
+                raise RequestError(501, str(error)) from None
+            if found["status"] == Status.TOO_LARGE:
+                return _respond(request, to_json({**found, "error": found["message"]}), 400)
+            return _respond(request, to_json(found))
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Answers with the metrics."""
+        text, content_type = self.metrics.expose(request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)
+
+    def hold(self, size: int) -> None:
+        """Counts bytes of bodies in memory, and negative ones when they are gone; raises a RequestError, 429."""
+        self._held += size
+        if size > 0 and self._held > self.limits.held:
+            raise RequestError(429, "the bodies of other requests fill the memory; try again later")
+
+
+class _Body:
+    """The body of a request, in memory while the request is answered."""
+
+    def __init__(self, service: Service, request: Request):
+        self._service, self._request, self._held = service, request, 0
+
+    def __enter__(self) -> "_Body":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.hold(-self._held)
+
+    async def read(self) -> bytes:
+        """Returns the body, decompressed.
+
+        Raises:
+            RequestError: 413 if it is too long, 408 if it comes too slowly, 400 if it is cut off.
+        """
+        limits, parts = self._service.limits, list[bytes]()
+        length = self._request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limits.body:
+            raise _too_long(limits.body)
+        try:
+            async with asyncio.timeout(limits.seconds):
+                async for part in self._request.stream():
+                    self._held += len(part)
+                    self._service.hold(len(part))
+                    if self._held > limits.body:
+                        raise _too_long(limits.body)
+                    parts.append(part)
+        except TimeoutError:
+            raise RequestError(408, f"the body did not arrive within {limits.seconds:g} s") from None
+        except ClientDisconnect:
+            raise RequestError(400, "the body is cut off") from None
+        body = b"".join(parts)
+        if encoding := self._request.headers.get("content-encoding", ""):
+            body = decompress(body, encoding, limits.body)
+            self._held += len(body)
+            self._service.hold(len(body))
+        return body
+
+
+def _too_long(most: int) -> RequestError:
+    return RequestError(413, f"the body has over {most:,} bytes; send less at a time")
+
+
+def _noter(request: Request) -> Callable[[str], None]:
+    return lambda route: request.scope.__setitem__("tfmnist.route", route)
+
+
+def _raw_path(request: Request) -> str:
+    return request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+
+
+def _respond(
+    request: Request, body: bytes, code: int = 200, headers: Mapping[str, str] = {"content-type": "application/json"}
+) -> Response:
+    body, encoding = compress(body, request.headers.get("accept-encoding", ""))
+    return Response(body, code, {**headers, **({"content-encoding": encoding} if encoding else {})})
