@@ -56,7 +56,9 @@ class Signature:
             outputs = self._exported.call(self.name, value)
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
-            raise RequestError(code, " ".join(error.message.split())[:300]) from None
+            message = " ".join(error.message.split())
+            asserted = re.search(r"assertion failed: \[(.*?)\]", message)  # by an export of version 0.1
+            raise RequestError(code, (asserted[1] if asserted else message)[:300]) from None
         return {name: outputs[name] for name in self.outputs}
 
 
@@ -78,16 +80,22 @@ class Version:
         return self.signatures[name]
 
     @cached_property
-    def definitions(self) -> dict[str, Any]:
-        """The signatures as `saved_model.pb` defines them, in protobuf's JSON."""
+    def definitions(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The signatures as `saved_model.pb` defines them, in protobuf's JSON: with its own names, and in camel case."""
         from google.protobuf.json_format import MessageToDict
         from tensorflow.core.protobuf import saved_model_pb2
 
         saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
-        return {
-            name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-            for name, signature in saved.meta_graphs[0].signature_def.items()
-        }
+        own, camel = (
+            {
+                name: MessageToDict(
+                    signature, preserving_proto_field_name=own, always_print_fields_with_no_presence=True
+                )
+                for name, signature in saved.meta_graphs[0].signature_def.items()
+            }
+            for own in (True, False)
+        )
+        return own, camel
 
     def warm(self) -> None:
         """Computes once with every signature, so that no request waits for what only the first one needs."""

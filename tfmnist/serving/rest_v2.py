@@ -32,7 +32,7 @@ HEADER_LENGTH = "inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data", "parameters", "model_configuration", "model_repository", "statistics"]
 
 _MODEL = re.compile(
-    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats))?"
+    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats|trace/setting))?"
 )
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload)")
 _MOST_TEXT = 1024  # characters of an id
@@ -142,6 +142,8 @@ class V2:
             return {"name": name, "ready": True}
         if verb == "stats":
             return self._stats(version)
+        if verb == "trace/setting":
+            return _EMPTY["/v2/trace/setting"]
         head = {"name": name, "platform": "tensorflow_savedmodel"}
         if verb == "config":
             config = {side[:-1]: [_configure(spec) for spec in specs.values()] for side, specs in sides}
