@@ -272,11 +272,11 @@ def run_inside(client: str, url: str, folder: Path) -> None:
 
 
 def write_case(model: str, folder: Path) -> None:
-    from common import test_images
-
     import numpy as np
-    import tfmnist
+    from common import test_images
     from PIL import Image
+
+    import tfmnist
 
     loaded, images = tfmnist.load_exported(model), test_images(5)
     np.save(folder / "images.npy", images)

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: `tfmnist serve` as a process, environments of their own, pictures of digits."""
+"""What the scripts of this folder share: `tfmnist serve` as a process, environments of their own, images."""
 
 import contextlib
 import subprocess

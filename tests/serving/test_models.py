@@ -6,6 +6,7 @@ import shutil
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tfmnist.errors import InputError
 from tfmnist.serving import models
 from tfmnist.serving.messages import RequestError
 from tfmnist.serving.models import ServedModel, Signature, Version, make_example
+from tfmnist.serving.tensors import STRING, Spec
 
 
 def copy(folder: Path, number: int) -> Path:
@@ -206,6 +208,20 @@ def test_versions_do_not_stay_in_memory(model_folder: Path) -> None:
         model.check()
     gc.collect()
     assert current(model) == 4 and [signature() for signature in old] == [None] * 3
+
+
+def test_a_file_has_the_signatures_of_its_card(tmp_path: Path, expected: tfmnist.Exported) -> None:
+    path = tmp_path / "model.onnx"
+    path.touch()
+    inputs = {"images": {"dtype": "uint8", "shape": ["n", 6, 5]}, "names": {"dtype": "string", "shape": ["n"]}}
+    card = {"signatures": {"serving_default": {"inputs": inputs, "outputs": {"classes": inputs["names"]}}}}
+    version = Version(1, SimpleNamespace(path=path, card=card))  # type: ignore[arg-type]
+    signature = version.signature("serving_default")
+    assert signature.inputs == {
+        "images": Spec("images", np.dtype(np.uint8), (None, 6, 5)),
+        "names": Spec("names", STRING, (None,)),
+    }
+    assert signature.batches and list(signature.outputs) == ["classes"] and version.definitions == ({}, {})
 
 
 def test_examples_hold_each_kind_of_value() -> None:

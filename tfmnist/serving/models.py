@@ -42,11 +42,8 @@ class Signature:
         batches: whether all of them have a first dimension of any size, the rows.
     """
 
-    def __init__(self, exported: Exported, name: str):
-        self._exported, self.name = exported, name
-        function = exported.signatures[name]
-        self.inputs = {key: _to_spec(key, spec) for key, spec in function.structured_input_signature[1].items()}
-        self.outputs = {key: _to_spec(key, spec) for key, spec in sorted(function.structured_outputs.items())}
+    def __init__(self, exported: Exported, name: str, inputs: dict[str, Spec], outputs: dict[str, Spec]):
+        self._exported, self.name, self.inputs, self.outputs = exported, name, inputs, outputs
         self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -67,7 +64,10 @@ class Version:
 
     def __init__(self, number: int, exported: Exported):
         self.number, self.exported = number, exported
-        self.signatures = {name: Signature(exported, name) for name in exported.signatures}
+        self.signatures = {
+            name: Signature(exported, name, inputs, outputs)
+            for name, (inputs, outputs) in _list_specs(exported).items()
+        }
 
     def signature(self, name: str) -> Signature:
         """Returns a signature. Raises a RequestError, 400, if there is none of this name."""
@@ -81,10 +81,12 @@ class Version:
 
     @cached_property
     def definitions(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The signatures as `saved_model.pb` defines them, in protobuf's JSON: with its own names, and in camel case."""
+        """The signatures as `saved_model.pb` has them, in protobuf's JSON: with its own names, and in camel case."""
         from google.protobuf.json_format import MessageToDict
         from tensorflow.core.protobuf import saved_model_pb2
 
+        if self.exported.path.is_file():  # ONNX or LiteRT
+            return {}, {}
         saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
         own, camel = (
             {
@@ -136,7 +138,7 @@ class ServedModel:
         self.name = name
         newest = find_version(path)
         version = newest if newest.is_dir() else newest.parent
-        self._fixed = newest if newest == Path(path) else None
+        self._fixed = Path(path) if Path(path) in (newest, version) else None
         self._folder = version.parent
         self.current: Version | None = None
         self.statuses: dict[int, Status] = {}
@@ -292,9 +294,37 @@ def _number(path: Path) -> int:
     return int(folder.name) if re.fullmatch("[1-9][0-9]{0,18}", folder.name) else 1
 
 
-def _to_spec(name: str, spec: Any) -> Spec:
-    shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
-    return Spec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+def _list_specs(exported: Exported) -> dict[str, tuple[dict[str, Spec], dict[str, Spec]]]:
+    """Returns the inputs and outputs of each signature, in the order of their names."""
+    if exported.path.is_file():  # ONNX or LiteRT, whose card says what it takes
+        return {
+            name: (_read_specs(signature["inputs"]), _read_specs(signature["outputs"]))
+            for name, signature in exported.card["signatures"].items()
+        }
+    return {
+        name: (_to_specs(function.structured_input_signature[1]), _to_specs(function.structured_outputs))
+        for name, function in exported.signatures.items()
+    }
+
+
+def _to_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
+    """Returns what TensorFlow's specifications say."""
+    return {
+        name: Spec(name, np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape.as_list()))
+        for name, spec in sorted(tensors.items())
+    }
+
+
+def _read_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
+    """Returns what a model card says."""
+    return {
+        name: Spec(
+            name,
+            STRING if described["dtype"] == "string" else np.dtype(described["dtype"]),
+            tuple(size if isinstance(size, int) else None for size in described["shape"]),
+        )
+        for name, described in sorted(tensors.items())
+    }
 
 
 def _make_example(spec: Spec, rows: int, signature: str) -> Array:

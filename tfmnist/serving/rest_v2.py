@@ -35,6 +35,7 @@ _MODEL = re.compile(
     r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats|trace/setting))?"
 )
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload)")
+_PLATFORMS = {".onnx": "onnxruntime_onnx", ".tflite": "tflite"}
 _MOST_TEXT = 1024  # characters of an id
 # What Triton's client can ask for and nothing here has: tracing, logs, shared memory.
 _EMPTY: dict[str, Any] = {
@@ -144,10 +145,11 @@ class V2:
             return self._stats(version)
         if verb == "trace/setting":
             return _EMPTY["/v2/trace/setting"]
-        head = {"name": name, "platform": "tensorflow_savedmodel"}
+        kind = version.exported.path.suffix if version.exported.path.is_file() else ""
+        head = {"name": name, "platform": _PLATFORMS.get(kind, "tensorflow_savedmodel")}
         if verb == "config":
             config = {side[:-1]: [_configure(spec) for spec in specs.values()] for side, specs in sides}
-            return {**head, "backend": "tensorflow", "max_batch_size": self.most_rows, **config}
+            return {**head, "max_batch_size": self.most_rows, **config}
         tensors = {side: [_describe_tensor(spec) for spec in specs.values()] for side, specs in sides}
         return {**head, "versions": [str(version.number)], **tensors}
 
