@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,41 @@ _WARM_ROWS = (1, 32)
 _HTTP_CODES = {3: 400, 9: 400, 11: 400, 5: 404, 8: 429, 12: 501, 14: 503, 4: 504}  # by TensorFlow's error codes
 
 
+class _Gate:
+    """Lets computations run together, and something else while none of them does."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._is_closed = 0, False
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_closed)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        with self._changed:
+            self._is_closed = True
+            self._changed.wait_for(lambda: not self._running)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_closed = False
+                self._changed.notify_all()
+
+
+_GATE = _Gate()  # one, as TensorFlow has one cache of kernels
+
+
 class Signature:
     """One signature of a loaded version, a function of arrays by name.
 
@@ -50,7 +85,8 @@ class Signature:
         """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
         (value,) = inputs.values()
         try:
-            outputs = self._exported.call(self.name, value)
+            with _GATE.computing():
+                outputs = self._exported.call(self.name, value)
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
             message = " ".join(error.message.split())
@@ -99,13 +135,18 @@ class Version:
         )
         return own, camel
 
+    def read(self, content: bytes) -> dict[str, Any]:
+        """Reads a picture file, as `read_number` does."""
+        with _GATE.computing():
+            return read_number(self.exported, content)
+
     def warm(self) -> None:
         """Computes once with every signature, so that no request waits for what only the first one needs."""
         for signature in self.signatures.values():
             for rows in _WARM_ROWS:
                 signature({name: _make_example(spec, rows, signature.name) for name, spec in signature.inputs.items()})
         with contextlib.suppress(InputError):  # an export by version 0.1 that cannot
-            read_number(self.exported, EXAMPLE_PICTURE)
+            self.read(EXAMPLE_PICTURE)
 
 
 @dataclass
@@ -282,10 +323,25 @@ class ServedModel:
         self._collect()
 
     def _collect(self) -> None:
-        """Gives back the memory of versions that are no longer used; TensorFlow's functions are circles."""
-        if self._leaving:
-            gc.collect()
-            self._leaving = [version for version in self._leaving if version() is not None]
+        """Gives back the memory of versions that are no longer used."""
+        if not self._leaving:
+            return
+        gc.collect()  # TensorFlow's functions are circles
+        left = [version for version in self._leaving if version() is not None]
+        if len(left) < len(self._leaving):
+            with _GATE.closed():
+                _forget_kernels()
+            if self.current:
+                self.current.warm()
+        self._leaving = left
+
+
+def _forget_kernels() -> None:
+    """Empties TensorFlow's cache of kernels, which keeps those of functions that are gone, some 14 MB a version."""
+    with contextlib.suppress(ImportError, AttributeError):  # it is not public
+        from tensorflow.python.eager import context
+
+        context.context().clear_kernel_cache()
 
 
 def _number(path: Path) -> int:
