@@ -51,10 +51,10 @@ class Maker:
 
     def make(self) -> tuple[str, bytes, dict[str, str]]:
         """Returns a path, a body and headers."""
-        kinds = [self.bytes, self.bomb, self.deep, self.types, self.types, self.shapes, self.picture, self.binary]
+        kinds = [self.raw, self.bomb, self.deep, self.types, self.types, self.shapes, self.picture, self.binary]
         return self.random.choice([*kinds, self.path])()
 
-    def bytes(self) -> tuple[str, bytes, dict[str, str]]:
+    def raw(self) -> tuple[str, bytes, dict[str, str]]:
         body = self.random.randbytes(self.random.choice([0, 1, 10, 1000, 100_000]))
         names = ["Content-Encoding", "Inference-Header-Content-Length", "Content-Type", "Accept-Encoding", "Accept"]
         values = ["gzip", "deflate", "br", "0", "-1", "5", "99999999999999999999", "text/html", "x" * 1000, "\xff"]

@@ -117,8 +117,8 @@ def started(name: str, model: str, environments: Path) -> Iterator[tuple[int, in
         port = free.getsockname()[1]
     command = [python, Path(__file__).parent / "others" / script, find_version(model), str(port)]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, **pipes, env=quiet, start_new_session=True)
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=quiet, start_new_session=True)
     try:
         for _ in range(600):
             with contextlib.suppress(OSError):

@@ -63,7 +63,7 @@ class Load:
         answer: dict[str, Any] = json.loads(await reader.readexactly(int(fields["content-length"])))
         self.slowest = max(self.slowest, time.perf_counter() - begin)
         self.codes[head.split(" ")[1]] += 1
-        self.versions[answer.get("model_version", answer.get("error"))] += 1
+        self.versions[str(answer.get("model_version"))] += 1
         if "outputs" in answer:
             self.classes[answer["outputs"][0]["data"][0]] += 1
         return fields.get("connection") != "close"

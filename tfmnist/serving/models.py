@@ -341,7 +341,8 @@ def _forget_kernels() -> None:
     with contextlib.suppress(ImportError, AttributeError):  # it is not public
         from tensorflow.python.eager import context
 
-        context.context().clear_kernel_cache()
+        current: Any = context.context()
+        current.clear_kernel_cache()
 
 
 def _number(path: Path) -> int:

@@ -16,7 +16,7 @@ class Digits(litserve.LitAPI):
         self.signature = self.loaded.signatures["serving_default"]
         self.constant = tf.constant
 
-    def decode_request(self, request: Any, **_: Any) -> Any:
+    def decode_request(self, request, **_):  # types would be those of its query
         return np.asarray(request["instances"], np.uint8)[0]
 
     def batch(self, inputs: Any) -> Any:
