@@ -64,9 +64,9 @@ def test_json_is_read_leniently_and_written_exactly() -> None:
         assert error.value.code == 400 and error.value.message.startswith("JSON Parse error: ")
     with pytest.raises(RequestError, match="a list of 2: expected a JSON object"):
         parse_object(b"[1, 2]")
-    value = {"x": np.float32([0.1, 1]), "y": [np.int64(3)], "z": "é"}
+    value = {"x": np.array([0.1, 1], np.float32), "y": [np.int64(3)], "z": "é"}
     assert to_json(value) == '{"x":[0.1,1.0],"y":[3],"z":"é"}'.encode()
-    assert to_json({"x": np.float32([np.nan, 1])}, finite=False) == b'{"x":[NaN,1.0]}'
+    assert to_json({"x": np.array([np.nan, 1], np.float32)}, finite=False) == b'{"x":[NaN,1.0]}'
 
 
 def test_what_values_are_called() -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tfmnist.errors import InputError
 from tfmnist.serving import models
 from tfmnist.serving.messages import RequestError
 from tfmnist.serving.models import ServedModel, Signature, Version, make_example
+from tfmnist.serving.tensors import STRING, Spec
 
 
 def copy(folder: Path, number: int) -> Path:
@@ -28,6 +30,16 @@ def states(model: ServedModel) -> dict[int, str]:
 def current(model: ServedModel) -> int:
     assert model.current
     return model.current.number
+
+
+def warm_a_little(version: Version) -> None:
+    """Computes with one signature: all of them take seconds, and the tests of the whole service do that."""
+    version.signature("serving_default")({"images": np.zeros([1, 28, 28], np.uint8)})
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Version, "warm", warm_a_little)
 
 
 def test_signatures_are_those_of_the_model(served: ServedModel, expected: tfmnist.Exported) -> None:
@@ -56,10 +68,9 @@ def test_a_newer_version_takes_over_after_it_is_warm(
     caplog.set_level(logging.INFO, "tfmnist.serving")
     model = ServedModel(model_folder, "m")
     warmed: list[tuple[int, int]] = []
-    warm = Version.warm
 
     def note(version: Version) -> None:
-        warm(version)
+        warm_a_little(version)
         warmed.append((version.number, current(model)))
 
     monkeypatch.setattr(Version, "warm", note)
@@ -67,11 +78,12 @@ def test_a_newer_version_takes_over_after_it_is_warm(
     copy(model_folder, 10)
     old = weakref.ref(model.find())
     assert model.check() is None
-    assert current(model) == 10 and warmed == [(10, 1)]
+    assert current(model) == 10 and warmed[0] == (10, 1)
     assert states(model) == {1: "END", 10: "AVAILABLE"} and old() is None
     assert "version 10 of m is served" in caplog.text
+    warmed.clear()
     model.check()
-    assert len(warmed) == 1
+    assert not warmed
 
 
 def test_an_old_version_answers_its_last_requests_and_goes(model_folder: Path) -> None:
@@ -206,6 +218,20 @@ def test_versions_do_not_stay_in_memory(model_folder: Path) -> None:
         model.check()
     gc.collect()
     assert current(model) == 4 and [signature() for signature in old] == [None] * 3
+
+
+def test_a_file_has_the_signatures_of_its_card(tmp_path: Path, expected: tfmnist.Exported) -> None:
+    path = tmp_path / "model.onnx"
+    path.touch()
+    inputs = {"images": {"dtype": "uint8", "shape": ["n", 6, 5]}, "names": {"dtype": "string", "shape": ["n"]}}
+    card = {"signatures": {"serving_default": {"inputs": inputs, "outputs": {"classes": inputs["names"]}}}}
+    version = Version(1, SimpleNamespace(path=path, card=card))  # type: ignore[arg-type]
+    signature = version.signature("serving_default")
+    assert signature.inputs == {
+        "images": Spec("images", np.dtype(np.uint8), (None, 6, 5)),
+        "names": Spec("names", STRING, (None,)),
+    }
+    assert signature.batches and list(signature.outputs) == ["classes"] and version.definitions == ({}, {})
 
 
 def test_examples_hold_each_kind_of_value() -> None:

@@ -94,7 +94,8 @@ def test_statistics_and_the_repository(client: Client) -> None:
         assert statistics["inference_stats"]["compute_infer"]["ns"] > 0 and statistics["last_inference"] > 1e12
     index = client.post("/v2/repository/index").json()
     assert index == [{"name": "tfmnist", "version": "1", "state": "READY", "reason": ""}]
-    assert client.get("/v2/trace/setting").json()["trace_level"] == ["OFF"]
+    for path in ("/v2/trace/setting", "/v2/models/tfmnist/trace/setting"):
+        assert client.get(path).json()["trace_level"] == ["OFF"]
     assert client.get("/v2/systemsharedmemory/status").json() == client.get("/v2/cudasharedmemory/status").json() == []
     assert client.get("/v2/logging").status_code == 200
 

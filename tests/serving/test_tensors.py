@@ -47,6 +47,12 @@ def test_out_and_in_again(dtype: np.dtype[Any], shape: list[int]) -> None:
         np.testing.assert_array_equal(other, array)
 
 
+def test_integers_of_other_names() -> None:
+    array = np.array([1, 2], np.longlong)
+    assert to_json([*zip(to_elements(array))]) == b"[[1],[2]]" and to_json(to_elements(np.array(3))) == b"3"
+    assert DATATYPES[array.dtype] == "INT64" and to_json(to_elements(array[np.newaxis])) == b"[[1,2]]"
+
+
 def test_names_of_the_protocol() -> None:
     names = "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BYTES"
     assert list(DATATYPES.values()) == names.split()

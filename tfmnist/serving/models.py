@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,41 @@ _WARM_ROWS = (1, 32)
 _HTTP_CODES = {3: 400, 9: 400, 11: 400, 5: 404, 8: 429, 12: 501, 14: 503, 4: 504}  # by TensorFlow's error codes
 
 
+class _Gate:
+    """Lets computations run together, and something else while none of them does."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._is_closed = 0, False
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_closed)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        with self._changed:
+            self._is_closed = True
+            self._changed.wait_for(lambda: not self._running)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_closed = False
+                self._changed.notify_all()
+
+
+_GATE = _Gate()  # one, as TensorFlow has one cache of kernels
+
+
 class Signature:
     """One signature of a loaded version, a function of arrays by name.
 
@@ -42,21 +77,21 @@ class Signature:
         batches: whether all of them have a first dimension of any size, the rows.
     """
 
-    def __init__(self, exported: Exported, name: str):
-        self._exported, self.name = exported, name
-        function = exported.signatures[name]
-        self.inputs = {key: _to_spec(key, spec) for key, spec in function.structured_input_signature[1].items()}
-        self.outputs = {key: _to_spec(key, spec) for key, spec in sorted(function.structured_outputs.items())}
+    def __init__(self, exported: Exported, name: str, inputs: dict[str, Spec], outputs: dict[str, Spec]):
+        self._exported, self.name, self.inputs, self.outputs = exported, name, inputs, outputs
         self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
         (value,) = inputs.values()
         try:
-            outputs = self._exported.call(self.name, value)
+            with _GATE.computing():
+                outputs = self._exported.call(self.name, value)
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
-            raise RequestError(code, " ".join(error.message.split())[:300]) from None
+            message = " ".join(error.message.split())
+            asserted = re.search(r"assertion failed: \[(.*?)\]", message)  # by an export of version 0.1
+            raise RequestError(code, (asserted[1] if asserted else message)[:300]) from None
         return {name: outputs[name] for name in self.outputs}
 
 
@@ -65,7 +100,10 @@ class Version:
 
     def __init__(self, number: int, exported: Exported):
         self.number, self.exported = number, exported
-        self.signatures = {name: Signature(exported, name) for name in exported.signatures}
+        self.signatures = {
+            name: Signature(exported, name, inputs, outputs)
+            for name, (inputs, outputs) in _list_specs(exported).items()
+        }
 
     def signature(self, name: str) -> Signature:
         """Returns a signature. Raises a RequestError, 400, if there is none of this name."""
@@ -78,16 +116,29 @@ class Version:
         return self.signatures[name]
 
     @cached_property
-    def definitions(self) -> dict[str, Any]:
-        """The signatures as `saved_model.pb` defines them, in protobuf's JSON."""
+    def definitions(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The signatures as `saved_model.pb` has them, in protobuf's JSON: with its own names, and in camel case."""
         from google.protobuf.json_format import MessageToDict
         from tensorflow.core.protobuf import saved_model_pb2
 
+        if self.exported.path.is_file():  # ONNX or LiteRT
+            return {}, {}
         saved = saved_model_pb2.SavedModel.FromString((self.exported.path / "saved_model.pb").read_bytes())
-        return {
-            name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-            for name, signature in saved.meta_graphs[0].signature_def.items()
-        }
+        own, camel = (
+            {
+                name: MessageToDict(
+                    signature, preserving_proto_field_name=own, always_print_fields_with_no_presence=True
+                )
+                for name, signature in saved.meta_graphs[0].signature_def.items()
+            }
+            for own in (True, False)
+        )
+        return own, camel
+
+    def read(self, content: bytes) -> dict[str, Any]:
+        """Reads a picture file, as `read_number` does."""
+        with _GATE.computing():
+            return read_number(self.exported, content)
 
     def warm(self) -> None:
         """Computes once with every signature, so that no request waits for what only the first one needs."""
@@ -95,7 +146,7 @@ class Version:
             for rows in _WARM_ROWS:
                 signature({name: _make_example(spec, rows, signature.name) for name, spec in signature.inputs.items()})
         with contextlib.suppress(InputError):  # an export by version 0.1 that cannot
-            read_number(self.exported, EXAMPLE_PICTURE)
+            self.read(EXAMPLE_PICTURE)
 
 
 @dataclass
@@ -128,7 +179,7 @@ class ServedModel:
         self.name = name
         newest = find_version(path)
         version = newest if newest.is_dir() else newest.parent
-        self._fixed = newest if newest == Path(path) else None
+        self._fixed = Path(path) if Path(path) in (newest, version) else None
         self._folder = version.parent
         self.current: Version | None = None
         self.statuses: dict[int, Status] = {}
@@ -272,10 +323,26 @@ class ServedModel:
         self._collect()
 
     def _collect(self) -> None:
-        """Gives back the memory of versions that are no longer used; TensorFlow's functions are circles."""
-        if self._leaving:
-            gc.collect()
-            self._leaving = [version for version in self._leaving if version() is not None]
+        """Gives back the memory of versions that are no longer used."""
+        if not self._leaving:
+            return
+        gc.collect()  # TensorFlow's functions are circles
+        left = [version for version in self._leaving if version() is not None]
+        if len(left) < len(self._leaving):
+            with _GATE.closed():
+                _forget_kernels()
+            if self.current:
+                self.current.warm()
+        self._leaving = left
+
+
+def _forget_kernels() -> None:
+    """Empties TensorFlow's cache of kernels, which keeps those of functions that are gone, some 14 MB a version."""
+    with contextlib.suppress(ImportError, AttributeError):  # it is not public
+        from tensorflow.python.eager import context
+
+        current: Any = context.context()
+        current.clear_kernel_cache()
 
 
 def _number(path: Path) -> int:
@@ -284,9 +351,37 @@ def _number(path: Path) -> int:
     return int(folder.name) if re.fullmatch("[1-9][0-9]{0,18}", folder.name) else 1
 
 
-def _to_spec(name: str, spec: Any) -> Spec:
-    shape = () if spec.shape.rank is None else tuple(spec.shape.as_list())
-    return Spec(name, np.dtype(spec.dtype.as_numpy_dtype), shape)
+def _list_specs(exported: Exported) -> dict[str, tuple[dict[str, Spec], dict[str, Spec]]]:
+    """Returns the inputs and outputs of each signature, in the order of their names."""
+    if exported.path.is_file():  # ONNX or LiteRT, whose card says what it takes
+        return {
+            name: (_read_specs(signature["inputs"]), _read_specs(signature["outputs"]))
+            for name, signature in exported.card["signatures"].items()
+        }
+    return {
+        name: (_to_specs(function.structured_input_signature[1]), _to_specs(function.structured_outputs))
+        for name, function in exported.signatures.items()
+    }
+
+
+def _to_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
+    """Returns what TensorFlow's specifications say."""
+    return {
+        name: Spec(name, np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape.as_list()))
+        for name, spec in sorted(tensors.items())
+    }
+
+
+def _read_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
+    """Returns what a model card says."""
+    return {
+        name: Spec(
+            name,
+            STRING if described["dtype"] == "string" else np.dtype(described["dtype"]),
+            tuple(size if isinstance(size, int) else None for size in described["shape"]),
+        )
+        for name, described in sorted(tensors.items())
+    }
 
 
 def _make_example(spec: Spec, rows: int, signature: str) -> Array:

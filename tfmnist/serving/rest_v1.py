@@ -93,9 +93,12 @@ def _status(model: ServedModel, number: int, label: str) -> dict[str, Any]:
 
 
 def _metadata(model: ServedModel, version: Version) -> dict[str, Any]:
+    own, camel = version.definitions
+    name, number = model.name, str(version.number)
     return {
-        "model_spec": {"name": model.name, "signature_name": "", "version": str(version.number)},
-        "metadata": {"signature_def": {"signature_def": version.definitions}},
+        "model_spec": {"name": name, "signature_name": "", "version": number},
+        "modelSpec": {"name": name, "signatureName": "", "version": number},  # as OpenVINO Model Server writes it
+        "metadata": {"signature_def": {"signature_def": own, "signatureDef": camel}},
     }
 
 

@@ -32,9 +32,10 @@ HEADER_LENGTH = "inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data", "parameters", "model_configuration", "model_repository", "statistics"]
 
 _MODEL = re.compile(
-    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats))?"
+    r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats|trace/setting))?"
 )
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload)")
+_PLATFORMS = {".onnx": "onnxruntime_onnx", ".tflite": "tflite"}
 _MOST_TEXT = 1024  # characters of an id
 # What Triton's client can ask for and nothing here has: tracing, logs, shared memory.
 _EMPTY: dict[str, Any] = {
@@ -142,10 +143,13 @@ class V2:
             return {"name": name, "ready": True}
         if verb == "stats":
             return self._stats(version)
-        head = {"name": name, "platform": "tensorflow_savedmodel"}
+        if verb == "trace/setting":
+            return _EMPTY["/v2/trace/setting"]
+        kind = version.exported.path.suffix if version.exported.path.is_file() else ""
+        head = {"name": name, "platform": _PLATFORMS.get(kind, "tensorflow_savedmodel")}
         if verb == "config":
             config = {side[:-1]: [_configure(spec) for spec in specs.values()] for side, specs in sides}
-            return {**head, "backend": "tensorflow", "max_batch_size": self.most_rows, **config}
+            return {**head, "max_batch_size": self.most_rows, **config}
         tensors = {side: [_describe_tensor(spec) for spec in specs.values()] for side, specs in sides}
         return {**head, "versions": [str(version.number)], **tensors}
 

@@ -15,7 +15,6 @@ from tfmnist.serving.batcher import Batcher
 from tfmnist.serving.messages import RequestError, compress, decompress, to_json
 from tfmnist.serving.metrics import Metrics
 from tfmnist.serving.models import ServedModel, Signature
-from tfmnist.serving.reading import read_number
 from tfmnist.serving.rest_v2 import V2
 from tfmnist.serving.tensors import Array, count_rows
 
@@ -111,9 +110,9 @@ class Service:
     async def read_picture(self, request: Request) -> Response:
         """Answers with what a picture file shows."""
         with _Body(self, request) as body:
-            content, exported = await body.read(), self.model.find().exported
+            content, version = await body.read(), self.model.find()
             try:
-                found = await self.batcher.run(lambda: read_number(exported, content), self.limits.seconds)
+                found = await self.batcher.run(lambda: version.read(content), self.limits.seconds)
             except InputError as error:
                 raise RequestError(501, str(error)) from None
             if found["status"] == Status.TOO_LARGE:

@@ -118,6 +118,8 @@ def to_bytes(array: Array) -> bytes:
 def to_elements(array: Array, *, in_base64: bool = False) -> Any:
     """Returns an array as `to_json` takes it: strings as text, or with `in_base64` as `{"b64": ...}`."""
     if array.dtype != STRING:
+        if array.ndim <= 1 and array.dtype.kind != "f":
+            return array.tolist()  # ONNX Runtime's long long is an int64, but orjson does not know its numbers
         return np.ascontiguousarray(array) if array.ndim else array[()]
     elements = [_as_bytes(element) for element in array.flat]
     if in_base64:
