@@ -309,9 +309,11 @@ def test_info_of_a_model_checks_its_files(trained: Path, tmp_path: Path, command
     assert "images uint8 [n, 28, 28]" in out and "probabilities float32 [n, 10]" in out and "host" not in out
     about = json.loads(command("info", version, "--json")[1])
     assert about["model"] == str(version) and set(about["files"].values()) == {"intact"}
-    assert set(about["card"]["signatures"]) == {"serving_default", "float_images", "image_bytes"}
+    assert set(about["card"]["signatures"]) == {"serving_default", "float_images", "image_bytes", "classify"}
     (version / "notes.txt").touch()
-    assert command("info", version)[0] == 0, "more files do no harm"
+    code, out, errors = command("info", version)
+    assert code == 2 and "notes.txt is not in the manifest" in out
+    assert errors.startswith(f"tfmnist: {version / 'notes.txt'}: not in the manifest") and errors.count("\n") == 1
     (version / "saved_model.pb").write_bytes(b"")
     for words in ((), ("--json",)):
         code, out, errors = command("info", version, *words)

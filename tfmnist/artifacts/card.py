@@ -66,7 +66,11 @@ def _describe_signatures(image_shape: tuple[int, int], classes: int) -> dict[str
         "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
         "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG, JPEG, BMP or GIF files"}},
     }
-    return {
+    examples = {"dtype": "string", "shape": ["n"], "content": "tf.train.Example with the feature image/encoded, a file"}
+    scores = {"dtype": "float32", "shape": ["n", classes], "content": "probabilities, or all 0 if the file is not read"}
+    names = {"dtype": "string", "shape": ["n", classes], "content": "class names, the most probable first"}
+    described = {
         name: {"inputs": images, "outputs": outputs | (pictures if name == "image_bytes" else {})}
         for name, images in inputs.items()
     }
+    return described | {"classify": {"inputs": {"inputs": examples}, "outputs": {"classes": names, "scores": scores}}}

@@ -75,13 +75,15 @@ def read_card(version: Path) -> ModelCard:
     """Compares every file with the manifest, and returns the model card.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing, damaged or not in the manifest.
     """
     for name, state in compare_files(version).items():
         if state == "missing":
             raise InputError(f"{version / name}: missing; export the model again.")
         if state == "damaged":
             raise InputError(f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again.")
+        if state == "not in the manifest":
+            raise InputError(f"{version / name}: not in the manifest, so not part of the model; move it elsewhere.")
     with _readable(version):
         return ModelCard.read(version)
 
@@ -98,7 +100,7 @@ def _readable(version: Path) -> Generator[None]:
 
 
 def _list_files(version: Path) -> list[str]:
-    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file())
+    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if not path.is_dir())
 
 
 def _sha256(path: Path) -> str:

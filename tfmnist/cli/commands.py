@@ -204,7 +204,7 @@ def info(model: ModelPath, as_json: AsJson = False) -> None:
         elif exported:
             show_model(exported)
     if exported:
-        read_card(exported.version)  # raises an error if a file is missing or damaged
+        read_card(exported.version)  # raises an error unless all files are as they were written
 
 
 def gradients(

@@ -1,19 +1,22 @@
 """Exporting a run, or a network, as a SavedModel."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
+from tfmnist.data.idx import read_images
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
-from tfmnist.nn.losses import LossFunction, find_loss, probabilities
-from tfmnist.nn.models import Network, as_network, float32_logits
+from tfmnist.nn.losses import LossFunction, find_loss
+from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.photos.normalize import ImageFormat, are_digits, find_format, normalize
 from tfmnist.recipe import Recipe
@@ -93,13 +96,26 @@ def export(
             image_shape=model.image_shape,
             class_names=tuple(names),
         )
-        return write_saved_model(Path(destination), trace(model, name, form, card.class_names), card)
+        return write(Path(destination), model, card, trace_normalize(form, card.class_names))
     path = Path(run_or_model)
     recipe, result = Recipe.load_run(path), Result.read(path)
     model, data = load_network(path), result.data
     form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
-    signatures = trace(model, name_of(recipe.loss.kind), form, data.class_names)
-    return write_saved_model(Path(destination), signatures, make_card(recipe, result, form))
+    card = make_card(recipe, result, form)
+    return write(Path(destination), model, card, trace_normalize(form, data.class_names))
+
+
+def write(
+    destination: Path,
+    model: Network,
+    card: ModelCard,
+    normalize: Callable[[tf.Tensor], Any],
+    images: npt.NDArray[np.uint8] | None = None,
+) -> Path:
+    """Writes the next version of a model folder; `images` are compared, or else some of MNIST's."""
+    signatures = make_signatures(model, card.loss, normalize, card.class_names)
+    images = sample_images(model.image_shape) if images is None else images
+    return write_saved_model(destination, model, signatures, card, images)
 
 
 def load_network(run: Path) -> Network:
@@ -110,15 +126,21 @@ def load_network(run: Path) -> Network:
     return model
 
 
-def trace(model: Network, loss: str, form: ImageFormat, class_names: Sequence[str]) -> tf.Module:
-    return make_signatures(
-        lambda images: float32_logits(model.forward(images, False, None)),
-        partial(probabilities, loss),
-        partial(normalize, image_format=form, digits_only=are_digits(class_names)),
-        list(model.named_variables().values()),
-        image_shape=model.image_shape,
-        has_convolutions=model.has_convolutions,
-    )
+def trace_normalize(form: ImageFormat, class_names: Sequence[str]) -> Callable[[tf.Tensor], Any]:
+    """Traces how a model with these classes prepares picture files: most of the time of an export.
+
+    It needs no weights, so another thread may do it during training.
+    """
+    read = partial(normalize, image_format=form, digits_only=are_digits(class_names))
+    spec = tf.TensorSpec([None], tf.string)
+    return tf.function(read, input_signature=[spec], autograph=False).get_concrete_function()
+
+
+def sample_images(image_shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Returns 64 of MNIST's test images, scaled to another shape by repeating or leaving out pixels."""
+    images = read_images(Path(__file__).parents[1] / "data/mnist/t10k-images-idx3-ubyte.gz")[:64]
+    rows, columns = (np.arange(size) * 28 // size for size in image_shape)
+    return np.ascontiguousarray(images[:, rows[:, np.newaxis], columns])
 
 
 def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
@@ -143,8 +165,12 @@ def _default_form(model: Network) -> ImageFormat:
 
 
 def form_of(split: Split) -> ImageFormat:
-    indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # spread evenly
-    return find_format(split.take(indices)[0])
+    return find_format(spread(split, 1000))
+
+
+def spread(split: Split, count: int) -> npt.NDArray[np.uint8]:
+    """Returns the images of at most `count` examples, spread evenly."""
+    return split.take(np.linspace(0, len(split) - 1, min(len(split), count)).astype(np.int64))[0]
 
 
 def versions() -> dict[str, str]:
