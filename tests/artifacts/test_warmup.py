@@ -6,25 +6,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmnist.artifacts.protobuf import fields
 from tfmnist.artifacts.warmup import WARMUP, write_warmup
 
 from .conftest import IMAGES
 
 
-def fields(message: bytes) -> dict[int, bytes]:
-    """The content of each field of a message that holds strings and messages only; the last of each number."""
-    found: dict[int, bytes] = {}
-    while message:
-        number, kind, size, shift = message[0] >> 3, message[0] & 7, 0, 0
-        assert kind == 2
-        while True:
-            message = message[1:]
-            size |= (message[0] & 127) << shift
-            shift += 7
-            if message[0] < 128:
-                break
-        found[number], message = message[1 : 1 + size], message[1 + size :]
-    return found
+def read(message: bytes) -> dict[int, bytes]:
+    return dict(fields(message))
 
 
 def test_each_signature_gets_a_request(tmp_path: Path) -> None:
@@ -32,15 +21,15 @@ def test_each_signature_gets_a_request(tmp_path: Path) -> None:
     asked: dict[str, Any] = {}
     record: Any
     for record in tf.data.TFRecordDataset(str(tmp_path / WARMUP)):
-        ((log, content),) = fields(record.numpy()).items()
-        request = fields(fields(content)[1])
-        spec = fields(request[1])
+        ((log, content),) = read(record.numpy()).items()
+        request = read(read(content)[1])
+        spec = read(request[1])
         assert spec[1] == b"tfmnist" and log == (2 if spec[3] == b"classify" else 6)
         if log == 2:
-            example = tf.train.Example.FromString(fields(fields(request[2])[1])[1])
+            example = tf.train.Example.FromString(read(read(request[2])[1])[1])
             asked["classify"] = example.features.feature["image/encoded"].bytes_list.value[0]
             continue
-        tensor = fields(request[2])
+        tensor = read(request[2])
         name = f"{spec[3].decode()} {tensor[1].decode()}"
         asked[name] = tf.make_ndarray(tf.make_tensor_proto(0).FromString(tensor[2]))
     assert list(asked) == ["serving_default images", "float_images images", "image_bytes image_bytes", "classify"]

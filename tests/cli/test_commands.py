@@ -248,6 +248,17 @@ def test_export_finishes_a_run_that_a_sweep_has_only_trained(trained: Path, tmp_
     assert errors == f"{run}: trained but not evaluated yet; evaluating it on the test set and exporting it\n"
 
 
+def test_export_prints_how_accurate_each_file_is(trained: Path, tmp_path: Path, command: Command) -> None:
+    accuracy = json.loads((trained / "result.json").read_text())["test_accuracy"]
+    code, out, errors = command("export", trained, tmp_path / "digits.tflite", "--format", "litert")
+    lines = out.splitlines()
+    assert code == 0 and errors == "" and lines[0] == str(tmp_path / "digits.tflite") and len(lines) == 3
+    assert lines[1] == f"  digits.tflite: {accuracy:.2%} of 200 test images; the network's class for all"
+    assert lines[2].startswith("  digits_int8.tflite: ") and "of 200 test images" in lines[2]
+    code, out, errors = command("info", tmp_path / "digits_int8.tflite")
+    assert code == 0 and errors == "" and "1 of 1 files intact" in out and "images uint8 [n, 28, 28]" in out
+
+
 def test_report(trained: Path, command: Command) -> None:
     assert command("report", trained) == (0, f"{trained / 'report.html'}\n", "")
     assert (trained / "report.html").is_file()

@@ -2,8 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,46 @@ import tensorflow as tf
 
 from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.folded import fold
-from tfmnist.artifacts.versions import next_version, write_manifest
+from tfmnist.artifacts.versions import publish_version, staged_version, write_manifest
 from tfmnist.artifacts.warmup import write_warmup
-from tfmnist.errors import InputError, TfmnistError
+from tfmnist.errors import TfmnistError
 from tfmnist.nn.losses import probabilities
 from tfmnist.nn.models import Network, float32_logits, to_unit
+from tfmnist.photos.normalize import ImageFormat, are_digits, normalize
 from tfmnist.photos.status import Status
-from tfmnist.system.files import publish, staged_folder
+
+
+def default_function(model: Network, loss: str) -> Any:
+    """Returns what `serving_default` computes as one `tf.function`, for other formats: straight, without n = 0."""
+    folded = fold(model)
+
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        if folded:
+            return _outputs(folded(tf.cast(images, tf.float32)), loss)
+        return _outputs(float32_logits(model.forward(to_unit(images), False, None)), loss)
+
+    spec = tf.TensorSpec([None, *model.image_shape], tf.uint8, name="images")
+    return tf.function(serving_default, input_signature=[spec], autograph=False)
+
+
+def _outputs(logits: tf.Tensor, loss: str) -> dict[str, tf.Tensor]:
+    return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(loss, logits), "logits": logits}
+
+
+def trace_normalize(form: ImageFormat, class_names: Sequence[str]) -> Callable[[tf.Tensor], Any]:
+    """Traces how a model with these classes prepares picture files: most of the time of an export.
+
+    It needs no weights, so another thread may do it during training.
+    """
+    read = partial(normalize, image_format=form, digits_only=are_digits(class_names))
+    spec = tf.TensorSpec([None], tf.string)
+    return tf.function(read, input_signature=[spec], autograph=False).get_concrete_function()
 
 
 def make_signatures(
     model: Network,
     loss: str,
-    normalize: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+    read: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
     class_names: Sequence[str],
 ) -> tf.Module:
     """Traces the functions that an exported model offers, one per signature.
@@ -33,7 +59,7 @@ def make_signatures(
     Args:
         model: a network with its final weights, which become constants if its layers are built in.
         loss: the kind of loss, which decides how logits become probabilities.
-        normalize: picture files, string `[n]`, to images as the model expects them, uint8 `[n, height, width]`; the
+        read: picture files, string `[n]`, to images as the model expects them, uint8 `[n, height, width]`; the
             number of digits found in each, int64 `[n]`; and whether each was read, int64 `[n]`.
         class_names: one name per class.
     """
@@ -60,16 +86,16 @@ def make_signatures(
             logits = forward(padded)[: tf.shape(images)[0]]
         else:
             logits = forward(images)
-        return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(loss, logits), "logits": logits}
+        return _outputs(logits, loss)
 
     def pictures(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        normalized, digits, status = normalize(image_bytes)
+        normalized, digits, status = read(image_bytes)
         return {**predict(normalized, of_pixels), "normalized": normalized, "digits": digits, "status": status}
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         feature = tf.io.FixedLenFeature([], tf.string, default_value="")
         parsed: Any = tf.io.parse_example(inputs, {"image/encoded": feature})
-        images, _, status = normalize(parsed["image/encoded"])
+        images, _, status = read(parsed["image/encoded"])
         scores = tf.where(
             tf.equal(status, Status.READ)[:, tf.newaxis], predict(images, of_pixels)["probabilities"], 0.0
         )
@@ -103,28 +129,21 @@ def write_saved_model(
         The version's folder.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder cannot be made, or holds versions of another format.
         TfmnistError: TensorFlow cannot write the model, or what was written computes something else.
     """
-    with ExitStack() as stack:
+    with staged_version(destination, "saved_model.pb") as folder:
         try:
-            destination.mkdir(parents=True, exist_ok=True)
-            # a name that is not a number, so that servers which watch the folder do not load it
-            folder = stack.enter_context(staged_folder(destination, "writing"))
-        except OSError as error:
-            raise InputError(
-                f"{destination}: cannot write the model there: {error.strerror}; choose another folder."
-            ) from None
-        try:
-            _save(folder, signatures, card.class_names)
+            _save(folder, signatures, card.labels)
             write_warmup(folder, images)
         except tf.errors.OpError as error:  # which is how TensorFlow reports that the disk is full
             raise TfmnistError(f"{destination}: the model cannot be written: {error.message}") from None
-        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]  # type: ignore[attr-defined]
-        compare_outputs(destination, serve(images=tf.constant(images)), model.logits(images).numpy())
+        serve: Any = tf.saved_model.load(str(folder))
+        outputs = serve.signatures["serving_default"](images=tf.constant(images))
+        compare_outputs(destination, outputs, model.logits(images).numpy())
         card.write(folder)
         write_manifest(folder)
-        return publish(folder, (destination / str(next_version(destination)) for _ in count()))
+        return publish_version(folder, destination)
 
 
 def compare_outputs(where: Path, outputs: Mapping[str, Any], expected: npt.NDArray[np.float32]) -> None:
@@ -146,11 +165,11 @@ def compare_outputs(where: Path, outputs: Mapping[str, Any], expected: npt.NDArr
         )
 
 
-def _save(folder: Path, module: Any, class_names: Sequence[str]) -> None:
+def _save(folder: Path, module: Any, class_names: str) -> None:
     names = ("serving_default", "float_images", "image_bytes", "classify")
     with tempfile.TemporaryDirectory() as scratch:
         labels = Path(scratch) / "labels.txt"
-        labels.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8", newline="\n")
+        labels.write_text(class_names, encoding="utf-8", newline="\n")
         module.labels = tf.saved_model.Asset(str(labels))
         log = tf.get_logger()
         level = log.level

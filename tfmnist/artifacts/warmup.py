@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmnist.artifacts.card import EXTRA
+from tfmnist.artifacts.protobuf import field
 
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
@@ -29,13 +30,13 @@ def write_warmup(version: Path, images: np.ndarray) -> None:
     picture = tf.io.encode_png(255 - np.kron(one[0], np.ones([5, 5], np.uint8))[..., np.newaxis]).numpy()
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
     example = tf.train.Example(features=tf.train.Features(feature={"image/encoded": feature}))
-    classified = _field(_INPUTS, _field(_EXAMPLE_LIST, _field(_EXAMPLE, example.SerializeToString())))
+    classified = field(_INPUTS, field(_EXAMPLE_LIST, field(_EXAMPLE, example.SerializeToString())))
     logs = [
         _predict("serving_default", {"images": one}),
         _predict("serving_default", {"images": images}),
         _predict("float_images", {"images": units}),
         _predict("image_bytes", {"image_bytes": np.array([picture], object)}),
-        _field(_CLASSIFY_LOG, _field(_REQUEST, _spec("classify") + classified)),
+        field(_CLASSIFY_LOG, field(_REQUEST, _spec("classify") + classified)),
     ]
     (version / WARMUP).parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(version / WARMUP)) as writer:
@@ -45,19 +46,11 @@ def write_warmup(version: Path, images: np.ndarray) -> None:
 
 def _predict(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     tensors = b"".join(
-        _field(_INPUTS, _field(_KEY, name.encode()) + _field(_VALUE, tf.make_tensor_proto(array).SerializeToString()))
+        field(_INPUTS, field(_KEY, name.encode()) + field(_VALUE, tf.make_tensor_proto(array).SerializeToString()))
         for name, array in inputs.items()
     )
-    return _field(_PREDICT_LOG, _field(_REQUEST, _spec(signature) + tensors))
+    return field(_PREDICT_LOG, field(_REQUEST, _spec(signature) + tensors))
 
 
 def _spec(signature: str) -> bytes:
-    return _field(_SPEC, _field(_NAME, b"tfmnist") + _field(_SIGNATURE, signature.encode()))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Returns a field whose wire type is 2, bytes with their length: strings and messages."""
-    length, size = b"", len(content)
-    while size > 127:
-        length, size = length + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+    return field(_SPEC, field(_NAME, b"tfmnist") + field(_SIGNATURE, signature.encode()))

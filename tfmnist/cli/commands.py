@@ -132,21 +132,25 @@ def predict(
 def export(
     run: Annotated[str, Positional, arg(metavar="RUN")],
     dest: Annotated[str, Positional, arg(metavar="DEST")],
-    format: Literal["savedmodel"] = "savedmodel",
+    format: Literal["savedmodel", "onnx", "litert"] = "savedmodel",
 ) -> None:
-    """Writes a run's model as the next version in a model folder.
+    """Writes a run's model: a SavedModel as the next version in a model folder, or ONNX or LiteRT.
+
+    ONNX and LiteRT are checked on all test images, and their accuracy is printed.
 
     Args:
         run: Folder of a finished run.
-        dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete.
+        dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete. For onnx and
+            litert also a file, which is replaced: x.onnx; x.tflite in float32, x_int8.tflite in 8-bit integers.
         format: The format to write.
     """
     Recipe.load_run(run)
     _finish(run)
     with tensorflow_quietly():
-        from tfmnist.runs.export import export as write
+        from tfmnist.runs.export import export_checked
 
-    print(write(run, dest))
+    path, checks = export_checked(run, Path(dest), format)
+    print("\n  ".join([str(path), *checks]))
 
 
 def report(run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")]) -> None:

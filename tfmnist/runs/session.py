@@ -18,12 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tfmnist.data.split import Digits
+from tfmnist.artifacts.saved_model import trace_normalize
+from tfmnist.data.split import Digits, spread
 from tfmnist.errors import DivergedError, Interrupted
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
-from tfmnist.runs.export import form_of, make_card, spread, trace_normalize, versions, write
+from tfmnist.runs.export import form_of, make_card, versions, write
 from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Divergence, Evaluation, Result, write_history
