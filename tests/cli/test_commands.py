@@ -137,6 +137,17 @@ def test_predict(trained: Path, small: Path, tmp_path: Path, command: Command) -
         assert row["runner_up"] == {"class": str(second), "probability": row["probabilities"][str(second)]}
 
 
+@pytest.mark.parametrize(("own", "threads"), [({}, "1"), ({"TF_NUM_INTRAOP_THREADS": "2"}, "2")])
+def test_predict_computes_in_one_thread(own: dict[str, str], threads: str, trained: Path, tmp_path: Path) -> None:
+    Image.new("L", (90, 60), 240).save(tmp_path / "blank.png")
+    code = "import os, sys; from tfmnist.cli.main import main; main(sys.argv[1:])"
+    code += "; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
+    command = [sys.executable, "-c", code, "predict", str(trained), str(tmp_path / "blank.png")]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_NUM_INTRAOP_THREADS"} | own
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{threads}\n" and "no digit found" in done.stderr
+
+
 def test_predict_says_how_sure_it_is_and_what_came_second(
     trained: Path, small: Path, tmp_path: Path, command: Command
 ) -> None:

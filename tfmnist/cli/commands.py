@@ -14,6 +14,7 @@ from tfmnist.cli.options import DEFAULT_RECIPE
 from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.recipe import Recipe, read_shipped, shipped_recipes
+from tfmnist.system.machine import compute_in_one_thread
 
 ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder of a run or of an exported model.")]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
@@ -99,6 +100,7 @@ def predict(
     contents = {path: read_photo(path) for path in paths} if len(paths) == 1 else {}
     _finish(model)
     version = find_model(model)
+    compute_in_one_thread()  # pictures are read one by one
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
         from tfmnist.artifacts.photo_predictions import read_picture
