@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -13,6 +14,7 @@ from tfmnist.photos.normalize import ImageFormat
 
 FORMAT = ImageFormat(6, 5, centred=False, dark_on_light=True)
 CARD = ModelCard(loss="cross_entropy", form=FORMAT.to_dict(), image_shape=(6, 5), class_names=("a", "b", "c"))
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 5)).astype(np.uint8)
 
 
 def normalize(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -29,10 +31,7 @@ def model() -> tfmnist.CNN:
 
 @pytest.fixture(scope="session")
 def trace(model: tfmnist.CNN) -> Callable[[], tf.Module]:
-    variables = list(model.named_variables().values())
-    return lambda: make_signatures(
-        model.forward, tf.nn.softmax, normalize, variables, image_shape=(6, 5), has_convolutions=True
-    )
+    return lambda: make_signatures(model, "cross_entropy", normalize, CARD.class_names)
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +44,18 @@ def card() -> ModelCard:
     return CARD
 
 
+Write = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def exported(signatures: tf.Module, card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write(model: tfmnist.CNN, signatures: tf.Module) -> Write:
+    """Writes the model, with changes if they are given."""
+    defaults = {"model": model, "signatures": signatures, "card": CARD, "images": IMAGES}
+    return lambda folder, **changes: write_saved_model(folder, **{**defaults, **changes})
+
+
+@pytest.fixture(scope="session")
+def exported(write: Write, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "model"
-    assert write_saved_model(folder, signatures, card) == folder / "1"
+    assert write(folder) == folder / "1"
     return folder

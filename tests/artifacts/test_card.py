@@ -26,7 +26,7 @@ def test_a_card_is_read_back_with_its_signatures(tmp_path: Path) -> None:
     card.write(tmp_path)
     read = ModelCard.read(tmp_path)
     signatures = read.signatures or {}
-    assert list(signatures) == ["serving_default", "float_images", "image_bytes"]
+    assert list(signatures) == ["serving_default", "float_images", "image_bytes", "classify"]
     images = signatures["serving_default"]["inputs"]["images"]
     assert images == {"dtype": "uint8", "shape": ["n", 6, 5], "range": [0, 255]}
     assert signatures["image_bytes"]["outputs"]["probabilities"] == {"dtype": "float32", "shape": ["n", 3]}
@@ -34,6 +34,12 @@ def test_a_card_is_read_back_with_its_signatures(tmp_path: Path) -> None:
     assert pictures["digits"] == {"dtype": "int64", "shape": ["n"]}
     assert pictures["status"]["values"] == {str(number): status.explain() for number, status in enumerate(Status)}
     assert "status" not in signatures["serving_default"]["outputs"]
+    classify = signatures["classify"]
+    assert (classify["inputs"]["inputs"]["shape"], list(classify["inputs"])) == (["n"], ["inputs"])
+    assert {name: (about["dtype"], about["shape"]) for name, about in classify["outputs"].items()} == {
+        "classes": ("string", ["n", 3]),
+        "scores": ("float32", ["n", 3]),
+    }
     assert read == card.model_copy(update={"signatures": signatures})
     keys = ["loss", "parameters", "image_shape", "class_names", "signatures"]
     assert list(json.loads((tmp_path / "assets.extra/model_card.json").read_text())) == keys

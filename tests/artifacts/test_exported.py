@@ -14,12 +14,11 @@ import tensorflow as tf
 import tfmnist
 from tfmnist.artifacts import exported as exported_module
 from tfmnist.artifacts.card import ModelCard
-from tfmnist.artifacts.saved_model import write_saved_model
 from tfmnist.errors import InputError
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.photos.status import Status
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 5)).astype(np.uint8)
+from .conftest import IMAGES, Write
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +115,8 @@ def test_threads_that_come_first_together_prepare_once(exported: Path, monkeypat
     assert events[:2] == ["begin", "end"], "the first call is made alone"
 
 
-def test_an_older_export_has_no_format(signatures: Any, card: ModelCard, tmp_path: Path) -> None:
-    write_saved_model(tmp_path / "m", signatures, card.model_copy(update={"form": None}))
+def test_an_older_export_has_no_format(write: Write, card: ModelCard, tmp_path: Path) -> None:
+    write(tmp_path / "m", card=card.model_copy(update={"form": None}))
     older = tfmnist.load_exported(tmp_path / "m")
     assert len(older.predict(IMAGES).classes) == 9
     with pytest.raises(InputError, match="without the format of its images; export it again"):

@@ -60,6 +60,15 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"variables/data: missing; export the model again"):
         read_card(version)
     data.write_bytes(b"weights")
+    for name in ("notes.txt", "variables/.data.part"):
+        (version / name).touch()
+        with pytest.raises(InputError, match=rf"{name}: not in the manifest, so not part of the model; move it"):
+            read_card(version)
+        (version / name).unlink()
+    (version / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="link: not in the manifest"):
+        read_card(version)
+    (version / "link").unlink()
     (version / "assets.extra" / "model_card.json").write_text("{}")
     (version / "assets.extra" / "manifest.sha256").unlink()
     write_manifest(version)

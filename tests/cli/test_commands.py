@@ -137,6 +137,17 @@ def test_predict(trained: Path, small: Path, tmp_path: Path, command: Command) -
         assert row["runner_up"] == {"class": str(second), "probability": row["probabilities"][str(second)]}
 
 
+@pytest.mark.parametrize(("own", "threads"), [({}, "1"), ({"TF_NUM_INTRAOP_THREADS": "2"}, "2")])
+def test_predict_computes_in_one_thread(own: dict[str, str], threads: str, trained: Path, tmp_path: Path) -> None:
+    Image.new("L", (90, 60), 240).save(tmp_path / "blank.png")
+    code = "import os, sys; from tfmnist.cli.main import main; main(sys.argv[1:])"
+    code += "; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
+    command = [sys.executable, "-c", code, "predict", str(trained), str(tmp_path / "blank.png")]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_NUM_INTRAOP_THREADS"} | own
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{threads}\n" and "no digit found" in done.stderr
+
+
 def test_predict_says_how_sure_it_is_and_what_came_second(
     trained: Path, small: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -248,6 +259,17 @@ def test_export_finishes_a_run_that_a_sweep_has_only_trained(trained: Path, tmp_
     assert errors == f"{run}: trained but not evaluated yet; evaluating it on the test set and exporting it\n"
 
 
+def test_export_prints_how_accurate_each_file_is(trained: Path, tmp_path: Path, command: Command) -> None:
+    accuracy = json.loads((trained / "result.json").read_text())["test_accuracy"]
+    code, out, errors = command("export", trained, tmp_path / "digits.tflite", "--format", "litert")
+    lines = out.splitlines()
+    assert code == 0 and errors == "" and lines[0] == str(tmp_path / "digits.tflite") and len(lines) == 3
+    assert lines[1] == f"  digits.tflite: {accuracy:.2%} of 200 test images; the network's class for all"
+    assert lines[2].startswith("  digits_int8.tflite: ") and "of 200 test images" in lines[2]
+    code, out, errors = command("info", tmp_path / "digits_int8.tflite")
+    assert code == 0 and errors == "" and "1 of 1 files intact" in out and "images uint8 [n, 28, 28]" in out
+
+
 def test_report(trained: Path, command: Command) -> None:
     assert command("report", trained) == (0, f"{trained / 'report.html'}\n", "")
     assert (trained / "report.html").is_file()
@@ -309,9 +331,11 @@ def test_info_of_a_model_checks_its_files(trained: Path, tmp_path: Path, command
     assert "images uint8 [n, 28, 28]" in out and "probabilities float32 [n, 10]" in out and "host" not in out
     about = json.loads(command("info", version, "--json")[1])
     assert about["model"] == str(version) and set(about["files"].values()) == {"intact"}
-    assert set(about["card"]["signatures"]) == {"serving_default", "float_images", "image_bytes"}
+    assert set(about["card"]["signatures"]) == {"serving_default", "float_images", "image_bytes", "classify"}
     (version / "notes.txt").touch()
-    assert command("info", version)[0] == 0, "more files do no harm"
+    code, out, errors = command("info", version)
+    assert code == 2 and "notes.txt is not in the manifest" in out
+    assert errors.startswith(f"tfmnist: {version / 'notes.txt'}: not in the manifest") and errors.count("\n") == 1
     (version / "saved_model.pb").write_bytes(b"")
     for words in ((), ("--json",)):
         code, out, errors = command("info", version, *words)

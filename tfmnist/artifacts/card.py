@@ -1,6 +1,7 @@
 """The model card of an exported model: how it was trained, and its inputs and outputs. No TensorFlow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,19 @@ class ModelCard(BaseModel):
 
     def write(self, version: Path) -> None:
         """Writes the card, its signatures described, to a version's folder."""
-        card = self.to_dict() | {"signatures": _describe_signatures(self.image_shape, len(self.class_names))}
         (version / _FILE).parent.mkdir(exist_ok=True)
-        (version / _FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8", newline="\n")
+        (version / _FILE).write_text(self.to_json(), encoding="utf-8", newline="\n")
+
+    def to_json(self, names: Sequence[str] = ()) -> str:
+        """Returns the card as it is written, with the signatures of these names described; by default, all of them."""
+        signatures = _describe_signatures(self.image_shape, len(self.class_names))
+        chosen = {name: signatures[name] for name in names or signatures}
+        return json.dumps(self.to_dict() | {"signatures": chosen}, indent=2) + "\n"
+
+    @property
+    def labels(self) -> str:
+        """The class names, one per line."""
+        return "".join(f"{name}\n" for name in self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as JSON holds it."""
@@ -66,7 +77,11 @@ def _describe_signatures(image_shape: tuple[int, int], classes: int) -> dict[str
         "float_images": {"images": {"dtype": "float32", "shape": ["n", height, width], "range": [0, 1]}},
         "image_bytes": {"image_bytes": {"dtype": "string", "shape": ["n"], "content": "PNG, JPEG, BMP or GIF files"}},
     }
-    return {
+    examples = {"dtype": "string", "shape": ["n"], "content": "tf.train.Example with the feature image/encoded, a file"}
+    scores = {"dtype": "float32", "shape": ["n", classes], "content": "probabilities, or all 0 if the file is not read"}
+    names = {"dtype": "string", "shape": ["n", classes], "content": "class names, the most probable first"}
+    described = {
         name: {"inputs": images, "outputs": outputs | (pictures if name == "image_bytes" else {})}
         for name, images in inputs.items()
     }
+    return described | {"classify": {"inputs": {"inputs": examples}, "outputs": {"classes": names, "scores": scores}}}

@@ -1,7 +1,7 @@
 """Exported models, loaded."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfmnist.artifacts import litert, onnx_model
+from tfmnist.artifacts.saved_model import trace_normalize
 from tfmnist.artifacts.versions import find_version, read_card
 from tfmnist.errors import InputError
 from tfmnist.nn.runtime import check_runtime
@@ -40,8 +42,8 @@ class Exported:
     """A loaded model: `predict` images, or call its `signatures`.
 
     Attributes:
-        path: the version's folder.
-        card: `assets.extra/model_card.json`.
+        path: the version's folder, or an ONNX or LiteRT file.
+        card: `assets.extra/model_card.json`, or what the file has of it.
         class_names: one name per class.
         classes: number of classes.
         image_shape: height and width of the images it takes.
@@ -54,12 +56,19 @@ class Exported:
         self.card: dict[str, Any] = card.to_dict()
         self.image_shape, self.class_names, self.loss = card.image_shape, card.class_names, card.loss
         self.classes = len(self.class_names)
+        self._is_file = path.is_file()
         self._lock = threading.RLock()
         self._called: set[str] = set()
 
     @property
     def signatures(self) -> Any:
-        """The SavedModel's signatures, TensorFlow functions by name."""
+        """The SavedModel's signatures, TensorFlow functions by name.
+
+        Raises:
+            InputError: it is an ONNX or LiteRT file.
+        """
+        if self._is_file:
+            raise InputError(f"{self.path}: has no signatures, only predict; export it as a SavedModel.")
         with self._lock:  # threads that come first together load it once
             return self._loaded.signatures
 
@@ -79,11 +88,25 @@ class Exported:
         return ImageFormat.from_dict(self._card.form)
 
     @cached_property
-    def _functions(self) -> "dict[str, _Signature]":
-        return {name: _Signature(signature) for name, signature in self.signatures.items()}
+    def _functions(self) -> dict[str, Callable[[Any], dict[str, Any]]]:
+        """Functions of images or picture files that return tensors or arrays by name."""
+        if not self._is_file:
+            return {name: _Signature(signature) for name, signature in self.signatures.items()}
+        default = (onnx_model if self.path.suffix == ".onnx" else litert).load(self.path)
 
-    def _call(self, name: str, inputs: Any) -> dict[str, tf.Tensor]:
-        """Calls a signature; the first call prepares its graph, once, while other threads wait."""
+        def pictures(contents: tf.Tensor) -> dict[str, Any]:
+            normalized, digits, status = self._normalize(contents)
+            return {**default(normalized.numpy()), "normalized": normalized, "digits": digits, "status": status}
+
+        return {"serving_default": default, "image_bytes": pictures}
+
+    @cached_property
+    def _normalize(self) -> Callable[[tf.Tensor], Any]:
+        """What a SavedModel's `image_bytes` does before it predicts."""
+        return trace_normalize(self.image_format, self.class_names)
+
+    def _call(self, name: str, inputs: Any) -> dict[str, Any]:
+        """Calls a function; the first call prepares its graph, once, while other threads wait."""
         if name in self._called:
             return self._functions[name](inputs)
         with self._lock:
@@ -93,6 +116,8 @@ class Exported:
 
     def predict(self, images: npt.ArrayLike) -> Predictions:
         """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].
+
+        An ONNX or LiteRT file takes uint8 images only.
 
         Raises:
             InputError: another shape or dtype, or floats out of range.
@@ -104,6 +129,8 @@ class Exported:
             raise InputError(f"images have shape {list(array.shape)}: expected [n, {height}, {width}].")
         if array.dtype == np.uint8:
             outputs = self._call("serving_default", array)
+        elif self._is_file:
+            raise InputError(f"images have dtype {array.dtype}: a {self.path.suffix} file takes uint8, 0 to 255.")
         elif np.issubdtype(array.dtype, np.floating):
             if array.size and not (array.min() >= 0 and array.max() <= 1):
                 raise InputError(
@@ -112,7 +139,7 @@ class Exported:
             outputs = self._call("float_images", array.astype(np.float32, copy=False))
         else:
             raise InputError(f"images have dtype {array.dtype}: expected uint8 (0 to 255) or float (0 to 1).")
-        return Predictions(**{name: output.numpy() for name, output in outputs.items()})
+        return Predictions(**{name: np.asarray(output) for name, output in outputs.items()})
 
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> PicturePredictions:
         """Classifies a user's own photos: files of any size, ink dark or light, in grey or colour.
@@ -127,11 +154,12 @@ class Exported:
             InputError: the model cannot read picture files, or an older model a file among these.
         """
         check_runtime()
-        if "image_bytes" not in self.signatures:
-            raise InputError(f"{self.path}: exported without a signature for picture files; export it again.")
+        with self._lock:
+            if "image_bytes" not in self._functions:
+                raise InputError(f"{self.path}: exported without a signature for picture files; export it again.")
         contents = tf.constant(list(image_bytes), tf.string, [len(image_bytes)])
         try:
-            outputs = {name: output.numpy() for name, output in self._call("image_bytes", contents).items()}
+            outputs = {name: np.asarray(output) for name, output in self._call("image_bytes", contents).items()}
         except tf.errors.InvalidArgumentError:  # exported by version 0.1, which has no status
             raise InputError(f"a picture cannot be read: {Status.DAMAGED.explain()}") from None
         digits = outputs["digits"]
@@ -140,7 +168,7 @@ class Exported:
 
     def logits(self, images: Any) -> tf.Tensor:
         """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
-        return self._call("serving_default", tf.convert_to_tensor(images))["logits"]
+        return tf.convert_to_tensor(self._call("serving_default", np.asarray(images))["logits"])
 
     def call(self, signature: str, inputs: Any) -> dict[str, npt.NDArray[Any]]:
         """Calls any of its signatures with the input that it takes; returns its outputs by name."""
@@ -169,9 +197,10 @@ def load_exported(path: str | Path) -> Exported:
     """Loads an exported model, after checking that every file is as it was written.
 
     Args:
-        path: a run folder, a model folder (its newest version is used), or one version's folder.
+        path: a run folder, a model folder (its newest version is used), one version's folder, or an ONNX or LiteRT
+            file.
 
     Raises:
-        InputError: there is no model, or a file of it is missing or damaged.
+        InputError: there is no model, or a file of it is missing, damaged or not in its manifest.
     """
     return Exported(find_version(path))

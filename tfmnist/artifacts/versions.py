@@ -1,15 +1,23 @@
-"""The folders of exported models: their versions, and a manifest that reveals damaged files. No TensorFlow."""
+"""The folders of exported models: their versions, and what reveals damaged files. No TensorFlow.
+
+A version is a folder with a SavedModel and a manifest, or with `model.onnx` or `model.tflite`; these may stand alone.
+Here and elsewhere, the path of a version is the SavedModel's folder or the file.
+"""
 
 import hashlib
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
 from tfmnist.artifacts.card import EXTRA, ModelCard
+from tfmnist.artifacts.sealed import SUFFIXES, is_intact, read_sealed_card
 from tfmnist.errors import InputError
+from tfmnist.system.files import publish, staged_folder
 
+_NAMES = ("saved_model.pb", "model.onnx", "model.tflite")  # one of them is in a version's folder
 MANIFEST = f"{EXTRA}/manifest.sha256"
 
 FileState = Literal["intact", "damaged", "missing", "not in the manifest"]
@@ -20,7 +28,7 @@ def list_versions(model: Path) -> list[int]:
     if not model.is_dir():
         return []
     entries = (entry for entry in model.iterdir() if re.fullmatch("[1-9][0-9]*", entry.name))
-    return sorted(int(entry.name) for entry in entries if (entry / "saved_model.pb").is_file())
+    return sorted(int(entry.name) for entry in entries if any((entry / name).is_file() for name in _NAMES))
 
 
 def next_version(model: Path) -> int:
@@ -29,22 +37,64 @@ def next_version(model: Path) -> int:
 
 
 def find_version(path: str | Path) -> Path:
-    """Returns the version folder that a path refers to: itself, or the newest in a model folder or a run's `model/`.
+    """Returns the version that a path refers to: itself, or the newest in a model folder or a run's `model/`.
+
+    Returns:
+        The folder of a SavedModel, or an ONNX or LiteRT file.
 
     Raises:
         InputError: there is none.
     """
     path = Path(path)
+    if path.suffix in SUFFIXES and path.is_file():
+        return path
     for folder in (path, path / "model"):
-        if (folder / "saved_model.pb").is_file():
+        if (folder / _NAMES[0]).is_file():
             return folder
         if versions := list_versions(folder):
-            return folder / str(versions[-1])
+            return find_version(folder / str(versions[-1]))
+    if path.name.isdecimal() and (files := [path / name for name in _NAMES[1:] if (path / name).is_file()]):
+        return files[0]
     if not path.exists():
         raise InputError(f"{path}: does not exist; expected a run folder or an exported model.")
     run = (path / "recipe.toml").is_file()
     remedy = f"'tfmnist info {path}' shows the state of this run" if run else "give another folder"
-    raise InputError(f"{path}: holds no exported model (a folder '1' with saved_model.pb); {remedy}.")
+    raise InputError(
+        f"{path}: holds no exported model (a folder '1' with saved_model.pb, model.onnx or model.tflite); {remedy}."
+    )
+
+
+@contextmanager
+def staged_version(destination: Path, name: str) -> Generator[Path]:
+    """Makes a folder for a new version in a model folder, and deletes it afterwards unless it was published.
+
+    Args:
+        destination: the model folder, made if it does not exist.
+        name: the name of the file that decides the format: all versions of a model have the same.
+
+    Raises:
+        InputError: the folder cannot be made, or holds versions of another format.
+    """
+    for version in list_versions(destination):
+        if not (destination / str(version) / name).is_file():
+            raise InputError(
+                f"{destination}: its version {version} has another format, without {name}; choose another folder."
+            )
+    with ExitStack() as stack:
+        try:
+            destination.mkdir(parents=True, exist_ok=True)
+            # a name that is not a number, so that servers which watch the folder do not load it
+            folder = stack.enter_context(staged_folder(destination, "writing"))
+        except OSError as error:
+            raise InputError(
+                f"{destination}: cannot write the model there: {error.strerror}; choose another folder."
+            ) from None
+        yield folder
+
+
+def publish_version(folder: Path, destination: Path) -> Path:
+    """Gives a staged folder the next number that is free, and returns its path."""
+    return publish(folder, (destination / str(next_version(destination)) for _ in count()))
 
 
 def write_manifest(version: Path) -> None:
@@ -54,13 +104,15 @@ def write_manifest(version: Path) -> None:
 
 
 def compare_files(version: Path) -> dict[str, FileState]:
-    """Compares every file of a version with the manifest.
+    """Compares every file of a version with the manifest, or an ONNX or LiteRT file with the digest in it.
 
     Raises:
         InputError: the manifest is missing or damaged, or a file cannot be read.
     """
     states: dict[str, FileState] = {}
     with _readable(version):
+        if version.suffix in SUFFIXES and version.is_file():
+            return {version.name: "intact" if is_intact(version) else "damaged"}
         for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
             digest, name = line.split("  ", 1)
             path = version / name
@@ -72,18 +124,26 @@ def compare_files(version: Path) -> dict[str, FileState]:
 
 
 def read_card(version: Path) -> ModelCard:
-    """Compares every file with the manifest, and returns the model card.
+    """Compares every file as `compare_files` does, and returns the model card.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing, damaged or not in the manifest.
     """
     for name, state in compare_files(version).items():
+        path = version / name if version.is_dir() else version
         if state == "missing":
-            raise InputError(f"{version / name}: missing; export the model again.")
+            raise InputError(f"{path}: missing; export the model again.")
         if state == "damaged":
-            raise InputError(f"{version / name}: damaged, its SHA-256 is not the manifest's; export the model again.")
+            raise InputError(f"{path}: damaged, its SHA-256 is not the one written with it; export the model again.")
+        if state == "not in the manifest":
+            raise InputError(f"{path}: not in the manifest, so not part of the model; move it elsewhere.")
     with _readable(version):
-        return ModelCard.read(version)
+        return card_of(version)
+
+
+def card_of(version: Path) -> ModelCard:
+    """Returns the model card of a version, without comparing its files; raises what `ModelCard.read` raises."""
+    return read_sealed_card(version) if version.is_file() else ModelCard.read(version)
 
 
 @contextmanager
@@ -98,7 +158,7 @@ def _readable(version: Path) -> Generator[None]:
 
 
 def _list_files(version: Path) -> list[str]:
-    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file())
+    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if not path.is_dir())
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from tfmnist.cli.options import DEFAULT_RECIPE
 from tfmnist.cli.process import tensorflow_quietly
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.recipe import Recipe, read_shipped, shipped_recipes
+from tfmnist.system.machine import compute_in_one_thread
 
 ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder of a run or of an exported model.")]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
@@ -99,6 +100,7 @@ def predict(
     contents = {path: read_photo(path) for path in paths} if len(paths) == 1 else {}
     finish(model)
     version = find_model(model)
+    compute_in_one_thread()  # pictures are read one by one
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
         from tfmnist.artifacts.photo_predictions import read_picture
@@ -132,21 +134,25 @@ def predict(
 def export(
     run: Annotated[str, Positional, arg(metavar="RUN")],
     dest: Annotated[str, Positional, arg(metavar="DEST")],
-    format: Literal["savedmodel"] = "savedmodel",
+    format: Literal["savedmodel", "onnx", "litert"] = "savedmodel",
 ) -> None:
-    """Writes a run's model as the next version in a model folder.
+    """Writes a run's model: a SavedModel as the next version in a model folder, or ONNX or LiteRT.
+
+    ONNX and LiteRT are checked on all test images, and their accuracy is printed.
 
     Args:
         run: Folder of a finished run.
-        dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete.
+        dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete. For onnx and
+            litert also a file, which is replaced: x.onnx; x.tflite in float32, x_int8.tflite in 8-bit integers.
         format: The format to write.
     """
     Recipe.load_run(run)
     finish(run)
     with tensorflow_quietly():
-        from tfmnist.runs.export import export as write
+        from tfmnist.runs.export import export_checked
 
-    print(write(run, dest))
+    path, checks = export_checked(run, Path(dest), format)
+    print("\n  ".join([str(path), *checks]))
 
 
 def report(run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")]) -> None:
@@ -204,7 +210,7 @@ def info(model: ModelPath, as_json: AsJson = False) -> None:
         elif exported:
             show_model(exported)
     if exported:
-        read_card(exported.version)  # raises an error if a file is missing or damaged
+        read_card(exported.version)  # raises an error unless all files are as they were written
 
 
 def gradients(

@@ -65,7 +65,8 @@ def show_run(run: RunSummary, model: ModelSummary | None) -> None:
 
 def show_model(model: ModelSummary) -> None:
     """Prints the card of an exported model, its signatures, and whether its files are intact."""
-    lines, card = {"model": str(model.version), "files": _files(model)}, model.card
+    others = f"versions {', '.join(map(str, model.numbers))}" if model.numbers[1:] else ""
+    lines, card = {"model": str(model.version), "folder": others, "files": _files(model)}, model.card
     if not card:
         _print(lines)
         return

@@ -65,6 +65,17 @@ def load_labelled(section: Data, class_names: Sequence[str], seed: int, trained_
     return Digits(train, validation, test, tuple(class_names), digits.source, digits.notes)
 
 
+def load_unchanged(section: Data, class_names: Sequence[str], seed: int, sha256: str) -> Digits:
+    """Like `load_labelled`, for the data set that a model was trained on; `sha256` is its digest, or "" for any."""
+    digits = load_labelled(section, class_names, seed, sha256)
+    if sha256 and digits.sha256 != sha256:
+        raise InputError(
+            f"{digits.source}: has changed since the model was trained; restore it or, to evaluate on it nevertheless, "
+            "name it with --data."
+        )
+    return digits
+
+
 def make_model(section: Model, image_shape: Sequence[int], classes: int, seed: int) -> Network:
     """Returns the network that a recipe's `model` section describes, with its initial weights."""
     if is_own(section.kind):

@@ -33,15 +33,10 @@ class EvaluationPlan:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.
         """
         from tfmnist.artifacts.exported import Exported
-        from tfmnist.runs.build import load_labelled
+        from tfmnist.runs.build import load_unchanged
         from tfmnist.training.evaluation import evaluate
 
-        digits = load_labelled(self.data, self.class_names, self.seed, self.sha256)
-        if self.sha256 and digits.sha256 != self.sha256:
-            raise InputError(
-                f"{digits.source}: has changed since the model was trained; to evaluate on it nevertheless, "
-                "name it with --data."
-            )
+        digits = load_unchanged(self.data, self.class_names, self.seed, self.sha256)
         split = getattr(digits, self.split)
         if not len(split):
             raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
@@ -72,7 +67,7 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
     model = find_model(path)
     card = read_card(model)
     run = model.resolve().parents[1]
-    has_run = (run / "recipe.toml").is_file()
+    has_run = model.is_dir() and (run / "recipe.toml").is_file()
     recipe = Recipe.load_run(run) if has_run else Recipe.model_validate(card.recipe or {})
     if card.recipe is None and not data:
         raise InputError(f"{model}: does not say what it was trained on; name the data to evaluate on with --data.")

@@ -1,26 +1,30 @@
-"""Exporting a run, or a network, as a SavedModel."""
+"""Exporting a run, or a network."""
 
 import platform
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist.artifacts.card import ModelCard
-from tfmnist.artifacts.saved_model import make_signatures, write_saved_model
-from tfmnist.data.split import Split
+from tfmnist.artifacts.saved_model import make_signatures, trace_normalize, write_saved_model
+from tfmnist.data.idx import read_images
+from tfmnist.data.split import Digits, Split, spread
 from tfmnist.errors import InputError
-from tfmnist.nn.losses import LossFunction, find_loss, probabilities
-from tfmnist.nn.models import Network, as_network, float32_logits
+from tfmnist.nn.losses import LossFunction, find_loss
+from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.runtime import check_runtime
-from tfmnist.photos.normalize import ImageFormat, are_digits, find_format, normalize
+from tfmnist.photos.normalize import ImageFormat, find_format
 from tfmnist.recipe import Recipe
-from tfmnist.runs.build import make_model
+from tfmnist.runs.build import load_unchanged, make_model
 from tfmnist.runs.own_code import name_of
+from tfmnist.runs.portable import Format, check_destination, write_portable
 from tfmnist.runs.result import Result, read_weights
 from tfmnist.system.machine import VERSION
+from tfmnist.training.evaluation import check_split
 from tfmnist.training.loop import set_weights
 
 _NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit")  # keys of a result
@@ -30,76 +34,132 @@ def export(
     run_or_model: str | Path | tf.Module,
     destination: str | Path,
     *,
+    format: Format = "savedmodel",
     class_names: Sequence[str] | None = None,
     loss: str | LossFunction = "cross_entropy",
     image_shape: Sequence[int] = (),
     classes: int = 0,
+    data: Digits | None = None,
 ) -> Path:
     """Writes a trained network, with its preprocessing, as a SavedModel: the next version in a model folder.
 
     The SavedModel needs neither this package nor your code. It takes images as uint8, as float32, or as the bytes of
-    picture files, and returns classes, probabilities and logits.
+    picture files, and returns classes, probabilities and logits. ONNX and LiteRT files take images as uint8 alone.
 
     Args:
         run_or_model: the folder of a finished run; or a network or plain `tf.Module`, trained with `tfmnist.fit` or
             otherwise.
-        destination: the model folder, which may exist; the new version is its sub-folder `1`, or the next number.
+        destination: the model folder, which may exist; the new version is its sub-folder `1`, or the next number. For
+            `onnx` and `litert` also a file, `.onnx` or `.tflite`, which is replaced.
+        format: `savedmodel`, `onnx` (in a folder, `model.onnx`) or `litert` (`model.tflite` in float32, and
+            `model_int8.tflite` in 8-bit integers).
         class_names: for a network, one name per class; by default `0`, `1`, ...
         loss: for a network, the name or function of the loss that it was trained with, for the model card. `quadratic`
             turns logits into probabilities by sigmoids, all others by softmax.
         image_shape: for a plain module, height and width of its images; required.
         classes: for a plain module, number of its logits; 0 to take it from what `forward` returns.
+        data: for `onnx` and `litert` of a network, the data set: its training images calibrate the 8-bit integers, and
+            all its test images are compared. A run has its own.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version, or the file.
 
     Raises:
-        InputError: the run is not finished, the module or the class names do not fit, or the folder cannot be written.
+        InputError: the run is not finished, the module or the class names do not fit, the format's library is missing,
+            or the folder cannot be written.
+        TfmnistError: what was written computes something else than the network.
     """
+    arguments = {"class_names": class_names, "loss": loss, "image_shape": image_shape, "classes": classes}
+    return export_checked(run_or_model, Path(destination), format, data, **arguments)[0]
+
+
+def export_checked(
+    run_or_model: str | Path | tf.Module, destination: Path, format: Format, data: Digits | None = None, **about: Any
+) -> tuple[Path, list[str]]:
+    """Like `export`; returns also what the check of each ONNX or LiteRT file found, one line each."""
     check_runtime()
+    check_destination(destination, format)
     if isinstance(run_or_model, tf.Module):
-        if not isinstance(run_or_model, Network) and len(image_shape) != 2:
-            raise InputError(
-                f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; pass them, "
-                "for example image_shape=(28, 28)."
-            )
-        model = as_network(run_or_model, image_shape, classes)
-        model.check_forward()
-        if (image_shape and tuple(image_shape) != model.image_shape) or (classes and classes != model.classes):
-            raise InputError(
-                f"image_shape {tuple(image_shape)} and classes {classes} are not the model's, {model.image_shape} and "
-                f"{model.classes}; leave them out."
-            )
-        try:
-            rows = len(model.logits(np.zeros([2, *model.image_shape], np.uint8)))
-        except tf.errors.InvalidArgumentError:
-            rows = 0
-        if rows != 2:  # a reshape to [-1, ...] may take any shape while it is traced
-            raise InputError(
-                f"image_shape is {model.image_shape}: {model.name} does not return a row of logits for each of 2 such "
-                "images; expected the shape that it was trained on."
-            )
-        names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
-        if len(names) != model.classes:
-            raise InputError(
-                f"class_names has {len(names)} names, but the model {model.classes} classes; give one each."
-            )
-        form, name = _default_form(model), find_loss(loss).name
-        card = ModelCard(
-            loss=name,
-            parameters=model.parameter_count,
-            versions=versions(),
-            form=form.to_dict(),
-            image_shape=model.image_shape,
-            class_names=tuple(names),
+        model, card = _describe(run_or_model, **about)
+    else:
+        recipe, result = Recipe.load_run(run_or_model), Result.read(Path(run_or_model))
+        model = load_network(Path(run_or_model))
+        form = ImageFormat.from_dict(result.data.form) if result.data.form else _default_form(model)
+        card = make_card(recipe, result, form)
+        if format != "savedmodel":
+            data = load_unchanged(recipe.data, card.class_names, recipe.train.seed, result.data.sha256)
+    if format == "savedmodel":
+        return write(destination, model, card), []
+    if data is None:
+        raise InputError(f"format is {format!r}: expected the data set to check the file on; pass data=digits.")
+    for name, split in (("training", data.train), ("test", data.test)):
+        check_split(split, model, name)
+    return write_portable(destination, model, card, data, format)
+
+
+def _describe(
+    module: tf.Module,
+    class_names: Sequence[str] | None,
+    loss: str | LossFunction,
+    image_shape: Sequence[int],
+    classes: int,
+) -> tuple[Network, ModelCard]:
+    """Returns a module as a network, after checking it, and its model card."""
+    if not isinstance(module, Network) and len(image_shape) != 2:
+        raise InputError(
+            f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; pass them, "
+            "for example image_shape=(28, 28)."
         )
-        return write_saved_model(Path(destination), trace(model, name, form, card.class_names), card)
-    path = Path(run_or_model)
-    recipe, result = Recipe.load_run(path), Result.read(path)
-    model, data = load_network(path), result.data
-    form = ImageFormat.from_dict(data.form) if data.form else _default_form(model)
-    signatures = trace(model, name_of(recipe.loss.kind), form, data.class_names)
-    return write_saved_model(Path(destination), signatures, make_card(recipe, result, form))
+    model = as_network(module, image_shape, classes)
+    model.check_forward()
+    if (image_shape and tuple(image_shape) != model.image_shape) or (classes and classes != model.classes):
+        raise InputError(
+            f"image_shape {tuple(image_shape)} and classes {classes} are not the model's, {model.image_shape} and "
+            f"{model.classes}; leave them out."
+        )
+    try:
+        rows = len(model.logits(np.zeros([2, *model.image_shape], np.uint8)))
+    except tf.errors.InvalidArgumentError:
+        rows = 0
+    if rows != 2:  # a reshape to [-1, ...] may take any shape while it is traced
+        raise InputError(
+            f"image_shape is {model.image_shape}: {model.name} does not return a row of logits for each of 2 such "
+            "images; expected the shape that it was trained on."
+        )
+    names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
+    if len(names) != model.classes:
+        raise InputError(f"class_names has {len(names)} names, but the model {model.classes} classes; give one each.")
+    card = ModelCard(
+        loss=find_loss(loss).name,
+        parameters=model.parameter_count,
+        versions=versions(),
+        form=_default_form(model).to_dict(),
+        image_shape=model.image_shape,
+        class_names=tuple(names),
+    )
+    return model, card
+
+
+def write(
+    destination: Path,
+    model: Network,
+    card: ModelCard,
+    normalize: Callable[[tf.Tensor], Any] | None = None,
+    images: npt.NDArray[np.uint8] | None = None,
+) -> Path:
+    """Writes the next version of a model folder as a SavedModel.
+
+    Args:
+        destination: the model folder.
+        model: the network, its weights final.
+        card: the model card.
+        normalize: what `trace_normalize` returned, if it was called before.
+        images: to compare the exported model on, uint8 `[n, height, width]`; by default some of MNIST's.
+    """
+    read = normalize or trace_normalize(ImageFormat.from_dict(card.form or {}), card.class_names)
+    signatures = make_signatures(model, card.loss, read, card.class_names)
+    images = sample_images(model.image_shape) if images is None else images
+    return write_saved_model(destination, model, signatures, card, images)
 
 
 def load_network(run: Path) -> Network:
@@ -110,15 +170,11 @@ def load_network(run: Path) -> Network:
     return model
 
 
-def trace(model: Network, loss: str, form: ImageFormat, class_names: Sequence[str]) -> tf.Module:
-    return make_signatures(
-        lambda images: float32_logits(model.forward(images, False, None)),
-        partial(probabilities, loss),
-        partial(normalize, image_format=form, digits_only=are_digits(class_names)),
-        list(model.named_variables().values()),
-        image_shape=model.image_shape,
-        has_convolutions=model.has_convolutions,
-    )
+def sample_images(image_shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Returns 64 of MNIST's test images, scaled to another shape by repeating or leaving out pixels."""
+    images = read_images(Path(__file__).parents[1] / "data/mnist/t10k-images-idx3-ubyte.gz")[:64]
+    rows, columns = (np.arange(size) * 28 // size for size in image_shape)
+    return np.ascontiguousarray(images[:, rows[:, np.newaxis], columns])
 
 
 def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
@@ -143,8 +199,7 @@ def _default_form(model: Network) -> ImageFormat:
 
 
 def form_of(split: Split) -> ImageFormat:
-    indices = np.linspace(0, len(split) - 1, min(len(split), 1000)).astype(np.int64)  # spread evenly
-    return find_format(split.take(indices)[0])
+    return find_format(spread(split, 1000))
 
 
 def versions() -> dict[str, str]:

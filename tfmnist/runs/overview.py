@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfmnist.artifacts.card import ModelCard
-from tfmnist.artifacts.versions import FileState, compare_files, find_version, list_versions
+from tfmnist.artifacts.versions import FileState, card_of, compare_files, find_version, list_versions
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe, shipped_recipes
 from tfmnist.runs.folder import follow_link, is_trained
@@ -65,11 +65,14 @@ class ModelSummary:
     """The state of each file, compared with the manifest, by name."""
     card: ModelCard | None
     """The model card; None if it is damaged."""
+    numbers: tuple[int, ...] = ()
+    """The numbers of all versions in its model folder; none for a file by itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types."""
         return {
             "model": str(self.version),
+            "versions": list(self.numbers),
             "files": self.files,
             "card": self.card.to_dict() if self.card else None,
         }
@@ -152,10 +155,12 @@ def _last_change(run: Path) -> datetime:
 
 def _read_model(version: Path) -> ModelSummary:
     try:
-        card = ModelCard.read(version)
+        card = card_of(version)
     except (OSError, ValueError):
         card = None
-    return ModelSummary(version, compare_files(version), card)
+    folder = version.parent if version.is_file() else version
+    numbers = list_versions(folder.parent) if folder.name.isdecimal() else []
+    return ModelSummary(version, compare_files(version), card, tuple(numbers))
 
 
 def _is_run(path: Path) -> bool:

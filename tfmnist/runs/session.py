@@ -16,16 +16,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import tensorflow as tf
-
-from tfmnist.artifacts.saved_model import write_saved_model
-from tfmnist.data.split import Digits
+from tfmnist.artifacts.saved_model import trace_normalize
+from tfmnist.data.split import Digits, spread
 from tfmnist.errors import DivergedError, Interrupted
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
-from tfmnist.runs.export import form_of, make_card, trace, versions
+from tfmnist.runs.export import form_of, make_card, versions, write
 from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Divergence, Evaluation, Result, write_history
@@ -72,13 +71,12 @@ class RunSession:
         with ThreadPoolExecutor(1) as background:
             # in parallel with compiling and training, which leave a core idle now and then
             exports = recipe.export.model and evaluate_test
-            arguments = (trainer.model, trainer.loss.name, form, self.digits.class_names)
-            signatures = background.submit(trace, *arguments) if exports else None
+            normalize = background.submit(trace_normalize, form, self.digits.class_names) if exports else None
             if not trainer.finished:
                 trainer.compile()
             clock.lap("compile")
             if profiled:
-                wait([signatures] if signatures else [])  # nothing else may compute while it is measured
+                wait([normalize] if normalize else [])  # nothing else may compute while it is measured
                 measured = profile(trainer)
                 write_whole(path / "profile.json", json.dumps(measured.to_dict(), indent=2) + "\n")
                 clock.lap("profile")
@@ -95,7 +93,7 @@ class RunSession:
                 clock.lap("train")
                 if evaluate_test:
                     set_weights(trainer.model, trainer.final_weights())
-                    yield self._finish(form, signatures, background, commit)
+                    yield self._finish(form, normalize, background, commit)
                 else:
                     yield self._trained()
             except DivergedError as error:
@@ -134,7 +132,7 @@ class RunSession:
     def _finish(
         self,
         form: ImageFormat,
-        signatures: "Future[tf.Module] | None",
+        normalize: "Future[Any] | None",
         background: ThreadPoolExecutor,
         commit: str | None,
     ) -> Run:
@@ -189,8 +187,9 @@ class RunSession:
         write_npz(path / WEIGHTS, {name: v.numpy() for name, v in model.named_variables().items()})
         write_npz(path / INSPECTION, inspect(model, digits.train, recipe.augment, recipe.train.seed))
         figures = background.submit(draw_figures, path) if recipe.export.report else None
-        if signatures:
-            version = write_saved_model(path / "model", signatures.result(), make_card(recipe, result, form))
+        if normalize:
+            card = make_card(recipe, result, form)
+            version = write(path / "model", model, card, normalize.result(), spread(digits.train, 64))
             result.model = version.relative_to(path).as_posix()
         self.clock.lap("export")
         result.seconds = self.clock.all()

@@ -9,7 +9,10 @@ from contextlib import ExitStack, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-_LOG = re.compile(rb"[IWE]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
+_LOG = re.compile(
+    rb"[IWE]\d{4} |WARNING: All log messages before absl|To enable the following instructions"
+    rb"|INFO: Created TensorFlow Lite|fully_quantize: "
+)
 _QUIET = "3"  # for TF_CPP_MIN_LOG_LEVEL: only fatal errors; other failures are exceptions
 
 
