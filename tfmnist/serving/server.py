@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from tfmnist.serving.service import Service
 
 _GRACE = 1.0  # seconds for clients and load balancers to see that it is no longer ready
-_LAST = 0.3  # seconds for requests on the connections that were accepted last
+_LAST = 1.0  # seconds for requests on the connections that were accepted last
+_SO_ATTACH_FILTER = 26  # of Linux
 _BACKLOG = 2048
 
 
@@ -107,6 +111,7 @@ class _Server(uvicorn.Server):
         """Closes the sockets, but first takes the connections that the system has accepted: they would be reset."""
         waiting: list[socket.socket] = []
         for listening in sockets:
+            _accept_no_more(listening)
             with contextlib.suppress(BlockingIOError):
                 while True:
                     waiting.append(listening.accept()[0])
@@ -116,9 +121,19 @@ class _Server(uvicorn.Server):
             connection.setblocking(False)
             with contextlib.suppress(OSError):  # the client has gone
                 await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
-        if not self.force_exit:
-            await asyncio.sleep(_LAST)
+        until = time.monotonic() + _LAST
+        while self.server_state.connections and time.monotonic() < until and not self.force_exit:
+            await asyncio.sleep(0.02)
 
     def _make_protocol(self) -> asyncio.Protocol:
         make: Any = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _accept_no_more(listening: socket.socket) -> None:
+    """Makes Linux ignore what asks for a new connection, by a filter that drops all; those that wait stay."""
+    if sys.platform == "linux":
+        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # one instruction: return 0
+        with contextlib.suppress(OSError):  # forbidden; then those of the last microseconds are reset
+            program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
