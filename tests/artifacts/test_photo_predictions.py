@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tfmnist.artifacts import photo_predictions
-from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_picture
+from tfmnist.artifacts.photo_predictions import PhotoPrediction, read_files, read_pictures
+from tfmnist.errors import InputError
+from tfmnist.photos.files import AT_ONCE
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.photos.status import Status
+from tfmnist.system.pictures import PNG
 
 NAMES = ("0", "1", "2")
 PROBABILITIES = np.array([[0.25, 0.625, 0.125], [0.0, 0.25, 0.75], [0.5, 0.5, 0.0]], np.float32)
@@ -63,9 +67,16 @@ class Model:
     image_format = ImageFormat(4, 5, centred=True, dark_on_light=False)
 
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> Any:
-        (content,) = image_bytes
-        outputs = {"normalized": np.full([1, 4, 5], 7, np.uint8), "probabilities": PROBABILITIES[:1]}
-        return type("Outputs", (), {**outputs, "status": np.array([int(content)])})
+        if b"" in image_bytes:
+            raise InputError("a picture cannot be read")
+        count = len(image_bytes)
+        outputs: dict[str, Any] = {"normalized": np.full([count, 4, 5], 7, np.uint8)}
+        outputs["probabilities"] = np.repeat(PROBABILITIES[:1], count, axis=0)
+        return type(
+            "Outputs",
+            (),
+            {**outputs, "status": np.array([int(content.removeprefix(PNG) or 0) for content in image_bytes], int)},
+        )
 
     def predict(self, images: NDArray[np.uint8]) -> Any:
         return type("Outputs", (), {"probabilities": PROBABILITIES[: len(images)]})
@@ -73,7 +84,8 @@ class Model:
 
 def read(content: bytes, split: bool = False) -> PhotoPrediction:
     model: Any = Model()
-    return read_picture(model, content, split)
+    (prediction,) = read_pictures(model, [content], split)
+    return prediction
 
 
 def test_a_picture_is_read() -> None:
@@ -110,3 +122,21 @@ def test_a_picture_that_cannot_be_split(status: Status, monkeypatch: pytest.Monk
     monkeypatch.setattr(photo_predictions, "split_digits", lambda *_: (images, status))
     prediction = read(b"x", split=True)
     assert prediction.problem == status.explain() and prediction.number == "" and prediction.split
+
+
+def test_one_picture_that_an_old_model_cannot_read_does_not_keep_the_others_from_being_read() -> None:
+    model: Any = Model()
+    predictions = read_pictures(model, [b"0", b"", b"0"])
+    assert [prediction.problem for prediction in predictions] == ["", "a picture cannot be read", ""]
+    assert [prediction.number for prediction in predictions] == ["1", "", "1"]
+
+
+def test_files_are_read_in_their_order(tmp_path: Path) -> None:
+    model: Any = Model()
+    paths = [str(tmp_path / f"{number}.png") for number in range(2 * AT_ONCE + 3)]
+    for path in paths[1:]:
+        Path(path).write_bytes(PNG)
+    read = list(read_files(model, [*paths, paths[2]], contents=dict.fromkeys(paths[2:], b"0")))
+    assert [path for path, _ in read] == [*paths, paths[2]]
+    assert [prediction.number for _, prediction in read[2:]] == ["1"] * len(paths[1:])
+    assert read[0][1].problem.startswith(paths[0]) and "No such file" in read[0][1].problem

@@ -56,7 +56,7 @@ def test_photos_are_read_as_predict_reads_them(model: tfmnist.Exported, test: Sp
 def test_what_is_refused_is_wrong_and_named(
     model: tfmnist.Exported, test: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(photo_evaluation, "_BATCH", 7)
+    monkeypatch.setattr(photo_evaluation, "AT_ONCE", 7)
     folder = write(tmp_path / "x", test)
     for number in range(5):
         Image.new("L", (90, 70), 230).save(folder / "3" / f"blank {number}.webp")

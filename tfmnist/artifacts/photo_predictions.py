@@ -1,12 +1,16 @@
 """Reading a user's own pictures with an exported model: what it was shown, and what it predicts."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tfmnist.artifacts.exported import Exported
+from tfmnist.errors import InputError
+from tfmnist.photos.files import AT_ONCE, read_photo
 from tfmnist.photos.normalize import are_digits, split_digits
 from tfmnist.photos.status import Status
 
@@ -50,18 +54,60 @@ class PhotoPrediction:
         return "\n  ".join([self.number, *lines]) if self.split else lines[0]
 
 
-def read_picture(model: Exported, content: bytes, split: bool = False) -> PhotoPrediction:
-    """Reads a picture file, PNG, JPEG, BMP or GIF: as one digit, or with `split` as a number from left to right.
+def read_files(
+    model: Exported, paths: Sequence[str], split: bool = False, contents: Mapping[str, bytes] = MappingProxyType({})
+) -> Iterator[tuple[str, PhotoPrediction]]:
+    """Reads picture files, several at once; yields each path with what the model predicts, or the problem.
 
-    Raises:
-        InputError: the model is of an older version, and the file damaged.
+    Args:
+        model: the exported model.
+        paths: of the files.
+        split: whether to read each picture as a number.
+        contents: bytes of files that are read already.
     """
-    if split:
-        seen, status = split_digits(content, model.image_format, are_digits(model.class_names))
-        probabilities = model.predict(seen).probabilities
-    else:
-        prediction = model.predict_pictures([content])
-        seen, probabilities, status = prediction.normalized, prediction.probabilities, Status(prediction.status[0])
-    if status != Status.READ:
-        return PhotoPrediction(model.class_names, seen, probabilities[:0], split, status.explain())
-    return PhotoPrediction(model.class_names, seen, probabilities, split)
+    for start in range(0, len(paths), AT_ONCE):
+        part = paths[start : start + AT_ONCE]
+        files = [contents.get(path) or _try_to_read(path) for path in part]
+        predictions = iter(read_pictures(model, [file for file in files if isinstance(file, bytes)], split))
+        for path, file in zip(part, files):
+            yield path, next(predictions) if isinstance(file, bytes) else _refuse(model, split, str(file))
+
+
+def read_pictures(model: Exported, contents: Sequence[bytes], split: bool = False) -> list[PhotoPrediction]:
+    """Reads picture files, PNG, JPEG, BMP or GIF: as one digit each, or with `split` as numbers from left to right."""
+    try:
+        if split:
+            return [_read_number(model, content) for content in contents]
+        outputs = model.predict_pictures(contents)
+    except InputError as error:
+        if len(contents) == 1:
+            return [_refuse(model, split, str(error))]
+        # models of version 0.1 read none if one is damaged
+        return [prediction for content in contents for prediction in read_pictures(model, [content], split)]
+    return [
+        _predict(model, seen[np.newaxis], probabilities[np.newaxis], Status(status))
+        for seen, probabilities, status in zip(outputs.normalized, outputs.probabilities, outputs.status.tolist())
+    ]
+
+
+def _read_number(model: Exported, content: bytes) -> PhotoPrediction:
+    seen, status = split_digits(content, model.image_format, are_digits(model.class_names))
+    return _predict(model, seen, model.predict(seen).probabilities, status, split=True)
+
+
+def _predict(model: Exported, seen: Any, probabilities: Any, status: Status, split: bool = False) -> PhotoPrediction:
+    if status == Status.READ:
+        return PhotoPrediction(model.class_names, seen, probabilities, split)
+    return PhotoPrediction(model.class_names, seen, probabilities[:0], split, status.explain())
+
+
+def _try_to_read(path: str) -> bytes | InputError:
+    try:
+        return read_photo(path)
+    except InputError as error:
+        return error
+
+
+def _refuse(model: Exported, split: bool, problem: str) -> PhotoPrediction:
+    seen = np.zeros([0, model.image_format.height, model.image_format.width], np.uint8)
+    return PhotoPrediction(model.class_names, seen, np.zeros([0, len(model.class_names)], np.float32), split, problem)

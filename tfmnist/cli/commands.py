@@ -88,7 +88,7 @@ def predict(
         show: Draw the picture, what the model saw of it, and the probabilities into this file.
         split_digits: Read each picture as a number of several digits, from left to right.
     """
-    from tfmnist.photos.files import list_photos, read_photo
+    from tfmnist.photos.files import AT_ONCE, list_photos, read_photo
     from tfmnist.runs.saved import find_model
 
     paths = [path for image in images for path in list_photos(image)]
@@ -96,33 +96,28 @@ def predict(
         raise InputError("predict needs at least one picture: tfmnist predict RUN_OR_MODEL digit.png")
     if show and (len(paths) > 1 or not show.lower().endswith(".png")):
         raise InputError(f"--show {show}: expected a .png file, for one picture ({len(paths)} given).")
-    # a single one is read before TensorFlow is imported, several one by one
+    # a single one is read before TensorFlow is imported
     contents = {path: read_photo(path) for path in paths} if len(paths) == 1 else {}
     finish(model)
     version = find_model(model)
-    compute_in_one_thread()  # pictures are read one by one
+    if len(paths) < AT_ONCE:
+        compute_in_one_thread()
     with tensorflow_quietly():
         from tfmnist.artifacts.exported import Exported
-        from tfmnist.artifacts.photo_predictions import read_picture
+        from tfmnist.artifacts.photo_predictions import read_files
 
     exported = Exported(version)
     problems: list[str] = []
-    for path in paths:
-        try:
-            content = contents.get(path) or read_photo(path)
-            prediction = read_picture(exported, content, split_digits)
-        except InputError as error:
-            problems.append(str(error) if str(error).startswith(path) else f"{path}: {error}")
-            continue
-        if prediction.problem:
-            problems.append(f"{path}: {prediction.problem}")
+    for path, prediction in read_files(exported, paths, split_digits, contents):
+        if problem := prediction.problem:
+            problems.append(problem if problem.startswith(path) else f"{path}: {problem}")
             continue
         print(json.dumps({"image": path, **prediction.to_dict()}) if as_json else f"{path}: {prediction}")
         if show:
             from tfmnist.reports import pictures, style
             from tfmnist.system.pictures import read_colour
 
-            picture = read_colour(content, side=800)
+            picture = read_colour(contents[path], side=800)
             figure = pictures.prediction(picture, prediction.seen, prediction.probabilities, exported.class_names)
             style.save(figure, show)
     for problem in problems[:-1]:
@@ -136,14 +131,14 @@ def export(
     dest: Annotated[str, Positional, arg(metavar="DEST")],
     format: Literal["savedmodel", "onnx", "litert"] = "savedmodel",
 ) -> None:
-    """Writes a run's model: a SavedModel as the next version in a model folder, or ONNX or LiteRT.
+    """Writes a run's model as a SavedModel, as ONNX or for LiteRT.
 
     ONNX and LiteRT are checked on all test images, and their accuracy is printed.
 
     Args:
         run: Folder of a finished run.
         dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete. For onnx and
-            litert also a file, which is replaced: x.onnx; x.tflite in float32, x_int8.tflite in 8-bit integers.
+            litert also a file, which is replaced: x.onnx; or x.tflite in float32 and x_int8.tflite in 8-bit integers.
         format: The format to write.
     """
     Recipe.load_run(run)

@@ -7,6 +7,8 @@ from pathlib import Path
 from tfmnist.errors import InputError
 from tfmnist.system.pictures import JPEG, PNG, UnreadablePicture, read_bounded, to_png
 
+AT_ONCE = 32  # pictures that are read together, so that memory is bounded
+
 
 def list_photos(path: str) -> list[str]:
     """Returns the files in a folder, by name, but hidden ones; or the path itself if it is no folder."""

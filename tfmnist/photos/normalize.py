@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from tfmnist.photos import one_digit
 from tfmnist.photos.decode import decode
 from tfmnist.photos.digits import SCALE, find_digits
+from tfmnist.photos.files import AT_ONCE
 from tfmnist.photos.ink import SIDE, find_ink, largest
 from tfmnist.photos.status import Status
 
-AT_ONCE = 32  # pictures, so that memory is bounded
 STROKE = 1.9  # width in 28x28 that thin strokes are brought to: MNIST's median is 2.2
 THIN = 1.4  # MNIST's 2nd percentile
 RAMP = (0.1, 0.85)  # the ink that becomes 0 and 1: edges become as steep as MNIST's

@@ -14,10 +14,9 @@ from tfmnist.data.layout import OTHERS, LeftOut
 from tfmnist.errors import InputError
 from tfmnist.nn.losses import find_loss, probabilities
 from tfmnist.nn.metrics import Metrics, measure, wilson_interval
-from tfmnist.photos.files import read_all
+from tfmnist.photos.files import AT_ONCE, read_all
 from tfmnist.photos.status import Status
 
-_BATCH = 32
 _SHOWN = 5
 _UNKNOWN = ("picture of a class that the model lacks", "pictures of classes that the model lacks")
 
@@ -60,7 +59,7 @@ def evaluate_photos(model: Exported, source: str, split: str, loss: str) -> Phot
     labels, logits = list[int](), [np.zeros([0, model.classes], np.float32)]
     refused, shown, unknown, classes = Counter[str](), list[str](), LeftOut(), set[str]()
     wanted = (example for example in stream.examples if part in (example.role, "all"))
-    while batch := list(islice(wanted, _BATCH)):
+    while batch := list(islice(wanted, AT_ONCE)):
         classes.update(example.class_name for example in batch)
         unknown.add(*(example.name for example in batch if example.class_name not in model.class_names))
         batch = [example for example in batch if example.class_name in model.class_names]

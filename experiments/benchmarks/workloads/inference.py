@@ -7,6 +7,7 @@ All have the same weights, and each is compared with the formulas in float64 bef
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies
 
+import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -112,8 +113,10 @@ def contender(kind: str, answer: Answer, note: str, close: Callable[[], None] | 
     return Contender(turn, note=note, close=close)
 
 
-def exported(kind: str, raw: bool = False) -> Contender:
-    """The exported model, loaded again: by `Exported.predict`, or by its signature alone."""
+def exported(kind: str, way: str = "predict") -> Contender:
+    """The exported model, loaded again: by `Exported.predict`, by its signature alone, or in another format."""
+    if way == "one thread":
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as `tfmnist predict` does for few pictures
     import tensorflow as tf
 
     import tfmnist
@@ -122,9 +125,15 @@ def exported(kind: str, raw: bool = False) -> Contender:
     model = tfmnist.MLP((28, 28), [WIDTH], CLASSES) if kind == "mlp" else tfmnist.CNN((28, 28), classes=CLASSES)
     set_weights(model, make_weights(kind))
     folder = tempfile.TemporaryDirectory()  # the model is loaded from it at the first call
-    loaded = tfmnist.load_exported(tfmnist.export(model, folder.name))
-    if not raw:
-        return contender(kind, lambda x: loaded.predict(x).probabilities, "Exported.predict", folder.cleanup)
+    formats: dict[str, Any] = {"ONNX": "onnx", "LiteRT": "litert"}
+    if way in formats:
+        path = tfmnist.export(model, folder.name, format=formats[way], data=tfmnist.load("mnist"))
+    else:
+        path = tfmnist.export(model, folder.name)
+    loaded = tfmnist.load_exported(path)
+    if way != "signature":
+        note = "Exported.predict" + ("" if way == "predict" else f", {way}")
+        return contender(kind, lambda x: loaded.predict(x).probabilities, note, folder.cleanup)
     serve = loaded.signatures["serving_default"]
     note = 'signatures["serving_default"]'
     return contender(kind, lambda x: serve(images=tf.constant(x))["probabilities"].numpy(), note, folder.cleanup)
@@ -223,71 +232,20 @@ def pytorch(kind: str, way: str = "eager") -> Contender:
     return contender(kind, answer, note[way] + (", channels_last" if kind == "cnn" else ""))
 
 
-def onnx_runtime(kind: str) -> Contender:
-    """ONNX Runtime, on a model of the same operations."""
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    constants: dict[str, npt.NDArray[Any]] = dict(make_weights(kind))
-    nodes: list[Any] = []
-    last = "images"
-
-    def add(operation: str, *names: str, **attributes: Any) -> None:
-        nonlocal last
-        output = f"{operation}_{len(nodes)}"
-        nodes.append(helper.make_node(operation, [last, *names], [output], **attributes))
-        last = output
-
-    add("Cast", to=TensorProto.FLOAT)
-    constants["unit"] = np.array(1 / 255, np.float32)
-    add("Mul", "unit")
-    if kind == "mlp":
-        add("Flatten")
-        add("Gemm", "dense_1/kernel", "dense_1/bias")
-        add("Relu")
-    else:
-        constants["channel"] = np.array([1])
-        add("Unsqueeze", "channel")
-        for number, (size, _, _) in enumerate(CONVOLUTIONS, start=1):
-            name = f"conv_{number}/kernel"
-            constants[name] = np.ascontiguousarray(constants[name].transpose(3, 2, 0, 1))
-            add("Conv", name, pads=[size // 2] * 4)
-            norm = f"batch_norm_{number}"
-            names = [f"{norm}/{value}" for value in ("scale", "offset", "mean", "variance")]
-            add("BatchNormalization", *names, epsilon=EPSILON)
-            add("Relu")
-            if number < len(CONVOLUTIONS):
-                add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
-        add("GlobalMaxPool")
-        add("Flatten")
-    add("Gemm", "logits/kernel", "logits/bias")
-    add("Softmax", axis=-1)
-    graph = helper.make_graph(
-        nodes,
-        kind,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 28, 28])],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", CLASSES])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = processors()
-    session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return contender(kind, lambda x: session.run([last], {"images": x})[0], f"{processors()} intra-op threads")
-
-
 def contenders(kind: str) -> dict[str, Callable[[], Contender]]:
     """Returns the contenders for a network, `mlp` or `cnn`."""
     return {
         "tfmnist": partial(exported, kind),
-        "tfmnist signature": partial(exported, kind, raw=True),
+        "tfmnist, one thread": partial(exported, kind, "one thread"),
+        "tfmnist signature": partial(exported, kind, "signature"),
+        "tfmnist ONNX": partial(exported, kind, "ONNX"),
+        "tfmnist LiteRT": partial(exported, kind, "LiteRT"),
         "Keras predict_on_batch": partial(keras_model, kind, "predict_on_batch"),
         "Keras call": partial(keras_model, kind, "call"),
         "Keras tf.function": partial(keras_model, kind, "tf.function"),
         "PyTorch eager": partial(pytorch, kind),
         "PyTorch traced": partial(pytorch, kind, "traced"),
         "PyTorch compiled": partial(pytorch, kind, "compiled"),
-        "ONNX Runtime": partial(onnx_runtime, kind),
     }
 
 
@@ -295,5 +253,4 @@ CONTENDERS = contenders("mlp")
 GOALS = [
     Goal("Keras predict_on_batch | Keras call | Keras tf.function", 2.0, measure="p50_us"),
     Goal("PyTorch eager | PyTorch traced | PyTorch compiled", 1.0, measure="p50_us"),
-    Goal("ONNX Runtime", 1.0, measure="batch_us"),
 ]
