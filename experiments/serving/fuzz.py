@@ -202,12 +202,9 @@ def run_schemathesis(python: Path, server: Served, count: int) -> bool:
         "--seed",
         "1",
     ]
-    done = subprocess.run(
-        [python, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", *options],
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
+    command = [python, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", *options]
+    with tempfile.TemporaryDirectory() as folder:  # it writes a cache into the current one
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
     print("\n".join((done.stdout + done.stderr).splitlines()[-25:]))
     return done.returncode == 0
 
