@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from tfmnist.system import machine
-from tfmnist.system.machine import command_line, git_commit, processor_details, processor_name, processors
+from tfmnist.system.machine import (
+    command_line,
+    compute_in_one_thread,
+    git_commit,
+    processor_details,
+    processor_name,
+    processors,
+)
 
 
 def test_processors_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +83,16 @@ def test_the_commit_is_marked_if_files_differ_from_it(tmp_path: Path, monkeypatc
     assert git_commit() is None, "out of time"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_commit() is None, "no git"
+
+
+def test_one_thread_is_for_processes_that_have_not_begun_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    compute_in_one_thread()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "3", "set by the user"
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    compute_in_one_thread()
+    assert "TF_NUM_INTRAOP_THREADS" not in os.environ
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    compute_in_one_thread()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
