@@ -1,5 +1,6 @@
 """Runs and networks as ONNX and LiteRT files: checked on all test images, and loaded like a SavedModel."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -135,3 +136,33 @@ def test_what_computes_something_else_is_not_written(
     with pytest.raises(TfmnistError, match=r"m\.onnx: not written: the exported model's logits differ"):
         tfmnist.export(done.path, tmp_path / "m.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_integers_that_cost_accuracy_are_not_written(done: Run, recipe: Recipe, tmp_path: Path) -> None:
+    model = tfmnist.open_run(done.path).network
+    bias = list(model.named_variables().values())[-1]
+    bias.assign(bias + 10_000.0)  # the same softmax, but steps of 8-bit integers are too large for it
+    digits = tfmnist.load(recipe.data.source, validation=0)
+    with pytest.raises(TfmnistError, match=r"m\.tflite: not written: in 8-bit integers, .* at most one point less"):
+        tfmnist.export(model, tmp_path / "m.tflite", format="litert", data=digits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_runtime_cannot_compute_is_not_written(
+    done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise RuntimeError("Type Error: bfloat16\nand float16")
+
+    monkeypatch.setattr(portable.onnx_model, "load", fail)
+    with pytest.raises(InputError, match=r"m\.onnx: not written: what onnx makes of the network cannot be computed"):
+        tfmnist.export(done.path, tmp_path / "m.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_needs_images_to_be_checked(recipe: Recipe, tmp_path: Path) -> None:
+    digits = tfmnist.load(recipe.data.source, validation=0)
+    none = tfmnist.Split(digits.test.images[:0], digits.test.labels[:0])
+    empty = dataclasses.replace(digits, test=none)
+    with pytest.raises(InputError, match="its test split is empty; onnx needs its images"):
+        tfmnist.export(tfmnist.MLP((28, 28), [4], 10), tmp_path / "m.onnx", format="onnx", data=empty)

@@ -27,6 +27,7 @@ def test_bodies_are_decompressed_within_the_limit() -> None:
         ("identity", body),
         ("", body),
         ("deflate, gzip", gzip.compress(zlib.compress(body))),
+        ("gzip", gzip.compress(body[:10]) + gzip.compress(b"") + gzip.compress(body[10:])),
     ):
         assert decompress(data, encoding, 600) == body
     for encoding, data, code in (
@@ -36,6 +37,9 @@ def test_bodies_are_decompressed_within_the_limit() -> None:
         ("gzip", gzip.compress(body + b"x"), 413),
         ("gzip", gzip.compress(bytes(100_000_000)), 413),
         ("deflate", b"", 400),
+        ("gzip", gzip.compress(body) + b"more", 400),
+        ("deflate", zlib.compress(body) + b"more", 400),
+        ("gzip", gzip.compress(body) + gzip.compress(b"x"), 413),
     ):
         with pytest.raises(RequestError) as error:
             decompress(data, encoding, 600)
@@ -79,3 +83,7 @@ def test_what_values_are_called() -> None:
 def test_an_error_has_a_hint_if_there_is_one() -> None:
     assert RequestError(400, "wrong").to_dict() == {"error": "wrong"}
     assert RequestError(400, "wrong", "do").to_dict() == {"error": "wrong", "hint": "do"}
+
+
+def test_half_a_character_is_escaped() -> None:
+    assert to_json({"id": "\ud800", "data": np.array([1, 2])}) == b'{"id":"\\ud800","data":[1,2]}'

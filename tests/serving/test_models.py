@@ -239,3 +239,14 @@ def test_examples_hold_each_kind_of_value() -> None:
     features = example.features.feature
     assert features["a"].bytes_list.value == [b"x"] and features["b"].int64_list.value == [1, 2]
     assert features["c"].float_list.value == [1, 0.5] and features["d"].bytes_list.value == []
+
+
+def test_a_refused_version_that_was_removed_does_not_keep_the_others_from_loading(model_folder: Path) -> None:
+    model = ServedModel(model_folder, "m")
+    bad = copy(model_folder, 2)
+    (bad / "saved_model.pb").unlink()
+    model.check()
+    assert current(model) == 1 and model.statuses[2].error_message
+    shutil.rmtree(bad)
+    model.load()
+    assert current(model) == 1 and 2 not in model.statuses

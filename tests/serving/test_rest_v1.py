@@ -87,6 +87,8 @@ def test_routes_are_matched_in_any_case_and_versions_by_number(client: Client) -
     assert ask(client, rows, "/v1/models/tfmnist/versions/0:predict")[0] == 200  # ovmsclient's newest
     code, answer = ask(client, rows, f"/v1/models/tfmnist/versions/{1 << 63}:predict")
     assert code == 400 and "9223372036854775808" in answer["error"]
+    code, answer = ask(client, rows, f"/v1/models/tfmnist/versions/{'9' * 5000}:predict")
+    assert code == 400 and len(answer["error"]) < 100
     for path, wanted in (
         ("/v1/models/other:predict", "Latest(other)"),
         ("/v1/models/tfmnist/versions/7:predict", "Specific(tfmnist, 7)"),

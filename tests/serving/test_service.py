@@ -125,7 +125,14 @@ def test_a_picture_of_too_many_pixels_is_refused(client: Client) -> None:
 def test_the_token(served: ServedModel) -> None:
     service = Service(served, Limits(), token="se-cret")
     service.check_token({"authorization": "Bearer se-cret"})
-    for headers in ({}, {"authorization": "Bearer se-cre"}, {"authorization": "se-cret"}, {"authorization": "é"}):
+    service.check_token({"authorization": "bearer se-cret"})
+    for headers in (
+        {},
+        {"authorization": "Bearer se-cre"},
+        {"authorization": "se-cret"},
+        {"authorization": "Basic se-cret"},
+        {"authorization": "é"},
+    ):
         with pytest.raises(RequestError) as error:
             service.check_token(headers)
         assert error.value.code == 401

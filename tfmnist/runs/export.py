@@ -94,6 +94,8 @@ def export_checked(
         raise InputError(f"format is {format!r}: expected the data set to check the file on; pass data=digits.")
     for name, split in (("training", data.train), ("test", data.test)):
         check_split(split, model, name)
+        if not len(split) and (name == "test" or format == "litert"):
+            raise InputError(f"{data.source}: its {name} split is empty; {format} needs its images to check the file.")
     return write_portable(destination, model, card, data, format)
 
 

@@ -12,15 +12,16 @@ from tfmnist.artifacts.saved_model import compare_outputs
 from tfmnist.artifacts.sealed import seal_litert, seal_onnx
 from tfmnist.artifacts.versions import publish_version, staged_version
 from tfmnist.data.split import Digits, Split, spread
-from tfmnist.errors import InputError, did_you_mean
+from tfmnist.errors import InputError, TfmnistError, did_you_mean
 from tfmnist.nn.models import Network
-from tfmnist.system.files import write_whole
+from tfmnist.system.files import one_line, write_whole
 
 Format = Literal["savedmodel", "onnx", "litert"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "litert": ".tflite"}
 
 _BATCH = 1000
 _CALIBRATION = 500  # training images
+_INT8_LOSS = 0.01  # of accuracy, at most
 
 
 def check_destination(destination: Path, kind: Format) -> None:
@@ -62,11 +63,18 @@ def write_portable(
     is_file = destination.suffix == suffix
     stem = destination.stem if is_file else "model"
     reports: list[str] = []
+    accuracies: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in sealed.items():
             path = Path(scratch) / f"{stem}{name}{suffix}"
             path.write_bytes(content)
-            reports.append(f"{path.name}: {_check(destination, path, model, digits.test, is_exact=not name)}")
+            accuracies[name], report = _check(destination, path, model, digits.test, is_exact=not name)
+            reports.append(f"{path.name}: {report}")
+    if accuracies.get("_int8", 1.0) < accuracies[""] - _INT8_LOSS:
+        raise TfmnistError(
+            f"{destination}: not written: in 8-bit integers, the network has an accuracy of {accuracies['_int8']:.2%}, "
+            f"in float32 {accuracies['']:.2%}; expected at most one point less. Export it as ONNX or as a SavedModel."
+        )
     if not is_file:
         with staged_version(destination, f"model{suffix}") as folder:
             for name, content in sealed.items():
@@ -81,16 +89,27 @@ def write_portable(
     return destination, reports
 
 
-def _check(destination: Path, path: Path, model: Network, test: Split, is_exact: bool) -> str:
-    """Returns the accuracy on all test images, and how many are the same class for the network."""
-    predict = (onnx_model if path.suffix == ".onnx" else litert).load(path)
+def _check(destination: Path, path: Path, model: Network, test: Split, is_exact: bool) -> tuple[float, str]:
+    """Returns the accuracy on all test images, and in words how many are the same class for the network."""
+    predict = None
     correct = same = 0
     for start in range(0, len(test), _BATCH):
         images, labels = test.take(np.arange(start, min(start + _BATCH, len(test))))
-        outputs, logits = predict(images), model.logits(images).numpy()
+        try:
+            predict = predict or (onnx_model if path.suffix == ".onnx" else litert).load(path)
+            outputs = predict(images)
+        except TfmnistError:
+            raise
+        except Exception as error:  # the libraries raise many kinds, none of them documented
+            raise InputError(
+                f"{destination}: not written: what {path.suffix[1:]} makes of the network cannot be computed "
+                f"({one_line(error)[:200]}); export it as a SavedModel."
+            ) from None
+        logits = model.logits(images).numpy()
         if is_exact:
             compare_outputs(destination, outputs, logits)
         correct += int(np.sum(outputs["classes"] == labels))
         same += int(np.sum(outputs["classes"] == logits.argmax(axis=1)))
     agreement = "all" if same == len(test) else f"{same:,}"
-    return f"{correct / len(test):.2%} of {len(test):,} test images; the network's class for {agreement}"
+    accuracy = correct / len(test)
+    return accuracy, f"{accuracy:.2%} of {len(test):,} test images; the network's class for {agreement}"

@@ -47,16 +47,21 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
             continue
         if name not in ("gzip", "x-gzip", "deflate"):
             raise RequestError(415, f"Content-Encoding {name!r} is not supported: expected gzip, deflate or identity")
-        decoder = zlib.decompressobj(47)  # finds out whether it has gzip's or zlib's header
-        try:
-            plain = decoder.decompress(body, most + 1)
-        except zlib.error:
-            raise RequestError(400, f"the body is not valid {name} data") from None
-        if len(plain) > most:
-            raise RequestError(413, f"the body has over {most:,} bytes when decompressed; send less at a time")
-        if not decoder.eof:
-            raise RequestError(400, f"the body's {name} data are cut off")
-        body = plain
+        plain, rest = bytearray(), body
+        while rest or rest is body:  # gzip data may have several members (RFC 1952)
+            decoder = zlib.decompressobj(47)  # finds out whether it has gzip's or zlib's header
+            try:
+                plain += decoder.decompress(rest, most + 1 - len(plain))
+            except zlib.error:
+                raise RequestError(400, f"the body is not valid {name} data") from None
+            if len(plain) > most:
+                raise RequestError(413, f"the body has over {most:,} bytes when decompressed; send less at a time")
+            if not decoder.eof:
+                raise RequestError(400, f"the body's {name} data are cut off")
+            rest = decoder.unused_data
+            if rest and name == "deflate":
+                raise RequestError(400, f"the body has {len(rest):,} bytes after its deflate data")
+        body = bytes(plain)
     return body
 
 
@@ -111,7 +116,10 @@ def to_json(value: Any, *, finite: bool = True) -> bytes:
         finite: whether all of its numbers are; if not, `NaN`, `Infinity` and `-Infinity` are written.
     """
     if finite:
-        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError:  # text that a client sent with half a character, which JSON can escape
+            pass
     return json.dumps(value, default=lambda array: array.tolist(), separators=(",", ":")).encode()
 
 

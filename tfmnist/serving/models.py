@@ -219,7 +219,8 @@ class ServedModel:
                 return None
             numbers, problems = self._list_numbers(), dict[int, InputError]()
             for number in [n for n in self.statuses if n not in numbers and self.statuses[n].error_message]:
-                del self.statuses[number], self._refused[number]  # it was removed
+                del self.statuses[number]  # it was removed
+                self._refused.pop(number, None)
             for number in numbers:
                 if self.current and (number == self.current.number or number < self.current.number in numbers):
                     break

@@ -58,9 +58,10 @@ async def answer(
             400, f"Malformed request: {method} {unquote(path)}", "expected " + _ROUTES.format(model.name)
         )
     note("/v1/models/NAME" + (f":{verb}" if verb else match["metadata"] or "").lower())
-    name, number, label = unquote(match["name"]), int(match["version"] or 0), unquote(match["label"] or "")
-    if number >= 1 << 63:
-        raise RequestError(400, f"Failed to convert version: {match['version']} to numeric.")
+    name, digits, label = unquote(match["name"]), match["version"] or "0", unquote(match["label"] or "")
+    if len(digits) > 40 or int(digits) >= 1 << 63:
+        raise RequestError(400, f"Failed to convert version: {digits[:40]} to numeric.")
+    number = int(digits)
     if name != model.name:
         wanted = f"Specific({name}, {number})" if number else f"Label({name}, {label})" if label else f"Latest({name})"
         raise RequestError(404, f"Servable not found for request: {wanted}", f"the model is called {model.name}")

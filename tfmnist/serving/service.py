@@ -77,9 +77,9 @@ class Service:
 
     def check_token(self, headers: Mapping[str, str]) -> None:
         """Raises a RequestError, 401, unless the headers carry the token."""
-        given = headers.get("authorization", "")
-        expected = f"Bearer {self.token}"
-        if self.token and not hmac.compare_digest(given.encode("latin-1", "replace"), expected.encode()):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        is_right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), self.token.encode())
+        if self.token and not (is_right and scheme.lower() == "bearer"):
             raise RequestError(401, "expected the header 'Authorization: Bearer TOKEN' with this server's token")
 
     async def compute(self, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
