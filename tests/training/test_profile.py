@@ -24,8 +24,9 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SECONDS", 0.05)
 
 
-def test_the_trainer_is_left_as_it_was() -> None:
-    profiled, untouched = trainer(MLP((8, 8), [12], 4)), trainer(MLP((8, 8), [12], 4))
+@pytest.mark.parametrize("compile", ["graph", "xla"])
+def test_the_trainer_is_left_as_it_was(compile: str) -> None:
+    profiled, untouched = (trainer(MLP((8, 8), [12], 4), compile=compile) for _ in range(2))
     profile(profiled)
     for name, variable in profiled.named_variables().items():
         np.testing.assert_array_equal(variable.numpy(), untouched.named_variables()[name].numpy())

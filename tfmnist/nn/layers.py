@@ -102,10 +102,11 @@ class Dense(Layer):
         self.kernel = tf.Variable(
             find_initializer(initializer)((inputs, units), inputs, units, init_scale, self.key), name=f"{name}/kernel"
         )
+        self.transposed = False  # whether the kernel is [units, inputs], as within a compiled loop
         self.bias = tf.Variable(tf.zeros(units), name=f"{name}/bias") if bias else None
 
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
-        y = tf.matmul(x, tf.cast(self.kernel, x.dtype))
+        y = tf.matmul(x, tf.cast(self.kernel, x.dtype), transpose_b=self.transposed)
         return y if self.bias is None else y + tf.cast(self.bias, x.dtype)
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.events import Epoch, Progress, StepLoss
+from tfmnist.training.layout import TransposedKernels
 from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
 
@@ -140,10 +141,13 @@ class Trainer:
         options["fused"] = self.mode != "xla"
         step = partial(train_step, self.model, self.optimizer, averages=self.averages, **options)
         log_losses = bool(settings.log_steps)
+        self.layout: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self.mode == "xla":
+            self.layout = TransposedKernels(self.model, self.optimizer, self.averages, self.loss)
         self._learning_rates = tf.function(
             partial(tf.vectorized_map, self.optimizer.schedule), [tf.TensorSpec([None], tf.int64)], autograph=False
         )
-        self._do_full = self._do_short = make_steps(step, self.mode, log_losses)
+        self._do_full = self._do_short = make_steps(step, self.mode, log_losses, self.layout)
         if self.mode == "xla" and plan.shapes[0][1] == plan.batch_size:
             # one smaller batch per epoch: compiling a second XLA program for it would take a second or more
             self._do_short = make_steps(step, "graph", log_losses)

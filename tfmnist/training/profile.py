@@ -62,7 +62,8 @@ def profile(trainer: Trainer) -> Profile:
     stream = partial(trainer.blocks, epochs=range(1_000_000))
     block = next(stream())
     options: dict[str, Any] = {"loss": trainer.loss, "precision": settings.precision, "step": trainer.optimizer.step}
-    stored = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
+    with trainer.layout():
+        stored = [tf.Variable(tf.zeros_like(parameter)) for parameter in model.parameters]
 
     def backward(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         value, correct, gradients = loss_and_gradients(model, model.parameters, images, labels, **options)
@@ -71,8 +72,8 @@ def profile(trainer: Trainer) -> Profile:
         return value, correct
 
     parts = {
-        "forward": make_steps(partial(forward_loss, model, **options), trainer.mode),
-        "backward": make_steps(backward, trainer.mode),
+        "forward": make_steps(partial(forward_loss, model, **options), trainer.mode, around=trainer.layout),
+        "backward": make_steps(backward, trainer.mode, around=trainer.layout),
         "update": trainer.do_steps,
     }
 

@@ -1,6 +1,7 @@
 """One training step on the tape, and the compiled loop that runs many of them in one call."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -30,14 +31,15 @@ class WeightAverage(tf.Module):
     def __init__(self, model: Network, decay: float):
         super().__init__()
         self.decay = decay
-        self.source = list(model.named_variables().items())
-        self.shadow = [tf.Variable(v, trainable=False, name=f"averages/{name}") for name, v in self.source]
+        variables = model.named_variables()
+        self.names, self.source = list(variables), list(variables.values())
+        self.shadow = [tf.Variable(v, trainable=False, name=f"averages/{name}") for name, v in variables.items()]
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the weights; step: int64 scalar, the number of steps done."""
         t = tf.cast(step, tf.float32)
         rest = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
-        for shadow, (_, variable) in zip(self.shadow, self.source):
+        for shadow, variable in zip(self.shadow, self.source):
             if variable.dtype.is_floating:
                 shadow.assign_sub(tf.cast(rest, variable.dtype) * (shadow - variable))
             else:  # a counter
@@ -45,7 +47,7 @@ class WeightAverage(tf.Module):
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns the averages by the names of the variables that they average."""
-        return {name: shadow for shadow, (name, _) in zip(self.shadow, self.source)}
+        return dict(zip(self.names, self.shadow))
 
 
 def train_step(
@@ -140,14 +142,18 @@ def as_objective(loss: Loss | Objective | LossFunction | str) -> Objective:
 
 
 def make_steps(
-    step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]], mode: CompileMode, log_losses: bool = False
+    step: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    mode: CompileMode,
+    log_losses: bool = False,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Steps:
     """Returns a function that runs the first `count` steps of a block in one compiled call.
 
     It stops early at a loss that is not finite. Arguments: images uint8 `[block, batch, height, width]`, labels int64
     `[block, batch]`, count. Returns the loss summed over examples (float64), the number of correct predictions (int64),
     the number of steps done (int64) and the last loss (float32); with `log_losses` also the loss of each step (float32
-    `[block]`, 0 for steps not done). `eager` runs the same loop operation by operation.
+    `[block]`, 0 for steps not done). `eager` runs the same loop operation by operation. The loop is traced inside the
+    context that `around` returns, whose operations are part of the compiled call.
     """
 
     def run(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> Any:
@@ -163,7 +169,10 @@ def make_steps(
 
         start = (tf.constant(0, tf.int64), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64), tf.constant(0.0))
         losses = (tf.zeros(tf.shape(labels)[:1]),) if log_losses else ()
-        done, total, correct, last, *losses = tf.while_loop(condition, body, (*start, *losses), parallel_iterations=1)
+        with around():
+            done, total, correct, last, *losses = tf.while_loop(
+                condition, body, (*start, *losses), parallel_iterations=1
+            )
         return total, correct, done, last, *losses
 
     if mode != "eager":
