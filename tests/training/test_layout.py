@@ -37,6 +37,12 @@ def shapes_inside(trainer: Trainer) -> list[list[int | None]]:
         return [v.shape.as_list() for v in trainer.optimizer.parameters if v.shape.rank == 2]
 
 
+def assert_close(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("hidden", [[12], [64, 4]])  # 64 units are not few; the logits are square with 4
 def test_training_is_the_same_up_to_rounding(kind: str, hidden: list[int]) -> None:
@@ -44,10 +50,7 @@ def test_training_is_the_same_up_to_rounding(kind: str, hidden: list[int]) -> No
     one = trainer(MLP((8, 8), hidden, 4, dropout=0.2), compile="xla", **options)
     other = trainer(MLP((8, 8), hidden, 4, dropout=0.2), compile="graph", **options)
     assert shapes_inside(one) == ([[12, 64], [4, 12]] if hidden == [12] else [[64, 64], [4, 64], [4, 4]])
-    ours, plain = variables_after_training(one), variables_after_training(other)
-    assert ours.keys() == plain.keys()
-    for name, value in ours.items():
-        np.testing.assert_allclose(value, plain[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    assert_close(variables_after_training(one), variables_after_training(other))
 
 
 def test_outside_the_loop_nothing_is_transposed() -> None:
@@ -111,6 +114,15 @@ def test_a_network_that_lists_layers_trains_like_the_same_mlp() -> None:
     )
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_a_layer_may_be_used_twice() -> None:
+    def train(compile: str) -> dict[str, npt.NDArray[Any]]:
+        shared = Dense(12, 12, name="shared")
+        layers = [Flatten((8, 8)), Dense(64, 12, name="dense_1"), shared, shared, Dense(12, 4, name="logits")]
+        return variables_after_training(trainer(Network((8, 8), 4, "twice", layers), compile=compile))
+
+    assert_close(train("xla"), train("graph"))
 
 
 def test_where_code_of_the_users_may_read_a_kernel_it_stays_as_it_is() -> None:

@@ -12,17 +12,17 @@ from tfmnist.nn.models import Network
 from tfmnist.nn.optimizers import OPTIMIZERS, Optimizer
 from tfmnist.training.step import WeightAverage
 
-_FEW_UNITS = 32  # from 64 on, both layouts are equally fast
+_FEW_UNITS = 48  # with 64 units and ten examples per step, the transposed form is slower
 
 
 class TransposedKernels:
     """Keeps kernels of few units as `[units, inputs]` inside a block of steps, and as `[inputs, units]` outside.
 
-    The gradient of such a kernel is then dL/dyᵀ x, a product with long rows, which XLA computes about five times as
+    The gradient of such a kernel is then dL/dyᵀ x, a product with long rows, which XLA computes several times as
     fast as xᵀ dL/dy. The kernel's slots and average are transposed with it, so that every update stays elementwise.
 
-    It needs to know all that reads a kernel, so it leaves networks with layers, losses or optimizers of your own as
-    they are.
+    It has to know everything that reads a kernel, so networks are left as they are if they have layers, a `forward`, a
+    loss or an optimizer of your own.
     """
 
     def __init__(self, model: Network, optimizer: Optimizer, averages: WeightAverage | None, loss: Objective):
@@ -32,11 +32,10 @@ class TransposedKernels:
             and type(optimizer) in OPTIMIZERS.values()
             and loss.name in LOSSES
         )
-        trained = {id(parameter) for parameter in optimizer.parameters}
-        dense = [layer for layer in model.layers if isinstance(layer, Dense) and id(layer.kernel) in trained]
-        self.layers = [layer for layer in dense if is_ours and layer.output_shape[0] <= _FEW_UNITS]
+        dense = [layer for layer in model.layers if is_ours and isinstance(layer, Dense) and not layer.frozen]
+        self.layers = [layer for layer in dense if layer.output_shape[0] <= _FEW_UNITS]
         self.optimizer, self.averages = optimizer, averages
-        rows = [*zip(optimizer.parameters, *optimizer.slots.values())]
+        rows = list(zip(optimizer.parameters, *optimizer.slots.values()))  # a parameter and its slots
         rows += zip(averages.source, averages.shadow) if averages else []
         kernels = {id(layer.kernel) for layer in self.layers}
         variables = {id(v): v for row in rows if id(row[0]) in kernels for v in row}
@@ -60,7 +59,7 @@ class TransposedKernels:
             return [other.get(id(variable), variable) for variable in variables]
 
         for layer in self.layers:
-            layer.kernel, layer.transposed = other[id(layer.kernel)], transposed
+            layer.kernel, layer.transposed = other.get(id(layer.kernel), layer.kernel), transposed
         self.optimizer.parameters = swap(self.optimizer.parameters)
         self.optimizer.slots = {name: swap(slots) for name, slots in self.optimizer.slots.items()}
         if self.averages is not None:
