@@ -10,6 +10,7 @@ their results.
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -37,10 +38,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.workloads or turns.WORKLOADS:
         workload = turns.load_workload(name)
-        began = time.perf_counter()
+        load, began = os.getloadavg()[0], time.perf_counter()
         measured = turns.race(name, workload, options.turns, lambda text, name=name: show(f"{name}: {text}"))
         show("")
-        result = summary.summarise(workload, measured)
+        result = summary.summarise(workload, measured, load)
         summary.merge(options.out / "benchmarks.json", Path(name).stem, result)
         failed = [contender for contender, values in result["contenders"].items() if values["error"]]
         seconds, failures = time.perf_counter() - began, f"; failed: {', '.join(failed)}" if failed else ""

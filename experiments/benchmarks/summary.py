@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,28 +21,28 @@ Results = dict[str, Any]
 Contenders = Mapping[str, Mapping[str, Any]]
 
 
-def summarise(workload: ModuleType, results: Contenders) -> dict[str, Any]:
-    """Returns the summary of a workload from the results of its contenders."""
-    contenders = {name: results[name] for name in workload.CONTENDERS}
-    gauges = {name: results[name] for name in getattr(workload, "GAUGES", {})}
-    goals = [measure_goal(goal, contenders) for goal in workload.GOALS]
-    if gauges:
-        goals.append(measure_share(workload.SHARE, workload.limit, contenders[OWN], list(gauges.values())))
+def summarise(workload: ModuleType, contenders: Contenders, load: float) -> dict[str, Any]:
+    """Returns the summary of a workload; `load` is the machine's average load just before it was measured."""
     return {
         "work": workload.WORK,
         "unit": workload.UNIT,
         "steps": workload.STEPS,
         "date": datetime.date.today().isoformat(),
-        "machine": machine(),
+        "machine": {**machine(), "load": load},
         "versions": versions(),
-        "contenders": {name: row(values, contenders[OWN], workload.STEPS) for name, values in contenders.items()},
-        "goals": goals,
-        "gauges": gauges,
+        "contenders": {
+            name: row(values, None if name in getattr(workload, "OTHER_WORK", ()) else contenders[OWN], workload.STEPS)
+            for name, values in contenders.items()
+        },
+        "goals": [measure_goal(goal, contenders) for goal in workload.GOALS],
     }
 
 
-def row(values: Mapping[str, Any], own: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
-    """Returns the figures of one contender; those of the turns are medians over all but the first."""
+def row(values: Mapping[str, Any], own: Mapping[str, Any] | None, steps: int | None) -> dict[str, Any]:
+    """Returns the figures of one contender; those of the turns are medians over all but the first.
+
+    Without `own`, tfmnist's turns, there is no ratio.
+    """
     seconds = [turn["seconds"] for turn in values["turns"]]
     later = values["turns"][1:]
     median = statistics.median(seconds[1:]) if later else None
@@ -57,7 +57,7 @@ def row(values: Mapping[str, Any], own: Mapping[str, Any], steps: int | None) ->
         "fastest": min(seconds[1:], default=None),
         "slowest": max(seconds[1:], default=None),
         "us_a_step": median / steps * 1e6 if median is not None and steps else None,
-        "ratio": median_ratio(values, own, "seconds", "later"),
+        "ratio": median_ratio(values, own, "seconds", "later") if own else None,
         "accuracy": values["accuracy"],
         "peak_rss_mb": max((turn["peak_rss_mb"] for turn in values["turns"]), default=None),
         "figures": {name: statistics.median(turn[name] for turn in later) for name in names},
@@ -99,31 +99,8 @@ def measure_goal(goal: Goal, contenders: Contenders) -> dict[str, Any]:
     }
 
 
-def measure_share(
-    goal: float,
-    limit: Callable[[list[dict[str, float]]], float],
-    own: Mapping[str, Any],
-    gauges: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Returns the required fraction of the processor's speed and the measured one, the median over turns."""
-    alive = [gauge["turns"] for gauge in gauges if not gauge["error"]]
-    seconds = [] if own["error"] else [turn["seconds"] for turn in own["turns"]]
-    fractions = [limit(list(figures)) / mine for mine, *figures in zip(seconds, *alive)][1:] if alive else []
-    measured = statistics.median(fractions) if fractions else None
-    return {
-        "own": OWN,
-        "rival": "the processor's limit",
-        "among": "the processor's limit",
-        "measure": "share",
-        "turns": "later",
-        "goal": goal,
-        "measured": measured,
-        "reached": measured is not None and measured >= goal,
-    }
-
-
 def machine() -> dict[str, Any]:
-    """Returns what the speed depends on: processor, memory, instruction sets."""
+    """Returns what the speed depends on: processor, memory, instructions for wide vectors and matrices."""
     model, flags = platform.machine(), set()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -166,22 +143,22 @@ def merge(path: Path, name: str, result: dict[str, Any]) -> None:
     results = read(path)
     kept = {**results["workloads"], name: result}
     order = [*(known for known in WORKLOADS if known in kept), *(other for other in kept if other not in WORKLOADS)]
-    results |= {"machine": result["machine"], "versions": result["versions"]}
+    results["versions"] = result["versions"]
     results["workloads"] = {known: kept[known] for known in order}
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def markdown(results: Results) -> str:
     """Returns all tables as Markdown."""
-    lines = ["# Benchmarks", "", machine_line(results), ""]
+    lines = ["# Benchmarks", ""]
+    lines += ["Times are medians of the turns after the first; ratios are medians over pairs of the same turn.", ""]
     goals = [cells for name, result in results["workloads"].items() for cells in goal_rows(name, result)]
     if goals:
         lines += [*markdown_table(("workload", "tfmnist compared with", "goal", "measured", "reached"), goals), ""]
     for name, result in results["workloads"].items():
-        lines += [f"## {name}", "", f"{result['work']}. Measured {result['date']}."]
-        if (result["machine"], result["versions"]) != (results["machine"], results["versions"]):
-            lines.append(f"Then: {machine_line(result)}")
-        lines += ["", *markdown_table(*contender_table(result, wide=True)), ""]
+        measured = f"Measured {result['date']} on {machine_line(result)}; {version_line(result)}."
+        lines += [f"## {name}", "", f"{result['work']}.", "", measured, ""]
+        lines += [*markdown_table(*contender_table(result, wide=True)), ""]
         if (head_and_rows := figure_table(result))[1]:
             lines += [*markdown_table(*head_and_rows), ""]
         notes = {key: values["note"] for key, values in result["contenders"].items() if values["note"]}
@@ -194,7 +171,7 @@ def text(results: Results, names: Sequence[str]) -> str:
     lines: list[str] = []
     for name in names:
         result = results["workloads"][name]
-        lines += ["", *textwrap.wrap(f"{name}: {result['work']}", 80), ""]
+        lines += ["", *textwrap.wrap(f"{name}: {result['work']}", 80), *textwrap.wrap(machine_line(result), 80), ""]
         lines += plain_table(*contender_table(result, wide=False))
         if (head_and_rows := figure_table(result))[1]:
             lines += ["", *plain_table(*head_and_rows)]
@@ -207,14 +184,17 @@ def text(results: Results, names: Sequence[str]) -> str:
 
 
 def machine_line(result: Mapping[str, Any]) -> str:
-    """Returns a sentence about the machine and the versions of a measurement."""
+    """Returns the machine of a measurement and its load: `AMD EPYC, 2 processors, 25 GB, avx512f, no AMX; load 0.1`."""
     host = result["machine"]
-    instructions = f", {' '.join(host['instructions'])}" if host["instructions"] else ""
-    packages = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return (
-        f"{host['processor']}, {host['processors']} processors, {host['memory_gb']} GB{instructions}; {packages}. "
-        "Times are medians of the turns after the first; ratios medians over pairs of the same turn."
-    )
+    instructions = [name for name in host["instructions"] if not name.startswith("amx")]
+    amx = "AMX" if len(instructions) < len(host["instructions"]) else "no AMX"
+    words = (host["processor"], f"{host['processors']} processors", f"{host['memory_gb']} GB", *instructions, amx)
+    return f"{', '.join(words)}; load before {host['load']:.1f}"
+
+
+def version_line(result: Mapping[str, Any]) -> str:
+    """Returns the versions of Python and of the frameworks of a measurement."""
+    return ", ".join(f"{name} {version}" for name, version in result["versions"].items())
 
 
 def contender_table(result: Mapping[str, Any], wide: bool) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -254,7 +234,7 @@ def figure_table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple
 def goal_rows(name: str, result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yields one row per goal: workload, rival, required ratio, measured ratio, and whether it is reached."""
     for goal in result["goals"]:
-        about = [goal["measure"].replace("_", " ")] if goal["measure"] not in ("seconds", "share") else []
+        about = [goal["measure"].replace("_", " ")] if goal["measure"] != "seconds" else []
         about += ["first turn"] if goal["turns"] == "first" else []
         who = goal["own"].removeprefix(OWN).strip()
         against = f"{who}: {goal['rival']}" if who else goal["rival"]
@@ -301,49 +281,60 @@ def is_number(column: int, rows: Sequence[Sequence[str]]) -> bool:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draws the times of all contenders relative to tfmnist's, one line each, and writes the figure as PNG."""
-    from tfmnist.reports.style import BLUE, EDGE, INK, LIGHT, QUIET, VERMILION, make_figure, save
+    """Draws the times of all contenders relative to tfmnist's, a panel for each workload, and writes the figure."""
+    from matplotlib.lines import Line2D
 
-    lines: list[tuple[str, float | None]] = []  # a workload's name has no figure
-    for name, result in results["workloads"].items():
-        ratios = {key: values["ratio"] for key, values in result["contenders"].items() if values["ratio"]}
-        if ratios:
-            lines += [(name, None), *sorted(ratios.items(), key=lambda item: item[1])]
-    if not lines:
+    from tfmnist.reports.style import BLUE, GREEN, INK, LIGHT, QUIET, TITLE, VERMILION, make_figure, save
+
+    panels = {name: rows for name, result in results["workloads"].items() if (rows := ratios_of(result))}
+    if not panels:
         return
-    figure = make_figure(6.8, 0.7 + 0.19 * len(lines))
-    axes = figure.subplots()
-    axes.set_xscale("log")
-    axes.axvline(1, color=INK, linewidth=0.8)
-    for row, (name, ratio) in enumerate(lines):
-        if ratio is None:
-            axes.text(0, row, name, transform=axes.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center")
-            continue
-        ours = name.startswith(OWN)
-        axes.plot([1, ratio], [row, row], color=EDGE, linewidth=1.2, zorder=1)
-        axes.plot(ratio, row, "s" if ours else "o", color=BLUE if ours else VERMILION, markersize=5)
-        left = ratio < 1
-        axes.annotate(
-            f"{name}  {number(ratio)}",
-            (ratio, row),
-            xytext=(-6 if left else 6, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
-    largest = max(ratio or 1 for _, ratio in lines)
-    least = min(ratio or 1 for _, ratio in lines)
-    axes.set_xlim(least / 3.5, largest * 3.5)
-    axes.set_ylim(len(lines) - 0.3, -0.8)
-    axes.set_yticks([])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.tick_params(labelsize=8, colors=QUIET)
-    axes.set_xlabel("time, as a multiple of tfmnist's (less is faster)", fontsize=9, color=INK)
-    axes.grid(axis="x", color=LIGHT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
+    styles = {"tfmnist": (BLUE, "s"), "others": (VERMILION, "o"), "limit: products and update alone": (GREEN, "D")}
+    ratios = [ratio for rows in panels.values() for _, ratio in rows]
+    columns = in_columns({name: len(rows) + 2 for name, rows in panels.items()}, 3)
+    figure = make_figure(13.5, 1 + 0.19 * max(sum(len(panels[name]) + 2 for name in column) for column in columns))
+    for part, names in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns):
+        sizes = [len(panels[name]) for name in names]
+        for name, axes in zip(names, part.subplots(len(names), height_ratios=sizes, squeeze=False)[:, 0]):
+            axes.set_title(name, **{**TITLE, "fontsize": 10, "pad": 3})
+            axes.set_xscale("log")
+            axes.set_xlim(min(ratios) / 12, max(ratios) * 12)
+            axes.set_ylim(len(panels[name]) - 0.5, -0.5)
+            axes.set_yticks([])
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.tick_params(which="both", length=0, labelsize=8, labelcolor=QUIET, labelbottom=name == names[-1])
+            axes.grid(axis="x", color=LIGHT, linewidth=0.8)
+            axes.axvline(1, color=INK, linewidth=0.8, zorder=1)
+            axes.set_axisbelow(True)
+            axes.spines[:].set_visible(False)
+            for line, (label, ratio) in enumerate(panels[name]):
+                kind = next((kind for kind in styles if label.startswith(kind[:5])), "others")
+                colour, marker = styles[kind]
+                axes.plot([1, ratio], [line, line], color=colour, linewidth=1.2, alpha=0.5)
+                axes.plot(ratio, line, marker, color=colour, markersize=5)
+                side, align = (-7, "right") if ratio < 1 else (7, "left")
+                text = {"xytext": (side, 0), "textcoords": "offset points", "ha": align, "va": "center"}
+                note = axes.annotate(f"{label}  {number(ratio)}", (ratio, line), fontsize=8, color=INK, **text)
+                note.set_in_layout(False)  # or the panels would have different widths
+    figure.suptitle("Time for the same work, as a multiple of tfmnist's: less is faster", fontsize=13, color=INK)
+    keys = [Line2D([], [], color=c, marker=m, linestyle="", markersize=6, label=k) for k, (c, m) in styles.items()]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9, frameon=False, labelcolor=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
+
+
+def ratios_of(result: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Returns the contenders with a ratio, the fastest first."""
+    rows = [(name, values["ratio"]) for name, values in result["contenders"].items() if values["ratio"]]
+    return sorted(rows, key=lambda row: row[1])
+
+
+def in_columns(heights: Mapping[str, int], count: int) -> list[list[str]]:
+    """Returns the names of panels in at most `count` columns of about equal height, in order."""
+    columns: list[list[str]] = [[]]
+    for name, height in heights.items():
+        filled = sum(heights[other] for other in columns[-1])
+        if columns[-1] and len(columns) < count and filled + height / 2 > sum(heights.values()) / count:
+            columns.append([])
+        columns[-1].append(name)
+    return columns

@@ -148,7 +148,7 @@ def race(
 ) -> dict[str, dict[str, Any]]:
     """Lets all contenders of a workload take turns, and returns their results.
 
-    A contender that fails leaves with an `error`; the others continue. Gauges, which measure the machine, run too.
+    A contender that fails leaves with an `error`; the others continue.
 
     Returns:
         For each contender: precision, note, setup_seconds, turns (their figures, in order), accuracy, error.
@@ -165,7 +165,7 @@ def race(
             return "error" not in answer
 
         try:
-            for contender in [*workload.CONTENDERS, *getattr(workload, "GAUGES", {})]:
+            for contender in workload.CONTENDERS:
                 show(f"{contender}: set-up")
                 results[contender] = {"turns": [], "accuracy": None, "error": None}
                 workers[contender] = Worker(name, contender, scratch)
@@ -195,7 +195,7 @@ def work(name: str, contender: str) -> None:
         try:
             began = time.perf_counter()
             workload = load_workload(name)
-            built: Contender = (workload.CONTENDERS | getattr(workload, "GAUGES", {}))[contender]()
+            built: Contender = workload.CONTENDERS[contender]()
             seconds = time.perf_counter() - began
             answer({"setup_seconds": seconds, "precision": built.precision, "note": built.note})
             try:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
 import time
@@ -66,16 +68,17 @@ GOALS = [
     Goal("no second turn", 1.0),
 ]
 """
-GAUGED = """
-from turns import Contender
+LIMITED = """
+from turns import Contender, Goal
 
-WORK, UNIT, STEPS, GOALS, SHARE = "nothing", "turn", None, [], 0.4
-CONTENDERS = {"tfmnist": lambda: Contender(lambda: {"seconds": 4.0})}
-GAUGES = {"gauge": lambda: Contender(lambda: {"speed": 2.0})}
-
-
-def limit(gauges):
-    return max(found["speed"] for found in gauges)
+WORK, UNIT, STEPS = "something", "turn", None
+CONTENDERS = {
+    "tfmnist": lambda: Contender(lambda: {"seconds": 4.0}),
+    "limit": lambda: Contender(lambda: {"seconds": 2.0}),
+    "tfmnist, something else": lambda: Contender(lambda: {"seconds": 400.0, "step_us": 7.0}),
+}
+OTHER_WORK = ("tfmnist, something else",)
+GOALS = [Goal("limit", 0.4)]
 """
 
 
@@ -95,8 +98,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two workloads that were run, the second after the first."""
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "tiny.py").write_text(TINY, encoding="utf-8")
-    (folder / "gauged.py").write_text(GAUGED, encoding="utf-8")
-    for name in ("tiny", "gauged"):
+    (folder / "limited.py").write_text(LIMITED, encoding="utf-8")
+    for name in ("tiny", "limited"):
         done = run(folder, f"{name}.py", "--turns", "4", "--out", "out")
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         (folder / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
@@ -143,28 +146,53 @@ def test_ratios_and_goals(folder: Path) -> None:
     ]
 
 
-def test_the_share_of_the_limit(folder: Path) -> None:
-    gauged = results_of(folder)["workloads"]["gauged"]
-    assert list(gauged["contenders"]) == ["tfmnist"]
-    assert [(goal["goal"], goal["measured"], goal["reached"]) for goal in gauged["goals"]] == [(0.4, 0.5, True)]
+def test_the_limit_is_a_row_and_its_share_a_goal(folder: Path) -> None:
+    limited = results_of(folder)["workloads"]["limited"]
+    assert limited["contenders"]["limit"]["ratio"] == 0.5
+    assert [(goal["goal"], goal["measured"], goal["reached"]) for goal in limited["goals"]] == [(0.4, 0.5, True)]
+
+
+def test_other_work_has_figures_but_no_ratio(folder: Path) -> None:
+    other = results_of(folder)["workloads"]["limited"]["contenders"]["tfmnist, something else"]
+    assert (other["median"], other["figures"], other["ratio"]) == (400.0, {"step_us": 7.0}, None)
+
+
+def test_the_machine_stands_beside_each_workload(folder: Path) -> None:
+    for result in results_of(folder)["workloads"].values():
+        assert result["machine"]["processors"] >= 1 and result["machine"]["load"] >= 0
+    page = (folder / "out" / "benchmarks.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"Measured 20.* processors, .*AMX; load before \d+\.\d; python 3", page)) == 2
+    text = (folder / "tiny.txt").read_text(encoding="utf-8")
+    assert "AMX; load before" in " ".join(text.split())
+
+
+def test_the_figure_fits_a_screen(folder: Path) -> None:
+    picture = (folder / "out" / "benchmarks.png").read_bytes()
+    width, height = struct.unpack(">II", picture[16:24])
+    assert picture.startswith(b"\x89PNG") and width <= 2100 and height <= 1400
+
+
+def test_panels_keep_their_order_in_columns_of_about_equal_height() -> None:
+    code = "import summary; print(summary.in_columns({'a': 5, 'b': 5, 'c': 10, 'd': 4, 'e': 4}, 3))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True)
+    assert done.stdout.strip() == "[['a', 'b'], ['c'], ['d', 'e']]", done.stderr
 
 
 def test_results_of_other_workloads_are_kept(folder: Path) -> None:
     results = results_of(folder)
-    assert list(results["workloads"]) == ["tiny", "gauged"]
+    assert list(results["workloads"]) == ["tiny", "limited"]
     assert all(result["date"] for result in results["workloads"].values())
-    assert results["machine"]["processors"] >= 1 and results["versions"]["python"]
+    assert results["versions"]["python"]
     page = (folder / "out" / "benchmarks.md").read_text(encoding="utf-8")
-    assert "## tiny" in page and "## gauged" in page
+    assert "## tiny" in page and "## limited" in page
     assert "| no start | failed: ImportError: no module of that name |" in page
-    assert (folder / "out" / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_a_terminal_shows_fits_80_columns(folder: Path) -> None:
     text = (folder / "tiny.txt").read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) <= 80
     assert "dies failed: ended with exit code 3" in text
-    assert "## " not in text and "gauged" not in text
+    assert "## " not in text and "limited" not in text
 
 
 def test_no_worker_is_left(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What the workloads that train share: MNIST as arrays, tfmnist training a shipped recipe, and Keras's `fit`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,14 +72,44 @@ def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int
     )
 
 
-def fit_keras(model: Any, data: Arrays, batch: int, note: str, precision: str = "float32") -> Contender:
-    """Returns Keras's `fit` of a compiled model with the metric accuracy: a turn is an epoch of all training images."""
+def fit_keras(
+    layers: Sequence[Any],
+    optimizer: Any,
+    train: Callable[[], dict[str, Any]],
+    test: Callable[[], dict[str, Any]],
+    *,
+    loss: Any = None,
+    jit: bool | str = "auto",
+    precision: str = "float32",
+    note: str = "",
+    close: Callable[[], None] | None = None,
+) -> Contender:
+    """Returns Keras's `fit` of layers in sequence: a turn is an epoch.
+
+    `train` and `test` return the arguments of `fit` and of `evaluate`: `x`, `y` and so on; `train` is called once, in
+    the first turn. The loss is the cross-entropy of logits unless another is given.
+    """
+    import keras
+
+    model: Any = keras.Sequential(list(layers))
+    loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
+    arguments: dict[str, Any] = {}
 
     def turn() -> dict[str, float]:
-        history = model.fit(data.images, data.labels, batch_size=batch, epochs=1, verbose=0).history
+        arguments.update(arguments or train())
+        history = model.fit(**arguments, epochs=1, verbose=0).history
         return {"loss": history["loss"][0], "train_accuracy": history["accuracy"][0]}
 
     def accuracy() -> float:
-        return float(model.evaluate(data.test_images, data.test_labels, batch_size=500, verbose=0)[1])
+        return float(model.evaluate(**test(), verbose=0)[1])
 
-    return Contender(turn, accuracy, precision, note)
+    return Contender(turn, accuracy, precision, f"fit, jit_compile={jit!r}{note}", close)
+
+
+def fit_arrays(data: Arrays, batch: int) -> tuple[Callable[[], dict[str, Any]], Callable[[], dict[str, Any]]]:
+    """Returns `train` and `test` of `fit_keras` for arrays in memory."""
+    return (
+        lambda: {"x": data.images, "y": data.labels, "batch_size": batch},
+        lambda: {"x": data.test_images, "y": data.test_labels, "batch_size": 500},
+    )
