@@ -26,8 +26,8 @@ def find_ink(pictures: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     difference from it, so grey levels are kept.
 
     Returns:
-        float32 `[n, SIDE, SIDE]` in [0, 1], 1 for full-strength ink; and float32 `[n, 1, 1]`, the level that exceeds the
-        noise. The first is 0 everywhere if there is no ink.
+        float32 `[n, SIDE, SIDE]` in [0, 1], 1 for full-strength ink; and float32 `[n, 1, 1]`, the level that exceeds
+        the noise. The first is 0 everywhere if there is no ink.
     """
     small = tf.nn.avg_pool2d(pictures, SIDE // PAPER_SIDE, SIDE // PAPER_SIDE, "VALID")
     is_dark, plane = survey(tf.reduce_mean(small, -1))
