@@ -1,10 +1,10 @@
-"""Exports a run to every format, and compares what programs that share no code with tfmnist make of it.
+"""Exports a run to every format, and compares the classes from programs that share no code with tfmnist.
 
     pip install -e '.[onnx,litert]'
     python experiments/clients/compare.py RUN [--images 10000] [--out FOLDER]
 
-Each client classifies the first test images of MNIST in a process of its own. The table says for how many of them its
-class is that of the network, and its accuracy. The C client needs gcc, the one in Node npm; without, they are left out.
+Each client classifies the first test images of MNIST in its own process. The table shows how often its class is the
+network's, and its accuracy. The C client needs gcc, the Node client npm; without these, they are skipped.
 """
 
 import argparse
@@ -24,26 +24,26 @@ import tfmnist
 from tfmnist.data.idx import write_idx
 
 HERE = Path(__file__).parent
-INT8_LOSS = 0.001  # of accuracy, at most
+INT8_LOSS = 0.001  # maximum loss of accuracy
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a client."""
+    """The result of a client."""
 
     name: str
     problem: str = ""  # why it did not run
-    same: int = 0  # images of the network's class
+    same: int = 0  # images with the network's class
     accuracy: float = 0.0
     seconds: float = 0.0
 
 
 def main() -> None:
-    """Prints the table; the exit code is 1 if a client gives other classes."""
+    """Prints the table; exits with 1 if a client's classes differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, help="keeps the exported models and programs there")
+    parser.add_argument("--out", type=Path, help="folder in which to keep the exported models and programs")
     options = parser.parse_args()
     test = tfmnist.load("mnist", validation=0).test
     images, labels = test.images[: options.images], test.labels[: options.images]
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def compare(run: Path, folder: Path, images: np.ndarray, labels: np.ndarray, expected: np.ndarray) -> Iterator[Row]:
-    """Exports a run to a folder, and yields what each client makes of the images."""
+    """Exports a run to a folder, and yields each client's result on the images."""
     idx = folder / "images.idx"
     write_idx(idx, images)
     saved = tfmnist.export(run, folder / "digits")

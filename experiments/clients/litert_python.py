@@ -1,6 +1,6 @@
 """Classifies images with an exported LiteRT file and LiteRT alone, and prints one class index per line.
 
-python litert_python.py MODEL.tflite IMAGES     IMAGES: an IDX file of uint8, as MNIST has them, unpacked
+python litert_python.py MODEL.tflite IMAGES     IMAGES: an uncompressed uint8 IDX file, as in MNIST
 """
 
 import sys

@@ -1,7 +1,7 @@
 // Classifies images with an exported ONNX file and ONNX Runtime in Node, and prints one class index per line.
 //
 //     npm install --ignore-scripts onnxruntime-node     (its scripts would download CUDA libraries)
-//     node onnx_node.js MODEL.onnx IMAGES               IMAGES: an IDX file of uint8, as MNIST has them, unpacked
+//     node onnx_node.js MODEL.onnx IMAGES               IMAGES: an uncompressed uint8 IDX file, as in MNIST
 
 const fs = require("fs");
 const ort = require("onnxruntime-node");

@@ -1,6 +1,6 @@
 """Classifies images with an exported ONNX file and ONNX Runtime alone, and prints one class index per line.
 
-python onnx_python.py MODEL.onnx IMAGES     IMAGES: an IDX file of uint8, as MNIST has them, unpacked
+python onnx_python.py MODEL.onnx IMAGES     IMAGES: an uncompressed uint8 IDX file, as in MNIST
 """
 
 import sys

@@ -1,8 +1,8 @@
-/* Classifies images with an exported SavedModel over TensorFlow's C library, and prints one class index per line.
+/* Classifies images with an exported SavedModel with TensorFlow's C library, and prints one class index per line.
 
-   savedmodel MODEL/1 IMAGES        IMAGES: an IDX file of uint8, as MNIST has them, unpacked
+   savedmodel MODEL/1 IMAGES        IMAGES: an uncompressed uint8 IDX file, as in MNIST
 
-Against the library of TensorFlow's Python wheel, T being the installed folder `tensorflow`:
+To link with the library in TensorFlow's Python wheel, T being the installed folder `tensorflow`:
    gcc -O2 savedmodel.c -o savedmodel -I$T/include -L$T -l:libtensorflow_cc.so.2 -l:libtensorflow_framework.so.2 \
        -Wl,-rpath,$T */
 

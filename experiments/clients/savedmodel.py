@@ -1,6 +1,6 @@
 """Classifies images with an exported SavedModel and TensorFlow alone, and prints one class index per line.
 
-python savedmodel.py MODEL/1 IMAGES     IMAGES: an IDX file of uint8, as MNIST has them, unpacked
+python savedmodel.py MODEL/1 IMAGES     IMAGES: an uncompressed uint8 IDX file, as in MNIST
 """
 
 import sys

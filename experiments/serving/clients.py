@@ -1,4 +1,4 @@
-"""Runs real clients against `tfmnist serve`, each in an environment of its own, and prints what each call gave.
+"""Runs real clients against `tfmnist serve`, each in its own environment, and prints the result of each call.
 
 python experiments/serving/clients.py MODEL [--environments FOLDER]
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "tfmnist"
-CLIENTS = {  # what each needs
+CLIENTS = {  # packages that each needs
     "tritonclient": ["tritonclient[http]"],
     "kserve": ["kserve"],
     "ovmsclient": ["ovmsclient"],
@@ -35,7 +35,7 @@ def expect(truth: Any) -> None:
 
 
 class Case:
-    """The images that are sent and the classes that must come back."""
+    """The images to send and the classes to expect."""
 
     def __init__(self, folder: Path):
         self.numpy: Any = importlib.import_module("numpy")
@@ -290,7 +290,7 @@ def write_case(model: str, folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--environments", type=Path, help="folder for the environments, a temporary one by default")
+    parser.add_argument("--environments", type=Path, help="folder for the environments; a temporary one by default")
     arguments = parser.parse_args()
     from common import environment, served
 

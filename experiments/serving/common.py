@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: `tfmnist serve` as a process, environments of their own, images."""
+"""Shared by the scripts in this folder: `tfmnist serve` as a process, virtual environments, images."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,7 @@ import tfmnist
 
 @dataclass
 class Served:
-    """A server in a process of its own, on a port that the system chose."""
+    """A server in its own process, on a port chosen by the system."""
 
     process: "subprocess.Popen[str]"
     url: str
@@ -26,14 +26,14 @@ class Served:
         return int(self.url.rpartition(":")[2])
 
     def megabytes(self) -> float:
-        """The memory of the process."""
+        """Returns the resident memory of the process."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * 4096 / 1e6
 
 
 @contextlib.contextmanager
 def served(model: str | Path, *options: str, log: Path | None = None) -> Iterator[Served]:
-    """Serves a model; the log goes to a file, if one is named."""
+    """Serves a model; logs to a file, if given."""
     command = [sys.executable, "-m", "tfmnist", "serve", str(model), "--port", "0", *options]
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(log.open("w")) if log else None
@@ -46,7 +46,7 @@ def served(model: str | Path, *options: str, log: Path | None = None) -> Iterato
 
 
 def environment(folder: Path, name: str, packages: Sequence[str]) -> Path:
-    """Returns the Python of an environment with packages, made if it does not exist."""
+    """Returns the Python of an environment with these packages, created if missing."""
     python = folder / name / "bin" / "python"
     if not (folder / name / "installed").exists():
         print(f"installing {' '.join(packages)} into {folder / name}", flush=True)
@@ -58,5 +58,5 @@ def environment(folder: Path, name: str, packages: Sequence[str]) -> Path:
 
 
 def test_images(count: int) -> npt.NDArray[np.uint8]:
-    """The first images of MNIST's test set."""
+    """Returns the first images of MNIST's test set."""
     return tfmnist.load("mnist", validation=0).test.images[:count]

@@ -1,10 +1,10 @@
-"""Sends 10,000 wrong and odd requests to `tfmnist serve`: it may answer no 5xx but 503 and 504, not grow, and not stop.
+"""Fuzzes `tfmnist serve` with 10,000 requests: it must send no 5xx except 503 and 504, not grow, and not stop.
 
 python experiments/serving/fuzz.py MODEL [--requests 10000] [--environments FOLDER]
 
-Half of them come from schemathesis over /openapi.json, in an environment of its own; the others are made here: random
-bytes, decompression bombs, deep JSON, wrong types, numbers that are none, huge shapes, broken pictures. Meanwhile some
-connections send a byte now and then.
+Half of them come from schemathesis over /openapi.json, in its own environment; the others are made here: random bytes,
+decompression bombs, deep JSON, wrong types, invalid numbers, huge shapes, broken pictures. Meanwhile some connections
+send a byte now and then.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ODD += [float("nan"), float("inf"), -0.0, "a" * 10_000, [[[0] * 28] * 28] * 3, {
 
 
 class Maker:
-    """Makes requests, the same ones for the same seed."""
+    """Makes requests; the same seed makes the same ones."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
@@ -87,7 +87,7 @@ class Maker:
         return self.random.choice([PREDICT, INFER]), body.encode(), {}
 
     def types(self) -> tuple[str, bytes, dict[str, str]]:
-        """A right request with something odd somewhere."""
+        """Returns a valid request with something odd somewhere."""
         if self.random.random() < 0.5:
             path, request = PREDICT, {"instances": [self.image], "signature_name": "serving_default"}
         else:
@@ -147,7 +147,7 @@ async def ask(port: int, path: str, body: bytes, headers: dict[str, str]) -> str
 
 
 async def send_slowly(port: int, maker: Maker) -> None:
-    """Sends a request byte by byte, for ever."""
+    """Sends requests byte by byte, forever."""
     starts = [b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"GET / HT", b"", b"POST "]
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -161,7 +161,7 @@ async def send_slowly(port: int, maker: Maker) -> None:
 
 
 async def fuzz(server: Served, count: int, seed: int) -> Counter[str]:
-    """Sends requests of our own, sixteen at a time."""
+    """Sends our own requests, sixteen at a time."""
     maker, codes = Maker(seed), Counter[str]()
     slow = [asyncio.create_task(send_slowly(server.port, Maker(n))) for n in range(SLOW)]
     queue = iter(range(count))
@@ -191,7 +191,7 @@ async def fuzz(server: Served, count: int, seed: int) -> Counter[str]:
 
 
 def run_schemathesis(python: Path, server: Served, count: int) -> bool:
-    """Runs schemathesis over the description; about `count` requests in all."""
+    """Runs schemathesis over the OpenAPI description, with about `count` requests in all."""
     options = ["--checks", "not_a_server_error", "--exclude-path-regex", "unload", "--phases", "fuzzing", "--no-shrink"]
     options += [
         "--max-examples",
@@ -203,7 +203,7 @@ def run_schemathesis(python: Path, server: Served, count: int) -> bool:
         "1",
     ]
     command = [python, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", *options]
-    with tempfile.TemporaryDirectory() as folder:  # it writes a cache into the current one
+    with tempfile.TemporaryDirectory() as folder:  # it writes a cache into the current folder
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
     print("\n".join((done.stdout + done.stderr).splitlines()[-25:]))
     return done.returncode == 0
@@ -213,7 +213,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--environments", type=Path, help="folder for the environment, a temporary one by default")
+    parser.add_argument("--environments", type=Path, help="folder for the environment; a temporary one by default")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     half = arguments.requests // 2
@@ -221,7 +221,7 @@ def main() -> int:
         python = environment((arguments.environments or Path(scratch)).resolve(), "schemathesis", ["schemathesis"])
         log = Path(scratch) / "log"
         with served(arguments.model, "--timeout", "20", log=log) as server:
-            asyncio.run(fuzz(server, max(half // 5, 1), arguments.seed + 1))  # what is needed once is in memory then
+            asyncio.run(fuzz(server, max(half // 5, 1), arguments.seed + 1))  # warm up: one-time allocations
             before = server.megabytes()
             codes = asyncio.run(fuzz(server, half, arguments.seed))
             after = server.megabytes()

@@ -1,9 +1,9 @@
-"""Requests a second with 64 connections: `tfmnist serve`, with and without batching, beside other servers.
+"""Measures requests per second with 64 connections: `tfmnist serve`, with and without batching, and other servers.
 
 python experiments/serving/load.py MODEL [--seconds 60] [--rounds 1] [--only NAME ...] [--environments FOLDER]
 
-Each request has one image, as TensorFlow Serving's JSON. The servers take turns, on the same processors as the load;
-each of the others is installed in an environment of its own. FastAPI's has an untrained network of the cnn's size.
+Each request has one image, in TensorFlow Serving's JSON. The servers take turns, on the same processors as the load;
+the others are each installed in their own environment. FastAPI serves an untrained network of the cnn's size.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PATH = "/v1/models/tfmnist:predict"
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request as soon as the answer to the last one is there."""
+    """Sends each request as soon as the previous one is answered."""
 
     def __init__(self, request: bytes, until: float, results: "Results", done: "asyncio.Future[None]"):
         self._request, self._until, self._results, self._done = request, until, results, done
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
 
 
 class Results:
-    """What the requests of one server gave."""
+    """The results of one server's requests."""
 
     def __init__(self) -> None:
         self.codes: Counter[str] = Counter()
@@ -94,7 +94,7 @@ async def ask(port: int, connections: int, seconds: float) -> Results:
 
 
 def megabytes(process: int) -> float:
-    """The memory of a process and its children, shared pages counted once each."""
+    """Returns the memory of a process and its children, counting shared pages once."""
     total = 0.0
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
@@ -132,7 +132,7 @@ def started(name: str, model: str, environments: Path) -> Iterator[tuple[int, in
             raise SystemExit(f"{name} does not answer")
         yield port, process.pid
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the session that was started here
+        os.killpg(process.pid, signal.SIGKILL)  # the session started here
         process.wait()
 
 
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[*OURS, *OTHERS], choices=[*OURS, *OTHERS])
-    parser.add_argument("--environments", type=Path, help="folder for the environments, a temporary one by default")
+    parser.add_argument("--environments", type=Path, help="folder for the environments; a temporary one by default")
     arguments = parser.parse_args()
     rows: dict[str, list[tuple[float, float, float, float, int]]] = {name: [] for name in arguments.only}
     with tempfile.TemporaryDirectory() as scratch:

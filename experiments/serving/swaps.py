@@ -2,7 +2,7 @@
 
 python experiments/serving/swaps.py MODEL [--connections 64] [--seconds 3]
 
-No request may fail, and after SIGTERM none that was accepted may be lost; the exit code of the server is 0.
+No request may fail, no accepted request may be lost after SIGTERM, and the server must exit with code 0.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tfmnist.artifacts.versions import find_version
 
 
 class Load:
-    """Connections that send one image again and again, and count what they get."""
+    """Connections that send one image over and over, and count the responses."""
 
     def __init__(self, port: int, connections: int):
         image = test_images(1)
@@ -45,7 +45,7 @@ class Load:
         while not self._stop:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            except ConnectionError:  # nobody listens any more: the request was not accepted
+            except ConnectionError:  # the server no longer listens: the request was not accepted
                 return
             try:
                 while not self._stop and await self._ask_once(reader, writer):
@@ -149,6 +149,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of load after each swap")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of load after each swap")
     arguments = parser.parse_args()
     sys.exit(asyncio.run(run(arguments.model, arguments.connections, arguments.seconds)))

@@ -46,7 +46,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "cannot read" in complaint(path / "digit.png")
     with pytest.raises(InputError, match="null"):
         read_photo("digit\0.png")
-    assert complaint(path).endswith("the file is empty; expected a whole picture; save it as PNG or JPEG.")
+    assert complaint(path).endswith("the file is empty; expected an intact picture; save it as PNG or JPEG.")
     path.write_text("a text")
     assert "not a PNG, JPEG, BMP, GIF, TIFF or WebP picture; expected" in complaint(path)
     for kind in ("BMP", "GIF", "TIFF", "WEBP"):

@@ -61,7 +61,7 @@ def test_an_unfinished_run_cannot_be_exported(recipe: Recipe, tmp_path: Path) ->
 
 def test_a_network_is_exported_without_a_run(tmp_path: Path) -> None:
     model = tfmnist.CNN((9, 8), ["conv 2 3x3"], 3, seed=4)
-    with pytest.raises(tfmnist.InputError, match="2 names, but the model 3 classes"):
+    with pytest.raises(tfmnist.InputError, match="2 names, but the model has 3 classes"):
         tfmnist.export(model, tmp_path / "m", class_names=["a", "b"])
     assert not (tmp_path / "m").exists()
     assert tfmnist.export(model, tmp_path / "m", loss="quadratic") == tmp_path / "m/1"

@@ -84,7 +84,7 @@ def test_a_model_folder_gets_versions_of_one_format(done: Run, tmp_path: Path) -
         ("m.onnx", "savedmodel", "expected no file but a model folder, for --format savedmodel"),
         ("m.tflite", "onnx", r"expected a file that ends in \.onnx, or a model folder, for --format onnx"),
         ("m", "tflite", "format 'tflite' does not exist; did you mean 'litert'"),
-        ("file/m.onnx", "onnx", "cannot write it: .*; choose another place"),
+        ("file/m.onnx", "onnx", "cannot write it: .*; choose another path"),
         ("file/m", "onnx", "cannot write the model there: .*; choose another folder"),
     ],
 )
@@ -155,7 +155,7 @@ def test_what_a_runtime_cannot_compute_is_not_written(
         raise RuntimeError("Type Error: bfloat16\nand float16")
 
     monkeypatch.setattr(portable.onnx_model, "load", fail)
-    with pytest.raises(InputError, match=r"m\.onnx: not written: what onnx makes of the network cannot be computed"):
+    with pytest.raises(InputError, match=r"m\.onnx: not written: the network, converted to onnx, cannot be run"):
         tfmnist.export(done.path, tmp_path / "m.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 

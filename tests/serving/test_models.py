@@ -80,7 +80,7 @@ def test_a_newer_version_takes_over_after_it_is_warm(
     assert model.check() is None
     assert current(model) == 10 and warmed[0] == (10, 1)
     assert states(model) == {1: "END", 10: "AVAILABLE"} and old() is None
-    assert "version 10 of m is served" in caplog.text
+    assert "serving version 10 of m" in caplog.text
     warmed.clear()
     model.check()
     assert not warmed
@@ -109,7 +109,7 @@ def test_a_damaged_version_is_refused_and_named_once(model_folder: Path, caplog:
     assert current(model) == 2
     assert model.statuses[3].state == "END" and model.statuses[3].error_code == "DATA_LOSS"
     assert bad.name in model.statuses[3].error_message and caplog.text.count("version 3 refused") == 1
-    assert "version 3 refused, 2 is served: " in caplog.text
+    assert "version 3 refused, 2 is still served: " in caplog.text
     bad.write_bytes(data)  # mended
     model.check()
     assert current(model) == 3 and model.statuses[3].error_code == "OK"

@@ -321,7 +321,7 @@ ANSWERS = """
 
 @pytest.mark.parametrize(
     "status, message",
-    [(0, "cannot be reached"), (429, "is busy"), (503, "is not ready"), (504, "took too long")],
+    [(0, "Cannot reach"), (429, "is busy"), (503, "is not ready"), (504, "took too long")],
 )
 def test_recovers(open_page: OpenPage, status: int, message: str) -> None:
     page = open_page()
@@ -350,7 +350,7 @@ def test_token(open_page: OpenPage) -> None:
         " ? real(url, request) : new Response('{}', {status: 401}) })(window.fetch)"
     )
     page.drag(strokes(1, 0, 300, 200, 200, 300)[0])
-    for token, shown in (("wrong", "asks for a token"), ("secret", "does not accept this token")):
+    for token, shown in (("wrong", "requires a token"), ("secret", "rejected this token")):
         page.wait(f"document.querySelector('#message').textContent.includes('{shown}')")
         page.evaluate(f"document.querySelector('#token').value = '{token}'")
         page.click("#ask button")

@@ -137,7 +137,7 @@ def test_json_as_tensorflow_serving_reads_it(client: Client, expected: tfmnist.E
         (b"{", "JSON Parse error"),
         (b"\xff{}", "not UTF-8"),
         (b"[1]", "expected a JSON object"),
-        (b'{"instances": ' + b"[" * 100_000, "nested too deep"),
+        (b'{"instances": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"instances": [' + b"9" * 5000 + b"]}", "JSON Parse error|not of expected type"),
     ):
         refuse(client, body, words)
@@ -166,8 +166,8 @@ def test_signature_names(client: Client) -> None:
 
 def test_what_the_rows_must_be(client: Client) -> None:
     image = IMAGES[0].tolist()
-    refuse(client, {}, "there are neither")
-    refuse(client, {"instances": [image], "inputs": [image]}, "there are both")
+    refuse(client, {}, "got neither")
+    refuse(client, {"instances": [image], "inputs": [image]}, "got both")
     for value in ([], {}, "text", None, 3):
         refuse(client, {"instances": value}, "'instances' is .*: expected a list of at least one row")
     refuse(client, {"instances": [image, {"images": image}]}, "mixes objects and plain values, such as row 0")
@@ -303,7 +303,7 @@ def test_classify_and_regress(client: Client, add_signature: Callable[..., Clien
         ([{"x": [1, "a"]}], "example 0, x"),
         ([{"x": {"b64": "-_"}}], "example 0, x: invalid base64"),
         ([{"x": True}], "Type: Bool"),
-        ([{"x": 1 << 63}], "example 0 has an integer of over 64 bits"),
+        ([{"x": 1 << 63}], "example 0 has an integer of more than 64 bits"),
     ):
         code, answer = ask(client, {**query, "examples": wrong}, path)
         assert code == 400 and re.search(words, answer["error"]), answer

@@ -149,7 +149,7 @@ def test_outputs_that_are_wanted(client: Client) -> None:
         ("'inputs' is empty or missing", []),
         ("input 'x' is unknown: expected images", [tensor(name="x")]),
         ("input 'x' is unknown", [tensor(), tensor(name="x")]),
-        ("twice", [tensor(), tensor()]),
+        ("repeats", [tensor(), tensor()]),
         ("images has datatype FP32: expected UINT8", [tensor(datatype="FP32")]),
         ("images has datatype 'U8'", [tensor(datatype="U8")]),
         ("datatype null: expected text", [tensor(datatype=None)]),

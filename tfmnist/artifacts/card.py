@@ -19,10 +19,10 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     loss: str  # the kind of loss, which decides how logits become probabilities
-    recipe: dict[str, Any] | None = None  # the resolved recipe of a run, paths cut to their last part
+    recipe: dict[str, Any] | None = None  # the resolved recipe of a run, paths cut to their last component
     result: dict[str, Any] | None = None  # the run's result: accuracy, date, processor and so on, but not the host
-    data: dict[str, Any] | None = None  # the data set of the run, the path of its source cut to the last part
-    parameters: int | None = None  # number of trainable parameters, of a network without a run
+    data: dict[str, Any] | None = None  # the data set of the run, its source cut to the last path component
+    parameters: int | None = None  # number of trainable parameters, for a network without a run
     versions: dict[str, str] | None = None  # of tfmnist and the libraries, by name
     form: dict[str, Any] | None = None  # the fields of the `ImageFormat` of the training images
     image_shape: tuple[int, int]  # height and width
@@ -40,12 +40,12 @@ class ModelCard(BaseModel):
         return cls.model_validate_json((version / _FILE).read_bytes())
 
     def write(self, version: Path) -> None:
-        """Writes the card, its signatures described, to a version's folder."""
+        """Writes the card, with descriptions of its signatures, to a version's folder."""
         (version / _FILE).parent.mkdir(exist_ok=True)
         (version / _FILE).write_text(self.to_json(), encoding="utf-8", newline="\n")
 
     def to_json(self, names: Sequence[str] = ()) -> str:
-        """Returns the card as it is written, with the signatures of these names described; by default, all of them."""
+        """Returns the card as JSON text, with descriptions of the named signatures; of all by default."""
         signatures = _describe_signatures(self.image_shape, len(self.class_names))
         chosen = {name: signatures[name] for name in names or signatures}
         return json.dumps(self.to_dict() | {"signatures": chosen}, indent=2) + "\n"
@@ -56,7 +56,7 @@ class ModelCard(BaseModel):
         return "".join(f"{name}\n" for name in self.class_names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the card as JSON holds it."""
+        """Returns the card as JSON types."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 

@@ -1,4 +1,4 @@
-"""Exported models, loaded."""
+"""Loads exported models."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Exported:
 
     Attributes:
         path: the version's folder, or an ONNX or LiteRT file.
-        card: `assets.extra/model_card.json`, or what the file has of it.
+        card: `assets.extra/model_card.json`, or the card in the file.
         class_names: one name per class.
         classes: number of classes.
         image_shape: height and width of the images it takes.
@@ -69,7 +69,7 @@ class Exported:
         """
         if self._is_file:
             raise InputError(f"{self.path}: has no signatures, only predict; export it as a SavedModel.")
-        with self._lock:  # threads that come first together load it once
+        with self._lock:  # concurrent first calls load it once
             return self._loaded.signatures
 
     @cached_property
@@ -78,7 +78,7 @@ class Exported:
 
     @property
     def image_format(self) -> ImageFormat:
-        """The format of the images that it was trained on.
+        """The format of its training images.
 
         Raises:
             InputError: it was exported by an older version of tfmnist, without the format.
@@ -102,7 +102,7 @@ class Exported:
 
     @cached_property
     def _normalize(self) -> Callable[[tf.Tensor], Any]:
-        """What a SavedModel's `image_bytes` does before it predicts."""
+        """The preprocessing that a SavedModel's `image_bytes` does."""
         return trace_normalize(self.image_format, self.class_names)
 
     def _call(self, name: str, inputs: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Exported:
         An ONNX or LiteRT file takes uint8 images only.
 
         Raises:
-            InputError: another shape or dtype, or floats out of range.
+            InputError: the shape or dtype is wrong, or floats are out of range.
         """
         check_runtime()
         array = np.asarray(images)
@@ -144,14 +144,14 @@ class Exported:
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> PicturePredictions:
         """Classifies a user's own photos: files of any size, ink dark or light, in grey or colour.
 
-        Look at `status` before `classes`: what is no picture, blank, or more than one digit gets a class too. One that
-        cannot be read does not keep the others from being read.
+        Check `status` before `classes`: even a file that is no picture, is blank or shows several digits gets a class.
+        An unreadable one does not fail the others.
 
         Args:
             image_bytes: the contents of n files, PNG, JPEG, BMP or GIF.
 
         Raises:
-            InputError: the model cannot read picture files, or an older model a file among these.
+            InputError: the model cannot read picture files, or an older model cannot read one of these.
         """
         check_runtime()
         with self._lock:
@@ -167,18 +167,18 @@ class Exported:
         return PicturePredictions(**outputs)
 
     def logits(self, images: Any) -> tf.Tensor:
-        """uint8 `[n, height, width]` to float32 `[n, classes]`; what `tfmnist.evaluate` uses."""
+        """Returns logits, float32 `[n, classes]`, for images, uint8 `[n, height, width]`, for `tfmnist.evaluate`."""
         return tf.convert_to_tensor(self._call("serving_default", np.asarray(images))["logits"])
 
     def call(self, signature: str, inputs: Any) -> dict[str, npt.NDArray[Any]]:
-        """Calls any of its signatures with the input that it takes; returns its outputs by name."""
+        """Calls a signature with its input; returns its outputs by name."""
         return {name: np.asarray(output) for name, output in self._call(signature, inputs).items()}
 
 
 class _Signature:
     """A signature as a function of its input, called as a graph operation.
 
-    Calling it as a Python function takes three times as long as a small network, to bind arguments and outputs.
+    Called as a Python function, it would spend three times a small network's time on binding arguments and outputs.
     """
 
     def __init__(self, signature: Any):
@@ -194,7 +194,7 @@ class _Signature:
 
 
 def load_exported(path: str | Path) -> Exported:
-    """Loads an exported model, after checking that every file is as it was written.
+    """Loads an exported model, after checking that its files are intact.
 
     Args:
         path: a run folder, a model folder (its newest version is used), one version's folder, or an ONNX or LiteRT

@@ -1,4 +1,4 @@
-"""A trained network as constants: what needs no computing for each image is computed once, when it is exported."""
+"""Folds a trained network into constants: what does not depend on the image is computed once, at export."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclass(eq=False)
 class _Linear:
-    """A dense layer, a convolution, or a scale for each channel if `layer` is None; float64."""
+    """A dense layer, a convolution, or a scale per channel if `layer` is None; float64."""
 
     layer: Dense | Conv2D | None
     kernel: Array
@@ -37,9 +37,9 @@ class _Linear:
 
 
 def fold(network: Network) -> Function | None:
-    """Returns what a network computes in evaluation, with the present values of its variables as constants.
+    """Returns a network's evaluation function, with the current values of its variables as constants.
 
-    Batch normalisation becomes part of the layer in front of it, and the scaling of pixels part of the first kernel,
+    Batch normalisation becomes part of the layer before it, and the scaling of pixels part of the first kernel,
     computed in float64.
 
     Args:

@@ -1,6 +1,6 @@
 """Models in LiteRT, TensorFlow's format for phones and small devices: float32, or 8-bit integers.
 
-They are written by TensorFlow, and computed by LiteRT, which needs the extra `litert`.
+TensorFlow writes them; running them needs LiteRT, the extra `litert`.
 """
 
 import threading
@@ -27,7 +27,7 @@ def convert(model: Network, loss: str, calibration: npt.NDArray[np.uint8] | None
     Args:
         model: the network, its weights final.
         loss: the kind of loss, which decides how logits become probabilities.
-        calibration: training images, uint8 `[n, height, width]`, that decide the ranges of 8-bit integers; without
+        calibration: training images, uint8 `[n, height, width]`, that calibrate the 8-bit integers; without
             them, the model computes in float32.
 
     Raises:
@@ -46,7 +46,7 @@ def convert(model: Network, loss: str, calibration: npt.NDArray[np.uint8] | None
     try:
         with log_hidden():
             return converter.convert()
-    except Exception as error:  # it raises many kinds, none of them documented
+    except Exception as error:  # it raises many types, none documented
         raise InputError(
             f"{model.name}: cannot be written for LiteRT ({one_line(error)[:200]}); export it as a SavedModel."
         ) from None
@@ -67,10 +67,10 @@ def load(path: Path) -> Any:
         interpreter.allocate_tensors()
     (name,) = interpreter.get_signature_list()
     runner = interpreter.get_signature_runner(name)
-    lock = threading.Lock()  # it computes in buffers of its own
+    lock = threading.Lock()  # its buffers are shared by all calls
 
     def predict(images: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        with lock:  # no convolution takes n = 0
+        with lock:  # no convolution accepts n = 0
             outputs = runner(images=images if len(images) else np.zeros([1, *images.shape[1:]], np.uint8))
             return {key: np.array(output[: len(images)]) for key, output in outputs.items()}
 

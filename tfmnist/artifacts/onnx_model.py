@@ -1,4 +1,4 @@
-"""Models in ONNX: written by tf2onnx, computed by ONNX Runtime. Needs the extra `onnx`."""
+"""Models in ONNX: written by tf2onnx, run by ONNX Runtime. Needs the extra `onnx`."""
 
 import logging
 from importlib import import_module
@@ -13,7 +13,7 @@ from tfmnist.errors import InputError
 from tfmnist.nn.models import Network
 from tfmnist.system.files import one_line
 
-_OPSET = 17  # of 2022, which current runtimes and services read
+_OPSET = 17  # from 2022; current runtimes and services read it
 
 
 def convert(model: Network, loss: str) -> bytes:
@@ -27,13 +27,13 @@ def convert(model: Network, loss: str) -> bytes:
         InputError: tf2onnx is not installed, or knows no ONNX for an operation of the network.
     """
     tf2onnx = _import("tf2onnx", "writing ONNX needs tf2onnx")
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it cannot do, it raises too
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its errors are raised too
     function = default_function(model, loss)
     try:
         converted, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
-        _import("onnx", "writing ONNX needs onnx").checker.check_model(converted)  # operations that ONNX lacks are left
+        _import("onnx", "writing ONNX needs onnx").checker.check_model(converted)  # operations that ONNX lacks remain
         return converted.SerializeToString()
-    except Exception as error:  # it raises many kinds, none of them documented
+    except Exception as error:  # it raises many types, none documented
         raise InputError(
             f"{model.name}: cannot be written as ONNX ({one_line(error)[:200]}); export it as a SavedModel."
         ) from None

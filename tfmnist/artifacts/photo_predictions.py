@@ -1,4 +1,4 @@
-"""Reading a user's own pictures with an exported model: what it was shown, and what it predicts."""
+"""Reads a user's own pictures with an exported model: what it was shown, and what it predicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class PhotoPrediction:
 
     @property
     def number(self) -> str:
-        """The names of the most probable classes, one after the other."""
+        """The names of the most probable classes, joined."""
         names = [self.class_names[int(row.argmax())] for row in self.probabilities]
         return ("" if max(map(len, names), default=1) == 1 else " ").join(names)
 
@@ -57,13 +57,13 @@ class PhotoPrediction:
 def read_files(
     model: Exported, paths: Sequence[str], split: bool = False, contents: Mapping[str, bytes] = MappingProxyType({})
 ) -> Iterator[tuple[str, PhotoPrediction]]:
-    """Reads picture files, several at once; yields each path with what the model predicts, or the problem.
+    """Reads picture files, several at once; yields each path with its prediction, which may be a problem.
 
     Args:
         model: the exported model.
-        paths: of the files.
+        paths: the files' paths.
         split: whether to read each picture as a number.
-        contents: bytes of files that are read already.
+        contents: bytes of files that were already read.
     """
     for start in range(0, len(paths), AT_ONCE):
         part = paths[start : start + AT_ONCE]

@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 
 _BYTES = 2  # the wire type
-_SIZES = {1: 8, 5: 4}  # in bytes, of the types of fixed size
+_SIZES = {1: 8, 5: 4}  # bytes of each fixed-size wire type
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Returns a field, to be joined with the others of its message."""
+    """Returns an encoded field; a message is its fields joined."""
     return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields number and content of each field of a message that is bytes; skips numbers.
+    """Yields the number and content of each length-delimited field of a message; skips numeric fields.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     position = 0
     while position < len(message):

@@ -1,4 +1,4 @@
-"""Writing a network as a SavedModel that needs nothing of this package."""
+"""Writes a network as a SavedModel that does not need this package."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from tfmnist.photos.status import Status
 
 
 def default_function(model: Network, loss: str) -> Any:
-    """Returns what `serving_default` computes as one `tf.function`, for other formats: straight, without n = 0."""
+    """Returns `serving_default` as one `tf.function` for other formats, without support for n = 0."""
     folded = fold(model)
 
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -39,9 +39,9 @@ def _outputs(logits: tf.Tensor, loss: str) -> dict[str, tf.Tensor]:
 
 
 def trace_normalize(form: ImageFormat, class_names: Sequence[str]) -> Callable[[tf.Tensor], Any]:
-    """Traces how a model with these classes prepares picture files: most of the time of an export.
+    """Traces the preprocessing of picture files, which takes most of the time of an export.
 
-    It needs no weights, so another thread may do it during training.
+    It needs no weights, so another thread can do it during training.
     """
     read = partial(normalize, image_format=form, digits_only=are_digits(class_names))
     spec = tf.TensorSpec([None], tf.string)
@@ -66,12 +66,12 @@ def make_signatures(
     image, has_convolutions = model.image_shape, model.has_convolutions
 
     def trace(function: Callable[..., Any], name: str, dtype: tf.DType, shape: Sequence[int] = ()) -> Any:
-        # a concrete function: the writer would trace a tf.function once more
+        # a concrete function: the writer would trace a tf.function again
         spec = tf.TensorSpec([None, *shape], dtype, name=name)
         return tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
 
     folded = fold(model)
-    shared: Any = trace(folded, "pixels", tf.float32, image) if folded else None  # the constants, once for all
+    shared: Any = trace(folded, "pixels", tf.float32, image) if folded else None  # the constants, stored once
 
     def of_pixels(images: tf.Tensor) -> tf.Tensor:
         return shared(tf.cast(images, tf.float32)) if folded else of_units(to_unit(images))
@@ -80,7 +80,7 @@ def make_signatures(
         return shared(images * 255.0) if folded else float32_logits(model.forward(images, False, None))
 
     def predict(images: tf.Tensor, forward: Callable[[tf.Tensor], tf.Tensor]) -> dict[str, tf.Tensor]:
-        if has_convolutions:  # oneDNN returns zero images with the input's channels: add one image
+        if has_convolutions:  # for n = 0, oneDNN returns the input's channels: add one image
             missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
             padded = tf.concat([images, tf.zeros([missing, *image], images.dtype)], axis=0)
             logits = forward(padded)[: tf.shape(images)[0]]
@@ -119,7 +119,7 @@ def write_saved_model(
     What was written is loaded again and compared with the network before it appears.
 
     Args:
-        destination: the model's folder, made if it does not exist. Existing versions are never touched.
+        destination: the model folder, created if missing. Existing versions are never touched.
         model: the network.
         signatures: what `make_signatures` returned for it.
         card: the model card; its signatures are filled in.
@@ -136,7 +136,7 @@ def write_saved_model(
         try:
             _save(folder, signatures, card.labels)
             write_warmup(folder, images)
-        except tf.errors.OpError as error:  # which is how TensorFlow reports that the disk is full
+        except tf.errors.OpError as error:  # TensorFlow reports a full disk like this
             raise TfmnistError(f"{destination}: the model cannot be written: {error.message}") from None
         serve: Any = tf.saved_model.load(str(folder))
         outputs = serve.signatures["serving_default"](images=tf.constant(images))
@@ -161,7 +161,7 @@ def compare_outputs(where: Path, outputs: Mapping[str, Any], expected: npt.NDArr
         difference = np.abs(logits - expected)[~close].max(initial=0.0)
         raise TfmnistError(
             f"{where}: not written: the exported model's logits differ from the network's by {difference:.2g}, of "
-            f"{scale:.2g}; expected the same up to rounding. Is forward, with training=False, free of random numbers?"
+            f"{scale:.2g}; expected the same up to rounding. Is forward deterministic with training=False?"
         )
 
 
@@ -173,7 +173,7 @@ def _save(folder: Path, module: Any, class_names: str) -> None:
         module.labels = tf.saved_model.Asset(str(labels))
         log = tf.get_logger()
         level = log.level
-        log.setLevel("ERROR")  # it would name a folder that is renamed a moment later
+        log.setLevel("ERROR")  # it would name a folder that is about to be renamed
         try:
             tf.saved_model.save(module, str(folder), signatures={name: getattr(module, name) for name in names})
             # TensorFlow Serving's API for classification asks for this name

@@ -1,8 +1,8 @@
-"""Models in one file, ONNX or LiteRT, that carry their card, their class names and a digest. Without either library.
+"""Models in one file, ONNX or LiteRT, with their card, class names and a digest. Needs neither library.
 
 The last 64 bytes of a file are the SHA-256, in hexadecimal, of all bytes before them. In ONNX they are the last entry
-of the metadata; in LiteRT they are the comment of the zip archive behind the model, which LiteRT passes over, and from
-which `unzip` takes the card and `labels.txt`.
+of the metadata; in LiteRT they are the comment of a zip archive behind the model, which LiteRT ignores, and from
+which `unzip` extracts the card and `labels.txt`.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from tfmnist.artifacts.protobuf import field, fields
 SUFFIXES = (".onnx", ".tflite")
 _SIGNATURES = ("serving_default",)
 _METADATA, _KEY, _VALUE = 14, 1, 2  # numbers of fields in ONNX's ModelProto and StringStringEntryProto
-_DIGEST = b"0" * 64  # stands where the digest will be
+_DIGEST = b"0" * 64  # placeholder for the digest
 
 
 def seal_onnx(model: bytes, card: ModelCard) -> bytes:
@@ -34,12 +34,12 @@ def seal_litert(model: bytes, card: ModelCard) -> bytes:
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = _DIGEST
         for name, text in (("model_card.json", card.to_json(_SIGNATURES)), ("labels.txt", card.labels)):
-            archive.writestr(zipfile.ZipInfo(name), text)  # without the time, so that equal models give equal files
+            archive.writestr(zipfile.ZipInfo(name), text)  # no timestamp, so equal models give equal files
     return _sealed(buffer.getvalue())
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file is as it was written."""
+    """Returns whether a file matches its digest."""
     data = path.read_bytes()
     return _sealed(data) == data
 

@@ -1,4 +1,4 @@
-"""The folders of exported models: their versions, and what reveals damaged files. No TensorFlow.
+"""The folders of exported models: their versions, and manifests that reveal damaged files. No TensorFlow.
 
 A version is a folder with a SavedModel and a manifest, or with `model.onnx` or `model.tflite`; these may stand alone.
 Here and elsewhere, the path of a version is the SavedModel's folder or the file.
@@ -17,7 +17,7 @@ from tfmnist.artifacts.sealed import SUFFIXES, is_intact, read_sealed_card
 from tfmnist.errors import InputError
 from tfmnist.system.files import publish, staged_folder
 
-_NAMES = ("saved_model.pb", "model.onnx", "model.tflite")  # one of them is in a version's folder
+_NAMES = ("saved_model.pb", "model.onnx", "model.tflite")  # every version has one of these
 MANIFEST = f"{EXTRA}/manifest.sha256"
 
 FileState = Literal["intact", "damaged", "missing", "not in the manifest"]
@@ -32,7 +32,7 @@ def list_versions(model: Path) -> list[int]:
 
 
 def next_version(model: Path) -> int:
-    """Returns the number after the largest number that names a file or folder in a model folder."""
+    """Returns one more than the largest number that names a file or folder in a model folder."""
     return 1 + max((int(entry.name) for entry in model.iterdir() if entry.name.isdecimal()), default=0)
 
 
@@ -69,11 +69,11 @@ def staged_version(destination: Path, name: str) -> Generator[Path]:
     """Makes a folder for a new version in a model folder, and deletes it afterwards unless it was published.
 
     Args:
-        destination: the model folder, made if it does not exist.
-        name: the name of the file that decides the format: all versions of a model have the same.
+        destination: the model folder, created if missing.
+        name: the file whose name decides the format; all versions of a model share it.
 
     Raises:
-        InputError: the folder cannot be made, or holds versions of another format.
+        InputError: the folder cannot be created, or holds versions of another format.
     """
     for version in list_versions(destination):
         if not (destination / str(version) / name).is_file():
@@ -83,7 +83,7 @@ def staged_version(destination: Path, name: str) -> Generator[Path]:
     with ExitStack() as stack:
         try:
             destination.mkdir(parents=True, exist_ok=True)
-            # a name that is not a number, so that servers which watch the folder do not load it
+            # not a number, so that servers watching the folder do not load it
             folder = stack.enter_context(staged_folder(destination, "writing"))
         except OSError as error:
             raise InputError(
@@ -93,7 +93,7 @@ def staged_version(destination: Path, name: str) -> Generator[Path]:
 
 
 def publish_version(folder: Path, destination: Path) -> Path:
-    """Gives a staged folder the next number that is free, and returns its path."""
+    """Renames a staged folder to the next free number, and returns its path."""
     return publish(folder, (destination / str(next_version(destination)) for _ in count()))
 
 

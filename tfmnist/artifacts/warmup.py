@@ -1,6 +1,6 @@
-"""Requests that TensorFlow Serving sends to a version before it serves it, so that no user waits for the first one.
+"""Warm-up requests, which TensorFlow Serving replays before it serves a version.
 
-Records of `tensorflow.serving.PredictionLog`, encoded here: its Python package is needed for nothing else.
+They are `tensorflow.serving.PredictionLog` records, encoded here to avoid its Python package.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _NAME, _SIGNATURE, _KEY, _VALUE = 1, 3, 1, 2
 
 
 def write_warmup(version: Path, images: np.ndarray) -> None:
-    """Writes one request for each signature to a version's folder, with n = 1, and one of all images.
+    """Writes one request per signature to a version's folder, with n = 1, and one with all images.
 
     Args:
         version: the version's folder.

@@ -37,29 +37,29 @@ def serve(
 ) -> None:
     """Serves an exported model over HTTP, with a page to draw on.
 
-    TensorFlow Serving's REST and the Open Inference Protocol; /docs lists all.
+    It speaks TensorFlow Serving's REST API and the Open Inference Protocol; /docs lists all routes.
 
     Args:
         model: A run folder, a model folder, or one version of a model.
         host: The address to listen on; 0.0.0.0 for all networks.
         port: The port to listen on; 0 for any free one.
-        name: By which clients call the model.
+        name: The model's name in URLs.
         token: Bearer token that requests must carry.
-        threads: Batches that are computed at a time; 0 for one per processor.
-        batching: Compute the requests that wait together.
-        queue: Requests that may wait; further ones are refused with 429.
-        most_rows: Images that a request may have; more are refused with 400.
-        most_megabytes: Size of a request; more is refused with 413.
-        timeout: Seconds to an answer, after which it is 504.
-        check_seconds: How often to look for a new version.
-        allow_origin: Web pages of other sites that may ask, such as https://example.org, or * for all.
+        threads: Number of batches computed at a time; 0 for one per processor.
+        batching: Compute waiting requests together.
+        queue: Maximum waiting requests; further ones are refused with 429.
+        most_rows: Maximum images per request; more are refused with 400.
+        most_megabytes: Maximum size of a request; more is refused with 413.
+        timeout: Seconds to answer a request, after which it gets 504.
+        check_seconds: Seconds between checks for a new version.
+        allow_origin: Other sites whose pages may call the service, such as https://example.org, or * for all.
         access_log: Write a line for each request to standard error.
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"serve needs {package}, which is not installed: pip install 'tfmnist[serving]'")
     if not re.fullmatch(r"[^\s/:?#%]+", name) or not name.isprintable():
-        raise InputError(f"--name {name!r}: expected a name without spaces and / : ? # %")
+        raise InputError(f"--name {name!r}: expected a name without spaces or / : ? # %")
     for option, value, least, most in (
         ("threads", threads, 0, MOST_THREADS),
         ("queue", queue, 1, 1_000_000),
@@ -76,7 +76,7 @@ def serve(
     from tfmnist.runs.saved import find_model
     from tfmnist.serving.server import bind
 
-    with contextlib.closing(bind(host, port)) as bound:  # what is wrong with it shows before TensorFlow starts
+    with contextlib.closing(bind(host, port)) as bound:  # fails before TensorFlow starts
         finish(model)
         find_model(model)
         for number in (signal.SIGTERM, signal.SIGINT):  # until the server has its own handlers
@@ -89,7 +89,7 @@ def serve(
             from tfmnist.training.threads import set_threads
 
         _log(access_log)
-        set_threads(1)  # more requests a second than with several per operation
+        set_threads(1)  # more requests per second than with several per operation
         served = ServedModel(model, name)
         served.watch(check_seconds)
         limits = Limits(body=int(most_megabytes * 1e6), rows=most_rows, queue=queue, seconds=timeout)

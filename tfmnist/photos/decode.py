@@ -1,6 +1,6 @@
 """Decoding picture files in graph: a PNG, JPEG, BMP or GIF becomes an upright picture in colour, of bounded size.
 
-The kind and the size are read from the file's first bytes, so what is unknown or too large is never decoded.
+The kind and the size are read from the file's first bytes, so unknown or oversized files are never decoded.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from tfmnist.system.pictures import MOST_PIXELS
 
 SIDE = 512  # maximum longer side of a decoded picture
 
-# What a file of each kind begins with, and where its height and width stand in it, most significant byte first.
+# The offset and magic bytes of each format, and the offsets of height and width, most significant byte first.
 _KINDS = (
     (0, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (20, 21, 22, 23, 16, 17, 18, 19), Status.READ),
     (0, b"BM", (25, 24, 23, 22, 21, 20, 19, 18), Status.READ),
@@ -26,8 +26,8 @@ _KINDS = (
 )
 _OFFSETS, _MAGIC, _PLACES, _STATUS = (list(column) for column in zip(*_KINDS))
 _PNG, _BMP, _GIF, _JPEG, _NONE = range(5)
-_GIF_BLOCKS = 1 << 14  # at most, of 255 bytes each
-# the entry of orientation in the first directory of EXIF data (JEITA CP-3451, tag 274), in either byte order
+_GIF_BLOCKS = 1 << 14  # at most; up to 255 bytes each
+# the orientation entry in the first directory of EXIF data (JEITA CP-3451, tag 274), in either byte order
 _ORIENTATION = (
     rb"\A(?:II\C{6}(?:\C{12}){0,60}?\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00"
     rb"|MM\C{6}(?:\C{12}){0,60}?\x01\x12\x00\x03\x00\x00\x00\x01\x00([\x01-\x08]))\C*\z"
@@ -40,8 +40,8 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a picture file, a string scalar, upright and shrunk so that its longer side is at most `side`.
 
     Returns:
-        uint8 `[h, w, 3]`, what is transparent filled with paper; and the status, int64: 0, or why the
-        file is not read. Then the picture is `[1, 1, 3]`.
+        uint8 `[h, w, 3]`, transparent areas filled with paper; and the status, int64: 0, or why the
+        file was not read. Then the picture is `[1, 1, 3]`.
 
     Raises:
         tf.errors.InvalidArgumentError: the file is damaged.
@@ -54,7 +54,7 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     size = tf.linalg.matvec(numbers, tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64))
     size = tf.switch_case(tf.minimum(kind, _NONE), [
         lambda: size,
-        lambda: tf.minimum(size, (1 << 32) - size),  # the height of a BMP is negative if its first row is the top
+        lambda: tf.minimum(size, (1 << 32) - size),  # a BMP whose first row is the top has a negative height
         lambda: tf.stack([_gif_pixels(content, header), 1]),
         lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
         lambda: tf.ones([2], tf.int64),
@@ -106,11 +106,11 @@ def _decode_bmp(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
 
 def _gif_pixels(content: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    """Returns the number of pixels, int64, that the decoder holds: of all frames, or of one as wide and tall as any."""
+    """Returns the pixels, int64, that the decoder holds: of all frames, or of one as wide and as tall as any."""
     data = tf.cast(tf.io.decode_raw(tf.strings.join([content, b"\0" * 16]), tf.uint8), tf.int64)
 
     def colours(flags: tf.Tensor) -> tf.Tensor:
-        """Returns the length of the colour table that the flags announce."""
+        """Returns the length of the colour table, from its flags."""
         return tf.where(flags > 127, tf.bitwise.left_shift(tf.constant(6, tf.int64), flags & 7), 0)
 
     def step(_: tf.Tensor, position: tf.Tensor, inside: tf.Tensor, *sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -144,10 +144,10 @@ def shrink(picture: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
-    """Fills what is transparent with paper: RGBA, uint8 `[h, w, 4]`, to uint8 `[h', w', 3]`, thinned out if large.
+    """Fills transparent areas with paper: RGBA, uint8 `[h, w, 4]`, to uint8 `[h', w', 3]`, thinned out if large.
 
     If most of the picture is transparent, its opaque part is ink and the paper white or black, whichever contrasts;
-    otherwise the paper has the mean colour of what is opaque.
+    otherwise the paper has the mean colour of the opaque part.
     """
     stride = tf.maximum(tf.reduce_max(tf.shape(picture)) // (4 * side), 1)  # bounds memory
     colours, cover = tf.split(tf.cast(picture[::stride, ::stride], tf.float32), [3, 1], axis=-1)
@@ -159,14 +159,14 @@ def lay_on_paper(picture: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def read_orientation(content: tf.Tensor, kind: Any = _JPEG) -> tf.Tensor:
-    """Returns the orientation by the EXIF data of a JPEG or PNG, int32, 1 to 8; 1, upright, if there are none."""
+    """Returns the EXIF orientation of a JPEG or PNG, int32, 1 to 8; 1, upright, if it has none."""
 
     def read() -> tf.Tensor:
         data = tf.strings.substr(content, 0, tf.where(tf.equal(kind, _PNG), 2**31 - 1, 2**17))
         for order in (rb"II\*\x00", rb"MM\x00\*"):
             data = tf.strings.regex_replace(data, rb"\A\C*?(?:Exif\x00\x00|eXIf)" + order, order[:2], False)
         value = tf.strings.regex_replace(tf.strings.substr(data, 0, 1024), _ORIENTATION, rb"\1\2", False)
-        # what was not found has left more than one byte
+        # without a match, more than one byte is left
         value = tf.where(tf.equal(tf.strings.length(value), 1), value, b"\1")
         return tf.cast(tf.io.decode_raw(value, tf.uint8)[0], tf.int32)
 

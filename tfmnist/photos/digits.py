@@ -1,26 +1,26 @@
-"""Finding digits in graph: connected pieces of ink, which belong to one digit, and which to none."""
+"""Finding digits in graph: which connected pieces of ink belong to one digit, and which to none."""
 
 import tensorflow as tf
 
 from tfmnist.photos.ink import SIDE, largest, opening
 
-SCALE = 2  # pixels of the ink to one of the mask in which pieces are found
+SCALE = 2  # pixels of the ink per pixel of the mask in which pieces are found
 MASK_SIDE = SIDE // SCALE
-SURE, FAINT = 0.3, 0.2  # ink that certainly is, and that of printed lines may be
+SURE, FAINT = 0.3, 0.2  # minimum level of certain ink, and of printed lines
 MOST_PIECES = 40
-_LINE = 0.65  # of a side: what is straight for longer may be a printed line
-_THIN = 9  # pixels of the mask: thicker strokes are no printed lines
-_GAP = 7  # pixels: the gap of a stroke that a line cuts
+_LINE = 0.65  # of a side: a longer straight stroke may be a printed line
+_THIN = 9  # pixels of the mask: thicker strokes are not printed lines
+_GAP = 7  # pixels: the gap in a stroke cut by a line
 
 
 def find_digits(ink: tf.Tensor, noise: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
-    """Returns the digits that ink forms, by what `find_ink` returned: int32 `[n, MASK_SIDE, MASK_SIDE]`.
+    """Returns the digits formed by the ink from `find_ink`: int32 `[n, MASK_SIDE, MASK_SIDE]`.
 
     A pixel in or next to a digit has the digit's number, 1, 2, ... from left to right; one in or next to ink that
     belongs to none has -1, all others 0. `units`, float32 `[n, 2]`, are the pictures' heights and widths before they
     were stretched, as fractions of the longer.
     """
-    # by the maximum, so that hairlines are not lost
+    # max pooling keeps hairlines
     ink = tf.squeeze(tf.nn.max_pool2d(tf.expand_dims(ink, -1), SCALE, SCALE, "VALID"), -1)
     sure = tf.cast(ink > tf.maximum(noise, SURE), tf.float32)
     written, lines = remove_lines(ink, sure, noise)
@@ -33,12 +33,12 @@ def find_digits(ink: tf.Tensor, noise: tf.Tensor, units: tf.Tensor) -> tf.Tensor
 def remove_lines(ink: tf.Tensor, sure: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Removes printed lines that cross a picture from its sure ink; returns both, float32 `[n, h, w]`, 0 or 1.
 
-    Lines are straight and thin, along an axis give or take two degrees, and go from border to border: several of them,
+    Lines are straight and thin, within two degrees of an axis, and run from border to border: several of them,
     or one if what is left does not fill the picture, as the rest of a tightly cropped 4 would. Strokes that cross a
     line stay.
     """
     faint = tf.cast(ink > tf.maximum(noise, FAINT), tf.float32)
-    # those across, and those down, which are across in the turned picture
+    # horizontal lines, and vertical ones as horizontal lines of the transposed picture
     lines, number = find_straight(tf.stack([faint, tf.transpose(faint, [0, 2, 1])], 1))
     across, down = tf.unstack(lines, axis=1)
     rest = sure * (1.0 - tf.maximum(across, tf.transpose(down, [0, 2, 1])))
@@ -62,7 +62,7 @@ def find_straight(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         The lines, of the same shape; and their number, float32 `[n, 2]`.
     """
     height, width = ink.shape[2:]
-    flat = tf.reshape(ink, [-1, height, 1, width])  # columns as channels, which is many times as fast
+    flat = tf.reshape(ink, [-1, height, 1, width])  # columns as channels: many times as fast
     thick = opening(flat, _THIN, 1)
     filled = tf.reduce_mean(largest(flat, 3, 1), 3, keepdims=True) > _LINE
     flat *= tf.cast(filled, tf.float32)
@@ -87,18 +87,18 @@ def _extents(ink: tf.Tensor) -> tf.Tensor:
 def label_pieces(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the connected pieces of ink, float32 `[n, h, w]`, 0 or 1; diagonal neighbours connect.
 
-    Every pixel points to itself at first, then with all that point to the same pixel to the first one that a neighbour
-    points to, until nothing changes (Zhang, Azad, Hu, "FastSV", 2020): a number of steps that is logarithmic.
+    Every pixel first points to itself. Then all that share a target move to the lowest target of any neighbour, until
+    nothing changes (Zhang, Azad, Hu, "FastSV", 2020). The number of steps is logarithmic.
 
     Returns:
-        int64 `[p, 3]`, the pixels of ink: picture, row and column; and int32 `[p]`, the index of the first pixel of
-        each one's piece.
+        int64 `[p, 3]`, the pixels of ink: picture, row and column; and int32 `[p]`, the index of the first pixel in
+        the piece of each.
     """
     is_ink = tf.pad(ink > 0, [[0, 0], [1, 1], [1, 1]])
     width = MASK_SIDE + 2
     flat = tf.where(tf.reshape(is_ink, [-1]))
     count = tf.size(flat)
-    numbers = tf.fill([tf.size(is_ink)], count)  # for none
+    numbers = tf.fill([tf.size(is_ink)], count)  # `count` means none
     numbers = tf.tensor_scatter_nd_update(numbers, flat, tf.range(count))
     around = [y * width + x for y in (-1, 0, 1) for x in (-1, 0, 1)]
     neighbours = tf.gather(numbers, flat + tf.constant(around, tf.int64))  # [p, 9]
@@ -116,17 +116,17 @@ def label_pieces(ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def group_pieces(pixels: tf.Tensor, pieces: tf.Tensor, units: tf.Tensor) -> tf.Tensor:
     """Groups the pieces that `label_pieces` returns into digits, and drops those that belong to none.
 
-    Dropped are specks; what lies along the border or is cut by it, if something substantial is not; boxes and rings
-    round something; and lines under something. Pieces above each other are one digit; small ones join a digit close to
-    them. `units`, float32 `[n, 2]`, are the heights and widths of the pictures.
+    It drops specks; pieces along the border or cut by it, if a substantial one is not; boxes and rings around
+    something; and lines under something. Pieces above each other are one digit; small ones join a digit close to them.
+    `units`, float32 `[n, 2]`, are the heights and widths of the pictures.
 
     Returns:
         float32 `[n, MASK_SIDE, MASK_SIDE]`: 0 outside, otherwise the digit, 1, 2, ... from left to right.
     """
     count, area = tf.shape(units)[0], MASK_SIDE**2
     places = tf.cast(tf.linalg.matvec(pixels, tf.constant([area, MASK_SIDE, 1], tf.int64)), tf.int32)
-    roots = tf.gather(places, pieces)  # the place of the first pixel of each one's piece
-    # only the largest, since one among thousands of specks is no digit; all others are one piece more
+    roots = tf.gather(places, pieces)  # the index of the first pixel in the piece of each
+    # only the largest: one among thousands of specks is not a digit; all others count as one extra piece
     areas = tf.math.unsorted_segment_sum(tf.ones_like(roots), roots, count * area)
     areas, chosen = tf.math.top_k(tf.reshape(areas, [-1, area]), MOST_PIECES)
     chosen = tf.reshape(chosen + area * tf.expand_dims(tf.range(count), 1), [-1, 1])
@@ -150,7 +150,7 @@ def group_pieces(pixels: tf.Tensor, pieces: tf.Tensor, units: tf.Tensor) -> tf.T
     touching = edges > 0
     big = longer >= 0.04
     free = tf.where(big & tf.logical_not(touching), longer, 0.0)
-    free = tf.reduce_max(free, 1, keepdims=True)  # the largest off the border
+    free = tf.reduce_max(free, 1, keepdims=True)  # the largest not touching the border
     spans = sizes >= 0.999 * limits
     across = tf.reduce_any(spans, 2) & (tf.minimum(tall, wide) < 0.2)
     at_border = touching & ((edges > 0.5 * longer) | across | (longer < 0.5 * free))
@@ -163,11 +163,11 @@ def group_pieces(pixels: tf.Tensor, pieces: tf.Tensor, units: tf.Tensor) -> tf.T
 
     one, other = pairs(boxes)
     ends = tf.unstack(tf.minimum(one, other), axis=3)
-    shared_down, shared_across = ends[0] + ends[2], ends[1] + ends[3]  # [n, pieces, pieces]: by how much two overlap
+    shared_down, shared_across = ends[0] + ends[2], ends[1] + ends[3]  # [n, pieces, pieces]: overlap of each pair
     size, other_size = pairs(sizes)
     height, other_height = pairs(tall)
     width, other_width = pairs(wide)
-    # a box or ring round something, and empty boxes of the same size
+    # a box or ring around something, and empty boxes of the same size
     hollow = tf.cast(areas, tf.float32) / area * tf.reduce_prod(limits, 2) < 0.4 * tall * wide
     within = tf.expand_dims(tf.where(alive, longer, 0.0), 2) > 0.25 * tf.minimum(other_height, other_width)
     frame = tf.reduce_any(within & tf.reduce_all(one < other, 3), 1) & hollow
@@ -190,10 +190,10 @@ def group_pieces(pixels: tf.Tensor, pieces: tf.Tensor, units: tf.Tensor) -> tf.T
     same = tf.cast(same, tf.float32)
     same = same @ same
     same = same @ same > 0  # chains of up to 4
-    # a digit is known by its leftmost piece, and its number is that piece's rank
+    # a digit is identified by its leftmost piece, and numbered by that piece's rank
     starts = tf.where(same, -tf.expand_dims(left, 1), 1e6)
     first = tf.argmin(starts, axis=2, output_type=tf.int32)
-    keys = tf.reduce_min(starts, axis=2) + 1e-5 * tf.cast(first, tf.float32)  # so that no two are equal
+    keys = tf.reduce_min(starts, axis=2) + 1e-5 * tf.cast(first, tf.float32)  # makes keys unique
     leads = tf.cast(substantial & tf.equal(first, tf.range(MOST_PIECES)), tf.float32)
     key, other_key = pairs(keys)
     digit = tf.linalg.matvec(tf.cast(other_key <= key, tf.float32), leads)

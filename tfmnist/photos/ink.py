@@ -1,6 +1,6 @@
 """Finding ink in graph: what is drawn on a picture, dark or light, of any colour, on paper that may be shaded.
 
-Pictures come in batches, each stretched to a square, so that all shapes are known when the graph is made.
+Pictures come in batches, each stretched to a square, so that all shapes are known when the graph is traced.
 """
 
 from typing import Any
@@ -22,17 +22,17 @@ _IGNORED = 9.0
 def find_ink(pictures: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the ink of pictures, float32 `[n, SIDE, SIDE, 3]` in [0, 1].
 
-    The paper's colour is estimated at every place, from the surroundings that no stroke fills; the ink is how far a
-    pixel differs from it, so grey levels stay.
+    The paper's colour is estimated at every point from surroundings without strokes; the ink is a pixel's
+    difference from it, so grey levels are kept.
 
     Returns:
-        float32 `[n, SIDE, SIDE]` in [0, 1], 1 for ink of full strength; and float32 `[n, 1, 1]`, what exceeds the
-        noise. The first is 0 everywhere if there is no ink.
+        float32 `[n, SIDE, SIDE]` in [0, 1], 1 for full-strength ink; and float32 `[n, 1, 1]`, the level that exceeds
+        the noise. The first is 0 everywhere if there is no ink.
     """
     small = tf.nn.avg_pool2d(pictures, SIDE // PAPER_SIDE, SIDE // PAPER_SIDE, "VALID")
     is_dark, plane = survey(tf.reduce_mean(small, -1))
     sign = 1.0 - 2.0 * is_dark
-    small = small * sign + is_dark - plane  # ink is light from here on, and light does not fall off to one side
+    small = small * sign + is_dark - plane  # from here on, ink is light and the lighting even
     paper = opening(small, WIDEST, WIDEST)
     paper = tf.minimum(paper, tf.reduce_min(paper, [1, 2], keepdims=True) + MOST_SHADE)  # thick strokes fill the window
     # colours count by their contrast
@@ -63,14 +63,14 @@ def find_ink(pictures: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def steepest(values: tf.Tensor) -> tf.Tensor:
-    """Returns the largest difference of neighbours, float32 `[n, 1, 1]`, of values, `[n, h, w]`."""
+    """Returns the largest difference between neighbours, float32 `[n, 1, 1]`, in values, `[n, h, w]`."""
     down, across = values[:, 1:] - values[:, :-1], values[:, :, 1:] - values[:, :, :-1]
     most = [tf.reduce_max(tf.abs(steps), [1, 2], keepdims=True) for steps in (down, across)]
     return tf.maximum(most[0], most[1])
 
 
 def survey(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks at small pictures in grey, float32 `[n, PAPER_SIDE, PAPER_SIDE]` in [0, 1].
+    """Surveys small grey pictures, float32 `[n, PAPER_SIDE, PAPER_SIDE]` in [0, 1].
 
     Returns:
         float32 `[n, 1, 1, 1]`, 1 where ink is darker than paper, else 0; and `[n, PAPER_SIDE, PAPER_SIDE, 1]`, a plane
@@ -82,7 +82,7 @@ def survey(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     down, across = grey[:, _STEP:] - grey[:, :-_STEP], turned[:, _STEP:] - turned[:, :-_STEP]
     (medians,) = quantiles(tf.concat([grey[:, :-_STEP], border, down, across], 0), 0.5)
     inner, outer, slope_down, slope_across = tf.split(medians, 4)
-    # Most of a picture, or of its border, is paper; the lighter of both, since a frame or table round paper is dark,
+    # Most of a picture, or of its border, is paper. Take the lighter, since a frame or table around the paper is dark,
     # and so is a thick digit that fills the picture.
     paper = tf.maximum(inner, outer)
     margin = 20  # wider than a thick stroke
@@ -113,11 +113,11 @@ def quantiles(values: tf.Tensor, *ranks: float) -> list[tf.Tensor]:
 
 
 def largest(values: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
-    """Returns the largest value in a window round each pixel, float32 `[n, h, w, c]`."""
+    """Returns the largest value in a window around each pixel, float32 `[n, h, w, c]`."""
     if max(rows, columns) <= 3:
         return tf.nn.max_pool2d(values, [rows, columns], 1, "SAME")
     for window in (rows, columns):
-        # Along the first axis, all else as channels, which is many times as fast; and the same turned.
+        # Pool along the first axis with the rest as channels, many times as fast; then transpose for the second.
         shape: Any = values.shape
         height, width, depth = shape[1:]
         if window > 1:
@@ -128,5 +128,5 @@ def largest(values: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
 
 
 def opening(values: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
-    """Returns values, float32 `[n, h, w, c]`, without what is light and smaller than the window."""
+    """Returns values, float32 `[n, h, w, c]`, without light details smaller than the window."""
     return largest(-largest(-values, rows, columns), rows, columns)

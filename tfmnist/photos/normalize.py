@@ -3,8 +3,8 @@
 MNIST's images were made from black and white scans: the ink's bounding box scaled without distortion to fit 20x20
 pixels, with grey levels from anti-aliasing, then centred by its centre of mass in 28x28 (Y. LeCun, L. Bottou,
 Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998, section
-III.A). So it is here: the picture is decoded upright (`decode`), its ink found (`ink`), what is no digit dropped
-(`digits`) and the digit placed; what is not one digit alone is refused (`one_digit`), and a `status` says why.
+III.A). So it is here: the picture is decoded upright (`decode`), its ink found (`ink`), everything but digits dropped
+(`digits`) and the digit placed. What is not a single digit is refused (`one_digit`), and a `status` says why.
 
 All of it is TensorFlow operations on plain tensors, no variables and no Python at run time: it is traced into the
 exported SavedModel.
@@ -43,7 +43,7 @@ class ImageFormat:
     box: float = 20 / 28  # the fraction of the sides that the ink fits; used only if `centred`
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as they stand in files, `dark_on_light` as `light_ground`."""
+        """Returns the fields as stored in files, `dark_on_light` as `light_ground`."""
         return {"light_ground" if key == "dark_on_light" else key: value for key, value in asdict(self).items()}
 
     @classmethod
@@ -99,18 +99,18 @@ def is_mnist_like(ink: tf.Tensor, image_format: ImageFormat) -> tf.Tensor:
 def normalize(
     contents: tf.Tensor, image_format: ImageFormat, digits_only: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Makes images as a model expects them from the bytes of n picture files, string `[n]`; n may be 0.
+    """Turns the bytes of n picture files, string `[n]`, into images as a model expects them; n may be 0.
 
-    A picture that has the format is left as it is. One that cannot be read does not keep the others from being read.
+    A picture already in the format is left as it is. An unreadable one does not fail the others.
 
     Args:
         contents: PNG, JPEG, BMP or GIF files.
-        image_format: of the images.
-        digits_only: the classes are digits, so what is not one digit alone can be told.
+        image_format: the format of the images.
+        digits_only: whether all classes are digits, so that anything but a single digit can be detected.
 
     Returns:
         Images, uint8 `[n, height, width]`, all ground if there is nothing to show; int64 `[n]`, how many digits were
-        found, the image having the ink of all; and int64 `[n]`, the `Status`.
+        found, all shown in the image; and int64 `[n]`, the `Status`.
     """
     shape = [image_format.height, image_format.width]
 
@@ -161,7 +161,7 @@ def _open(contents: tf.Tensor, image_format: ImageFormat) -> Any:
 
     Returns:
         For a centred format, `[n, SIDE, SIDE, 3]`, the pictures stretched to squares; `[n, 2]`, their heights and
-        widths as fractions of the longer; `[n, height, width]`, those that have the format's size already, in grey;
+        widths as fractions of the longer; `[n, height, width]`, those already of the format's size, in grey;
         and `[n]`, the status so far. For others, the three outputs of `normalize`.
     """
     shape = [image_format.height, image_format.width]
@@ -173,7 +173,7 @@ def _open(contents: tf.Tensor, image_format: ImageFormat) -> Any:
             image, count = scale_only(tf.cast(colours, tf.float32) / 255.0, image_format)
             return index, tf.where(status > 0, ground, image), count, tf.where(status > 0, status, blank * (1 - count))
         size = tf.shape(colours)[:2]
-        # at most to half the size, so that no pixel is left out
+        # by half at most, so that no pixel is skipped
         stretched = tf.raw_ops.ResizeBilinear(images=colours[tf.newaxis], size=[SIDE, SIDE], half_pixel_centers=True)[0]
         unit = tf.cast(size / tf.reduce_max(size), tf.float32)
         exact = tf.cond(
@@ -198,7 +198,7 @@ def _open(contents: tf.Tensor, image_format: ImageFormat) -> Any:
     options.experimental_optimization.apply_default_optimizations = False
     last = tf.data.Dataset.from_tensors((count, *defaults))
     index, *outputs = pictures.concatenate(last).batch(count + 1).with_options(options).get_single_element()
-    # those that failed have the last one's
+    # failed ones get the last element's
     order = tf.tensor_scatter_nd_update(
         tf.fill([count + 1], tf.size(index) - 1), index[:, tf.newaxis], tf.range(tf.size(index))
     )[:-1]
@@ -330,7 +330,7 @@ def place(ink: tf.Tensor, units: tf.Tensor, image_format: ImageFormat) -> tf.Ten
     distance = tf.abs(sources[:, :, tf.newaxis] - targets) / tf.maximum(scale, 1.0)[:, :, tf.newaxis, tf.newaxis]
     distance = math.pi * tf.clip_by_value(distance, 1e-4, 3.0)
     weights = tf.sin(distance) * tf.sin(distance / 3.0) / distance**2
-    weights *= 3.0 * tf.minimum(scale, 1.0)[:, :, tf.newaxis, tf.newaxis]  # so that each row's sum is 1
+    weights *= 3.0 * tf.minimum(scale, 1.0)[:, :, tf.newaxis, tf.newaxis]  # so that each row sums to 1
     down, across = weights[:, 0, : image_format.height], weights[:, 1, : image_format.width]
     rows = down @ thicken(ink, reach[:, 0])
     columns = thicken(tf.transpose(rows, [0, 2, 1]), reach[:, 1])
@@ -341,7 +341,7 @@ def place(ink: tf.Tensor, units: tf.Tensor, image_format: ImageFormat) -> tf.Ten
 
 def thicken(ink: tf.Tensor, reach: tf.Tensor) -> tf.Tensor:
     """Grows ink, float32 `[n, h, w]`, up and down by as many pixels as `reach`, float32 `[n]`."""
-    flat = tf.expand_dims(ink, 2)  # columns as channels, which is many times as fast
+    flat = tf.expand_dims(ink, 2)  # columns as channels: many times as fast
 
     def step(done: tf.Tensor, flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         more = tf.reshape(tf.cast(reach > done, tf.float32), [-1, 1, 1, 1])

@@ -1,7 +1,7 @@
 """Tells an image of one digit from two digits that touch, and from a digit that something crosses.
 
-A network for MNIST was trained on single digits alone, and would read all of these as one. So a small network beside
-it, `one_digit.npz`, was trained to tell them apart; `experiments/one_digit.py` makes its pictures and trains it.
+A network for MNIST was trained on single digits only, and would read each of these as one. So a second, small network,
+`one_digit.npz`, was trained to tell them apart; `experiments/one_digit.py` makes its pictures and trains it.
 """
 
 from functools import cache

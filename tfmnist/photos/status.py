@@ -1,10 +1,10 @@
-"""What became of a picture: read, or why not. The values of an exported model's output `status`."""
+"""The values of an exported model's output `status`: a picture was read, or why not."""
 
 from enum import IntEnum
 
 
 class Status(IntEnum):
-    """Whether a picture was read, or why not; `explain` says it in words."""
+    """Whether a picture was read, or why not; `explain` puts it in words."""
 
     READ = 0
     NO_PICTURE = 1

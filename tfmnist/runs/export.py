@@ -1,4 +1,4 @@
-"""Exporting a run, or a network."""
+"""Exports a run or a network."""
 
 import platform
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def export(
         format: `savedmodel`, `onnx` (in a folder, `model.onnx`) or `litert` (`model.tflite` in float32, and
             `model_int8.tflite` in 8-bit integers).
         class_names: for a network, one name per class; by default `0`, `1`, ...
-        loss: for a network, the name or function of the loss that it was trained with, for the model card. `quadratic`
+        loss: for a network, the name or function of its training loss, for the model card. `quadratic`
             turns logits into probabilities by sigmoids, all others by softmax.
         image_shape: for a plain module, height and width of its images; required.
         classes: for a plain module, number of its logits; 0 to take it from what `forward` returns.
@@ -67,7 +67,7 @@ def export(
     Raises:
         InputError: the run is not finished, the module or the class names do not fit, the format's library is missing,
             or the folder cannot be written.
-        TfmnistError: what was written computes something else than the network.
+        TfmnistError: the written model does not compute what the network does.
     """
     arguments = {"class_names": class_names, "loss": loss, "image_shape": image_shape, "classes": classes}
     return export_checked(run_or_model, Path(destination), format, data, **arguments)[0]
@@ -76,7 +76,7 @@ def export(
 def export_checked(
     run_or_model: str | Path | tf.Module, destination: Path, format: Format, data: Digits | None = None, **about: Any
 ) -> tuple[Path, list[str]]:
-    """Like `export`; returns also what the check of each ONNX or LiteRT file found, one line each."""
+    """Like `export`; also returns the result of checking each ONNX or LiteRT file, one line each."""
     check_runtime()
     check_destination(destination, format)
     if isinstance(run_or_model, tf.Module):
@@ -106,7 +106,7 @@ def _describe(
     image_shape: Sequence[int],
     classes: int,
 ) -> tuple[Network, ModelCard]:
-    """Returns a module as a network, after checking it, and its model card."""
+    """Checks a module; returns it as a network, with its model card."""
     if not isinstance(module, Network) and len(image_shape) != 2:
         raise InputError(
             f"image_shape is {tuple(image_shape)}: expected height and width of the module's images; pass them, "
@@ -130,7 +130,7 @@ def _describe(
         )
     names = [str(n) for n in range(model.classes)] if class_names is None else list(class_names)
     if len(names) != model.classes:
-        raise InputError(f"class_names has {len(names)} names, but the model {model.classes} classes; give one each.")
+        raise InputError(f"class_names has {len(names)} names, but the model has {model.classes} classes; name each.")
     card = ModelCard(
         loss=find_loss(loss).name,
         parameters=model.parameter_count,
@@ -155,7 +155,7 @@ def write(
         destination: the model folder.
         model: the network, its weights final.
         card: the model card.
-        normalize: what `trace_normalize` returned, if it was called before.
+        normalize: the result of `trace_normalize`, if already called.
         images: to compare the exported model on, uint8 `[n, height, width]`; by default some of MNIST's.
     """
     read = normalize or trace_normalize(ImageFormat.from_dict(card.form or {}), card.class_names)
@@ -173,7 +173,7 @@ def load_network(run: Path) -> Network:
 
 
 def sample_images(image_shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Returns 64 of MNIST's test images, scaled to another shape by repeating or leaving out pixels."""
+    """Returns 64 of MNIST's test images, scaled to another shape by repeating or dropping pixels."""
     images = read_images(Path(__file__).parents[1] / "data/mnist/t10k-images-idx3-ubyte.gz")[:64]
     rows, columns = (np.arange(size) * 28 // size for size in image_shape)
     return np.ascontiguousarray(images[:, rows[:, np.newaxis], columns])

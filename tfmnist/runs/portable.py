@@ -1,4 +1,4 @@
-"""Exporting a network as ONNX or LiteRT, in one file, checked on every test image."""
+"""Exports a network as ONNX or LiteRT, in one file, checked on every test image."""
 
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ _INT8_LOSS = 0.01  # of accuracy, at most
 
 
 def check_destination(destination: Path, kind: Format) -> None:
-    """Raises an `InputError` if there is no such format, or a destination is named like a file of another one."""
+    """Raises an `InputError` if the format is unknown, or the destination is named like a file of another format."""
     if kind not in ("savedmodel", *SUFFIXES):
         raise InputError(f"format {kind!r} does not exist{did_you_mean(kind, ('savedmodel', *SUFFIXES))}")
     own = SUFFIXES.get(kind, "")
@@ -43,8 +43,8 @@ def write_portable(
         destination: a file, which is replaced as a whole; or a model folder, which gets the next version.
         model: the network, its weights final.
         card: the model card, which becomes part of each file.
-        digits: the data set: training images decide the ranges of 8-bit integers, and on all test images the file is
-            compared with the network.
+        digits: the data set: training images calibrate the 8-bit integers, and the file is compared with the
+            network on all test images.
         kind: `onnx` or `litert`.
 
     Returns:
@@ -52,7 +52,7 @@ def write_portable(
 
     Raises:
         InputError: the library is not installed, the format lacks an operation, or nothing can be written there.
-        TfmnistError: what was written computes something else.
+        TfmnistError: the written model does not compute what the network does.
     """
     suffix = SUFFIXES[kind]
     converted = {"": onnx_model.convert(model, card.loss) if kind == "onnx" else litert.convert(model, card.loss)}
@@ -85,12 +85,12 @@ def write_portable(
         for name, content in sealed.items():
             write_whole(destination.with_name(f"{stem}{name}{suffix}"), content)
     except OSError as error:
-        raise InputError(f"{destination}: cannot write it: {error.strerror}; choose another place.") from None
+        raise InputError(f"{destination}: cannot write it: {error.strerror}; choose another path.") from None
     return destination, reports
 
 
 def _check(destination: Path, path: Path, model: Network, test: Split, is_exact: bool) -> tuple[float, str]:
-    """Returns the accuracy on all test images, and in words how many are the same class for the network."""
+    """Returns the accuracy on all test images, and a line that adds how often the class is the network's."""
     predict = None
     correct = same = 0
     for start in range(0, len(test), _BATCH):
@@ -100,9 +100,9 @@ def _check(destination: Path, path: Path, model: Network, test: Split, is_exact:
             outputs = predict(images)
         except TfmnistError:
             raise
-        except Exception as error:  # the libraries raise many kinds, none of them documented
+        except Exception as error:  # the libraries raise many types, none documented
             raise InputError(
-                f"{destination}: not written: what {path.suffix[1:]} makes of the network cannot be computed "
+                f"{destination}: not written: the network, converted to {path.suffix[1:]}, cannot be run "
                 f"({one_line(error)[:200]}); export it as a SavedModel."
             ) from None
         logits = model.logits(images).numpy()

@@ -1,4 +1,4 @@
-"""The web application: which path is answered by what, and around each answer its headers, log line and metrics."""
+"""The web application: routes, and the headers, log line and metrics of every response."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
-_OPEN = ("/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready")  # need no token
+_OPEN = ("/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready")  # no token needed
 
 
 def make_app(service: Service, *, origins: Sequence[str] = (), page: Path = PAGE) -> ASGIApp:
@@ -42,8 +42,8 @@ def make_app(service: Service, *, origins: Sequence[str] = (), page: Path = PAGE
 
     Args:
         service: answers the requests.
-        origins: of other web pages that may call it from a browser, such as https://example.org; "*" for all.
-        page: the folder with the files of the drawing page and of /docs.
+        origins: other sites whose pages may call it, such as https://example.org; "*" for all.
+        page: the folder that holds the drawing page and /docs.
     """
 
     async def show_page(request: Request) -> Response:
@@ -91,7 +91,7 @@ def make_app(service: Service, *, origins: Sequence[str] = (), page: Path = PAGE
 
 
 class _Guard:
-    """Refuses who may not ask, adds the headers that every answer has, and logs and measures it."""
+    """Rejects forbidden requests, adds the common headers to every response, and logs and measures it."""
 
     def __init__(self, app: ASGIApp, service: Service, routes: frozenset[str], origins: Sequence[str]):
         self._app, self._service, self._routes, self._origins = app, service, routes, origins
@@ -109,7 +109,7 @@ class _Guard:
                 for name, value in _HEADERS.items():
                     headers[name] = value
                 if scope["path"].startswith("/page/"):
-                    headers["cache-control"] = "no-cache"  # kept, but asked for by its ETag
+                    headers["cache-control"] = "no-cache"  # cached, but revalidated by ETag
                 else:
                     headers.setdefault("cache-control", "no-store")
                 if self._service.is_stopping:
@@ -135,7 +135,7 @@ class _Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         if site == "cross-site" and scope["method"] == "POST" and not {origin, "*"} & set(self._origins):
-            raise RequestError(403, "a page of another site asks: start the server with --allow-origin to let it")
+            raise RequestError(403, "request from a page of another site: allow it with the server's --allow-origin")
         is_open = scope["path"] in _OPEN or scope["path"].startswith("/page/") or scope["method"] == "OPTIONS"
         if not is_open:
             self._service.check_token(headers)

@@ -1,6 +1,6 @@
-"""Batches: threads that compute whatever requests wait when one of them is free. No timer: a delay would only add.
+"""Dynamic batching: a free thread computes all requests that are waiting, without a timer that would add latency.
 
-The queue is bounded, and what has waited past its deadline is not computed.
+The queue is bounded, and requests past their deadline are dropped.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Array]
 
 
 class Computation(Protocol):
-    """What computes rows: a signature. Requests for the same one are computed together if it `batches`."""
+    """A signature, which computes rows. Requests for the same one are computed together if it `batches`."""
 
     batches: bool
 
@@ -30,7 +30,7 @@ class Computation(Protocol):
 
 @dataclass(eq=False)
 class _Job:
-    work: Callable[[], Any] | None  # of its own, instead of inputs for a computation
+    work: Callable[[], Any] | None  # called instead of a computation
     inputs: Arrays
     rows: int
     deadline: float
@@ -39,7 +39,7 @@ class _Job:
 
 
 class Batcher:
-    """Computes requests in threads, waiting ones together."""
+    """Computes requests in threads, those that are waiting together."""
 
     def __init__(
         self,
@@ -53,15 +53,15 @@ class Batcher:
         """Starts the threads.
 
         Args:
-            threads: how many batches are computed at a time.
-            most_rows: of a batch; larger requests are computed in several parts.
-            most_waiting: requests in the queue, above which further ones are refused.
+            threads: number of batches computed at a time.
+            most_rows: maximum rows per batch; larger requests are split.
+            most_waiting: maximum requests in the queue; further ones are refused.
             batching: whether requests are computed together.
-            observe: called with the rows of each batch, and the seconds that its first request waited and that it took.
+            observe: called per batch with its rows, the seconds its first request waited, and those the batch took.
         """
         self.most_rows, self.most_waiting, self.batching, self.observe = most_rows, most_waiting, batching, observe
         self.waiting = 0
-        self._queues: OrderedDict[Any, tuple[Computation | None, deque[_Job]]] = OrderedDict()  # the oldest first
+        self._queues: OrderedDict[Any, tuple[Computation | None, deque[_Job]]] = OrderedDict()  # oldest first
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [threading.Thread(target=self._work, name=f"batch-{n}", daemon=True) for n in range(threads)]
@@ -69,10 +69,10 @@ class Batcher:
             thread.start()
 
     async def compute(self, computation: Computation, inputs: Arrays, seconds: float) -> dict[str, Array]:
-        """Returns the outputs of a computation for inputs.
+        """Returns the outputs of a computation, by name.
 
         Raises:
-            RequestError: 429 if too many requests wait, 504 if there is no answer within `seconds`.
+            RequestError: 429 if too many requests are waiting, 504 if there is no answer within `seconds`.
         """
         sizes = {len(array) if array.ndim else 0 for array in inputs.values()}
         together = self.batching and computation.batches and len(sizes) == 1
@@ -81,7 +81,7 @@ class Batcher:
         return await self._submit(key, computation, None, inputs, seconds)
 
     async def run(self, work: Callable[[], Any], seconds: float) -> Any:
-        """Returns what a function returns, which is called in a thread; raises what `compute` raises."""
+        """Calls a function in a thread and returns its result; raises what `compute` raises."""
         return await self._submit(object(), None, work, {}, seconds)
 
     async def _submit(
@@ -92,7 +92,7 @@ class Batcher:
         job = _Job(work, inputs, rows, time.monotonic() + seconds, future)
         with self._changed:
             if self.waiting >= self.most_waiting:
-                raise RequestError(429, f"{self.waiting} requests are waiting already; try again later")
+                raise RequestError(429, f"{self.waiting} requests are already waiting; try again later")
             self._queues.setdefault(key, (computation, deque()))[1].append(job)
             self.waiting += 1
             self._changed.notify()
@@ -105,7 +105,7 @@ class Batcher:
             ) from None
 
     def close(self) -> None:
-        """Ends the threads, after what they compute now."""
+        """Stops the threads once they finish their current batches."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -116,12 +116,12 @@ class Batcher:
         while batch := self._take():
             computation, jobs = batch
             if not self._try(computation, jobs):
-                for job in jobs:  # one that fails does not fail the others
+                for job in jobs:  # one failure must not fail the others
                     self._try(computation, [job])
-            del batch, computation, jobs  # an unloaded version would stay in memory until the next request
+            del batch, computation, jobs  # else an unloaded version stays in memory until the next request
 
     def _try(self, computation: Computation | None, jobs: list[_Job]) -> bool:
-        """Computes and answers requests; returns False if that fails for one of several."""
+        """Computes and answers requests; returns False if several fail together."""
         try:
             self._compute(computation, jobs)
         except BaseException as error:
@@ -131,7 +131,7 @@ class Batcher:
         return True
 
     def _take(self) -> tuple[Computation | None, list[_Job]] | None:
-        """Waits for requests, and returns those to compute next, which share a computation; None at the end."""
+        """Waits for requests and returns the next batch, all for one computation; None once closed."""
         with self._changed:
             while not self._queues:
                 if self._closed:
@@ -145,7 +145,7 @@ class Batcher:
                 jobs.append(queue.popleft())
                 rows += jobs[-1].rows
             if queue:
-                self._queues.move_to_end(key)  # others come first
+                self._queues.move_to_end(key)  # let others go first
             else:
                 del self._queues[key]
             self.waiting -= len(jobs)
@@ -176,13 +176,13 @@ class Batcher:
         parts: list[dict[str, Array]] = []
         for start in range(0, job.rows, self.most_rows):
             if time.monotonic() > job.deadline or job.future.cancelled():
-                return {}  # nobody waits for it
+                return {}  # nobody is waiting for it
             parts.append(computation({name: a[start : start + self.most_rows] for name, a in job.inputs.items()}))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _answer(jobs: list[_Job], results: list[Any] | None = None, error: BaseException | None = None) -> None:
-    """Gives each request its result, or all the error, in the thread of their loops."""
+    """Gives each request its result, or all of them the error, in their event loop's thread."""
 
     def answer() -> None:
         for index, job in enumerate(jobs):

@@ -1,7 +1,7 @@
-"""Bodies of requests and answers: compression undone within a limit, JSON both ways, and errors as both protocols say.
+"""Request and response bodies: compression, JSON and errors.
 
 JSON is read as TensorFlow Serving reads it: `NaN` and `Infinity` are numbers, and text after the value is ignored.
-orjson is five times as fast, and reads and writes whatever needs neither.
+orjson, five times as fast, handles everything else.
 """
 
 import gzip
@@ -18,12 +18,12 @@ LEAST_COMPRESSED = 16_384  # bytes: shorter answers are not compressed
 
 
 class RequestError(Exception):
-    """A request that gets an error.
+    """A request that is answered with an error.
 
     Attributes:
         code: the HTTP status.
         message: what was wrong, in one line.
-        hint: what would be right, if the protocol fixes the words of the message.
+        hint: the remedy, where the protocol fixes the message.
     """
 
     def __init__(self, code: int, message: str, hint: str = ""):
@@ -31,16 +31,16 @@ class RequestError(Exception):
         self.code, self.message, self.hint = code, message, hint
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the body of the answer."""
+        """Returns the body of the response."""
         return {"error": self.message} | ({"hint": self.hint} if self.hint else {})
 
 
 def decompress(body: bytes, encoding: str, most: int) -> bytes:
-    """Returns a body as it was before its `Content-Encoding`.
+    """Returns a decompressed body.
 
     Raises:
-        RequestError: 415 for another encoding than gzip, deflate and identity, 400 for damaged data, 413 if the body
-            would have over `most` bytes.
+        RequestError: 415 for an encoding other than gzip, deflate and identity, 400 for corrupt data, 413 if the
+            decompressed body would exceed `most` bytes.
     """
     for name in reversed([name.strip().lower() for name in encoding.split(",")]):
         if name in ("", "identity"):
@@ -49,15 +49,15 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
             raise RequestError(415, f"Content-Encoding {name!r} is not supported: expected gzip, deflate or identity")
         plain, rest = bytearray(), body
         while rest or rest is body:  # gzip data may have several members (RFC 1952)
-            decoder = zlib.decompressobj(47)  # finds out whether it has gzip's or zlib's header
+            decoder = zlib.decompressobj(47)  # detects a gzip or zlib header
             try:
                 plain += decoder.decompress(rest, most + 1 - len(plain))
             except zlib.error:
                 raise RequestError(400, f"the body is not valid {name} data") from None
             if len(plain) > most:
-                raise RequestError(413, f"the body has over {most:,} bytes when decompressed; send less at a time")
+                raise RequestError(413, f"the body exceeds {most:,} bytes when decompressed; send less at a time")
             if not decoder.eof:
-                raise RequestError(400, f"the body's {name} data are cut off")
+                raise RequestError(400, f"the body's {name} data is truncated")
             rest = decoder.unused_data
             if rest and name == "deflate":
                 raise RequestError(400, f"the body has {len(rest):,} bytes after its deflate data")
@@ -66,7 +66,7 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def compress(body: bytes, accepted: str) -> tuple[bytes, str]:
-    """Returns a body compressed as the client accepts it, and the `Content-Encoding`; "" if it stays as it is."""
+    """Returns a body, compressed if the client accepts that, and its `Content-Encoding`, "" for none."""
     if len(body) < LEAST_COMPRESSED:
         return body, ""
     words = [re.sub(r"\s", "", word).lower() for word in accepted.split(",")]
@@ -82,7 +82,7 @@ def parse_json(body: bytes) -> Any:
     """Returns the first JSON value of a body.
 
     Raises:
-        RequestError: 400 if there is none, or one nested too deep.
+        RequestError: 400 if there is none, or it is nested too deeply.
     """
     try:
         return orjson.loads(body)
@@ -94,14 +94,14 @@ def parse_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise RequestError(400, "JSON Parse error: the body is not UTF-8 text") from None
     except RecursionError:
-        raise RequestError(400, "JSON Parse error: nested too deep") from None
-    except ValueError as error:  # also a number of over 4,300 digits
+        raise RequestError(400, "JSON Parse error: nested too deeply") from None
+    except ValueError as error:  # also a number of more than 4,300 digits
         reason = f"{error.msg} at offset {error.pos}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise RequestError(400, f"JSON Parse error: {reason}") from None
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Returns the JSON object that a body holds. Raises a RequestError, 400, if it holds none."""
+    """Returns a body's JSON object. Raises a RequestError, 400, if it is not one."""
     value = parse_json(body)
     if not isinstance(value, dict):
         raise RequestError(400, f"the body is {describe(value)}: expected a JSON object")
@@ -109,22 +109,22 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def to_json(value: Any, *, finite: bool = True) -> bytes:
-    """Returns a value, which may hold NumPy arrays, as JSON.
+    """Returns a value as JSON; it may hold NumPy arrays.
 
     Args:
         value: dictionaries, lists, text, numbers and arrays.
-        finite: whether all of its numbers are; if not, `NaN`, `Infinity` and `-Infinity` are written.
+        finite: whether all its numbers are finite; if not, `NaN`, `Infinity` and `-Infinity` are written.
     """
     if finite:
         try:
             return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-        except TypeError:  # text that a client sent with half a character, which JSON can escape
+        except TypeError:  # a client's text with an unpaired surrogate, which JSON can escape
             pass
     return json.dumps(value, default=lambda array: array.tolist(), separators=(",", ":")).encode()
 
 
 def describe(value: Any) -> str:
-    """Returns what a JSON value is, for an error, without repeating all of it."""
+    """Returns a short description of a JSON value, for an error message."""
     match value:
         case None:
             return "null"

@@ -1,4 +1,4 @@
-"""What the service counts and measures, for Prometheus and for the statistics of Triton's client."""
+"""The service's metrics, for Prometheus and for Triton's statistics route."""
 
 import time
 from collections.abc import Callable
@@ -15,27 +15,25 @@ class Metrics:
     """The metrics of one service, in a registry of their own."""
 
     def __init__(self, waiting: Callable[[], int], version: Callable[[], int]):
-        """Makes them; the functions return the length of the queue, and the version that is served."""
+        """Creates the metrics; the functions return the queue length and the served version."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         labels = ["route", "code"]
-        self._requests = Counter("tfmnist_requests", "Requests that were answered.", labels, registry=registry)
+        self._requests = Counter("tfmnist_requests", "Requests answered.", labels, registry=registry)
         self._seconds = Histogram(
             "tfmnist_request_seconds", "Time to an answer.", ["route"], buckets=_SECONDS, registry=registry
         )
-        self._rows = Histogram(
-            "tfmnist_batch_rows", "Images that are computed together.", buckets=_ROWS, registry=registry
-        )
+        self._rows = Histogram("tfmnist_batch_rows", "Images computed together.", buckets=_ROWS, registry=registry)
         self._waited = Histogram("tfmnist_queue_seconds", "Time in the queue.", buckets=_SECONDS, registry=registry)
         self._computed = Histogram(
             "tfmnist_compute_seconds", "Time to compute a batch.", buckets=_SECONDS, registry=registry
         )
-        queue = Gauge("tfmnist_queue_length", "Requests that wait to be computed.", registry=registry)
+        queue = Gauge("tfmnist_queue_length", "Requests waiting to be computed.", registry=registry)
         queue.set_function(lambda: float(waiting()))
-        served = Gauge("tfmnist_model_version", "The version that is served, 0 if none.", registry=registry)
+        served = Gauge("tfmnist_model_version", "The served version, 0 if none.", registry=registry)
         served.set_function(lambda: float(version()))
-        self._inferences = {"success": [0, 0], "fail": [0, 0]}  # how many, and their nanoseconds
-        self._batches, self._computed_rows, self._last = [0, 0, 0], 0, 0  # how many, ns waited, ns computed
+        self._inferences = {"success": [0, 0], "fail": [0, 0]}  # count, ns
+        self._batches, self._computed_rows, self._last = [0, 0, 0], 0, 0  # count, ns waited, ns computed
 
     def observe_request(self, route: str, code: int, seconds: float, is_inference: bool) -> None:
         """Counts an answer."""
@@ -48,7 +46,7 @@ class Metrics:
             self._last = int(time.time() * 1000)
 
     def observe_batch(self, rows: int, waited: float, computed: float) -> None:
-        """Counts a batch: its rows, the seconds that its first request waited, and those it took."""
+        """Counts a batch: its rows, the seconds its first request waited, and the seconds it took."""
         self._rows.observe(rows)
         self._waited.observe(waited)
         self._computed.observe(computed)
@@ -57,12 +55,12 @@ class Metrics:
             self._batches[index] += amount
 
     def expose(self, accept: str) -> tuple[bytes, str]:
-        """Returns all metrics in the format that a scraper accepts, and its content type."""
+        """Returns all metrics in a format that the scraper accepts, and the content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def statistics(self) -> dict[str, Any]:
-        """Returns the statistics of a model as Triton has them: counts and nanoseconds."""
+        """Returns the model's statistics in Triton's format: counts and nanoseconds."""
         batches, waited, computed = self._batches
         durations = {name: {"count": count, "ns": ns} for name, (count, ns) in self._inferences.items()}
         durations |= {"queue": {"count": batches, "ns": waited}, "compute_infer": {"count": batches, "ns": computed}}

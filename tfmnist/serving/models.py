@@ -1,7 +1,7 @@
-"""The model that is served: the newest intact version of its folder, watched for newer ones while it serves.
+"""The served model: the newest intact version in its folder, which is watched for newer ones.
 
-A new version is verified by its manifest, loaded and warmed before it takes over. One that is damaged or only half
-copied is refused and named, in the log and in the status, and tried again when its files have changed.
+A new version is verified against its manifest, loaded and warmed up before it takes over. A damaged or half-copied one
+is refused, reported in the log and the status, and tried again once its files have changed.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _HTTP_CODES = {3: 400, 9: 400, 11: 400, 5: 404, 8: 429, 12: 501, 14: 503, 4: 504
 
 
 class _Gate:
-    """Lets computations run together, and something else while none of them does."""
+    """Lets computations run concurrently, and other work run while none does."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -66,7 +66,7 @@ class _Gate:
                 self._changed.notify_all()
 
 
-_GATE = _Gate()  # one, as TensorFlow has one cache of kernels
+_GATE = _Gate()  # one for all, as TensorFlow has one kernel cache
 
 
 class Signature:
@@ -74,7 +74,7 @@ class Signature:
 
     Attributes:
         inputs, outputs: what it takes and returns, by name.
-        batches: whether all of them have a first dimension of any size, the rows.
+        batches: whether the first dimension of all of them, the rows, may have any size.
     """
 
     def __init__(self, exported: Exported, name: str, inputs: dict[str, Spec], outputs: dict[str, Spec]):
@@ -82,7 +82,7 @@ class Signature:
         self.batches = all(spec.shape[:1] == (None,) for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Returns the outputs. Raises a RequestError where TensorFlow refuses the values."""
+        """Returns the outputs. Raises a RequestError if TensorFlow rejects the values."""
         (value,) = inputs.values()
         try:
             with _GATE.computing():
@@ -90,7 +90,7 @@ class Signature:
         except tf.errors.OpError as error:
             code = _HTTP_CODES.get(error.error_code, 500)
             message = " ".join(error.message.split())
-            asserted = re.search(r"assertion failed: \[(.*?)\]", message)  # by an export of version 0.1
+            asserted = re.search(r"assertion failed: \[(.*?)\]", message)  # in exports of version 0.1
             raise RequestError(code, (asserted[1] if asserted else message)[:300]) from None
         return {name: outputs[name] for name in self.outputs}
 
@@ -106,7 +106,7 @@ class Version:
         }
 
     def signature(self, name: str) -> Signature:
-        """Returns a signature. Raises a RequestError, 400, if there is none of this name."""
+        """Returns a signature. Raises a RequestError, 400, if there is none of that name."""
         if name not in self.signatures:
             raise RequestError(
                 400,
@@ -117,7 +117,7 @@ class Version:
 
     @cached_property
     def definitions(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The signatures as `saved_model.pb` has them, in protobuf's JSON: with its own names, and in camel case."""
+        """The signatures in `saved_model.pb` as protobuf JSON: with the original field names, and in camel case."""
         from google.protobuf.json_format import MessageToDict
         from tensorflow.core.protobuf import saved_model_pb2
 
@@ -141,17 +141,17 @@ class Version:
             return read_number(self.exported, content)
 
     def warm(self) -> None:
-        """Computes once with every signature, so that no request waits for what only the first one needs."""
+        """Runs every signature once, so that no request pays for initialization."""
         for signature in self.signatures.values():
             for rows in _WARM_ROWS:
                 signature({name: _make_example(spec, rows, signature.name) for name, spec in signature.inputs.items()})
-        with contextlib.suppress(InputError):  # an export by version 0.1 that cannot
+        with contextlib.suppress(InputError):  # an export of version 0.1 that cannot
             self.read(EXAMPLE_PICTURE)
 
 
 @dataclass
 class Status:
-    """What became of a version, in TensorFlow Serving's words."""
+    """The state of a version, in TensorFlow Serving's terms."""
 
     state: str  # START, LOADING, AVAILABLE, UNLOADING or END
     error_code: str = "OK"
@@ -159,11 +159,11 @@ class Status:
 
 
 class ServedModel:
-    """A model's name, the version that answers, and what is known of the others.
+    """A model's name, the version being served, and the status of the others.
 
     Attributes:
-        current: None while it is unloaded.
-        statuses: by the number of the version.
+        current: None while the model is unloaded.
+        statuses: by version number.
     """
 
     def __init__(self, path: str | Path, name: str):
@@ -171,7 +171,7 @@ class ServedModel:
 
         Args:
             path: a run folder or a model folder, which is watched, or one version.
-            name: by which clients call the model.
+            name: the name that clients use.
 
         Raises:
             InputError: there is none.
@@ -193,10 +193,10 @@ class ServedModel:
             raise error
 
     def find(self, number: int | None = None, label: str = "") -> Version:
-        """Returns the version that answers.
+        """Returns the version being served.
 
         Raises:
-            RequestError: 404 if another one is meant, 503 if the model is unloaded.
+            RequestError: 404 if the request names another one, 503 if the model is unloaded.
         """
         current = self.current
         if label or (number and (current is None or number != current.number)):
@@ -204,14 +204,14 @@ class ServedModel:
             hint = f"version {current.number} is served" if current else "the model is unloaded"
             raise RequestError(404, f"Servable not found for request: {wanted}", hint)
         if current is None:
-            raise RequestError(503, f"{self.name} is unloaded; load it by POST /v2/repository/models/{self.name}/load")
+            raise RequestError(503, f"{self.name} is unloaded; use POST /v2/repository/models/{self.name}/load")
         return current
 
     def check(self) -> InputError | None:
         """Takes over the newest intact version if it is not the current one.
 
         Returns:
-            Why there is no version at all, if so.
+            Why there is no version at all; None if there is one.
         """
         with self._lock:
             self._collect()
@@ -232,12 +232,12 @@ class ServedModel:
                 if problem is None:
                     break
                 self._refused[number] = files, str(problem)
-                if str(problem) != message:  # while it is being copied, the same again and again
+                if str(problem) != message:  # the same problem recurs while files are being copied
                     problems[number] = problem
             if self.current is None:
                 return next(iter(problems.values()), None)
             for number, problem in problems.items():
-                log.error("version %d refused, %d is served: %s", number, self.current.number, problem)
+                log.error("version %d refused, %d is still served: %s", number, self.current.number, problem)
             return None
 
     def load(self) -> None:
@@ -248,20 +248,20 @@ class ServedModel:
             raise RequestError(400, str(error))
 
     def unload(self) -> None:
-        """Stops answering, and gives the memory back, until `load`."""
+        """Stops serving and frees the memory, until `load`."""
         with self._lock:
             self._is_unloaded = True
             self._replace(None)
             log.info("%s: unloaded on request", self.name)
 
     def watch(self, seconds: float) -> None:
-        """Starts a thread that checks the folder every so many seconds, until `close`."""
+        """Starts a thread that checks the folder at this interval, until `close`."""
 
         def repeat() -> None:
             while not self._stop.wait(seconds):
                 try:
                     self.check()
-                except Exception:  # the next check may do better
+                except Exception:  # the next check may succeed
                     log.exception("%s: cannot check for new versions", self._folder)
 
         self._watcher = threading.Thread(target=repeat, name="watch", daemon=True)
@@ -274,12 +274,12 @@ class ServedModel:
             self._watcher.join()
 
     def _list_numbers(self) -> list[int]:
-        """Returns the numbers of the folders of versions, complete or not, the newest first."""
+        """Returns the numbers of all version folders, complete or not, newest first."""
         if self._fixed:
             return [_number(self._fixed)]
         try:
             names = [entry.name for entry in self._folder.iterdir() if entry.is_dir()]
-        except OSError:  # on a network, perhaps; the current version stays
+        except OSError:  # a network drive, perhaps; the current version stays
             return [self.current.number] if self.current else []
         return sorted((int(name) for name in names if re.fullmatch("[1-9][0-9]{0,18}", name)), reverse=True)
 
@@ -287,7 +287,7 @@ class ServedModel:
         return self._fixed or self._folder / str(number)
 
     def _fingerprint(self, number: int) -> list[tuple[str, int, int]]:
-        """Returns names, sizes and times of a version's files, which differ once they have changed."""
+        """Returns names, sizes and times of a version's files, to detect changes."""
         path = self._path(number)
         try:
             files = [(file, file.stat()) for file in (path.rglob("*") if path.is_dir() else [path])]
@@ -296,7 +296,7 @@ class ServedModel:
         return sorted((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in files)
 
     def _take_over(self, number: int) -> InputError | None:
-        """Loads, warms and serves a version; returns why not, if it is refused."""
+        """Loads, warms up and serves a version; returns the reason if it is refused."""
         self.statuses[number] = Status("LOADING")
         try:
             version = Version(number, load_exported(self._path(number)))
@@ -308,11 +308,11 @@ class ServedModel:
             return InputError(message)
         self._refused.pop(number, None)
         self._replace(version)
-        log.info("version %d of %s is served", number, self.name)
+        log.info("serving version %d of %s", number, self.name)
         return None
 
     def _replace(self, version: Version | None) -> None:
-        """Makes a version the current one; the old one goes when the last request that uses it has its answer."""
+        """Makes a version current; the old one is freed once its last request is answered."""
         old, self.current = self.current, version
         if version:
             self.statuses[version.number] = Status("AVAILABLE")
@@ -324,10 +324,10 @@ class ServedModel:
         self._collect()
 
     def _collect(self) -> None:
-        """Gives back the memory of versions that are no longer used."""
+        """Frees the memory of versions no longer in use."""
         if not self._leaving:
             return
-        gc.collect()  # TensorFlow's functions are circles
+        gc.collect()  # TensorFlow's functions form reference cycles
         left = [version for version in self._leaving if version() is not None]
         if len(left) < len(self._leaving):
             with _GATE.closed():
@@ -338,7 +338,7 @@ class ServedModel:
 
 
 def _forget_kernels() -> None:
-    """Empties TensorFlow's cache of kernels, which keeps those of functions that are gone, some 14 MB a version."""
+    """Empties TensorFlow's kernel cache, which keeps those of deleted functions, some 14 MB per version."""
     with contextlib.suppress(ImportError, AttributeError):  # it is not public
         from tensorflow.python.eager import context
 
@@ -347,13 +347,13 @@ def _forget_kernels() -> None:
 
 
 def _number(path: Path) -> int:
-    """Returns the number of a version by itself: its folder's name, or 1."""
+    """Returns the number of a standalone version: its folder's name, or 1."""
     folder = path if path.is_dir() else path.parent
     return int(folder.name) if re.fullmatch("[1-9][0-9]{0,18}", folder.name) else 1
 
 
 def _list_specs(exported: Exported) -> dict[str, tuple[dict[str, Spec], dict[str, Spec]]]:
-    """Returns the inputs and outputs of each signature, in the order of their names."""
+    """Returns the inputs and outputs of each signature, sorted by name."""
     if exported.path.is_file():  # ONNX or LiteRT, whose card says what it takes
         return {
             name: (_read_specs(signature["inputs"]), _read_specs(signature["outputs"]))
@@ -366,7 +366,7 @@ def _list_specs(exported: Exported) -> dict[str, tuple[dict[str, Spec], dict[str
 
 
 def _to_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
-    """Returns what TensorFlow's specifications say."""
+    """Returns the specs of TensorFlow's tensor specs, by name."""
     return {
         name: Spec(name, np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape.as_list()))
         for name, spec in sorted(tensors.items())
@@ -374,7 +374,7 @@ def _to_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
 
 
 def _read_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
-    """Returns what a model card says."""
+    """Returns the specs of a model card's tensors, by name."""
     return {
         name: Spec(
             name,

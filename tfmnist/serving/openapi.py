@@ -1,4 +1,4 @@
-"""The OpenAPI description of every route, with the served model's own sizes."""
+"""The OpenAPI description of every route, with the served model's image size."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ _ERRORS = {
     "401": "The token is missing or wrong, if the server has one.",
     "404": "There is no such model, version or route.",
     "405": "Another method is expected.",
-    "408": "The body came too slowly.",
-    "413": "The body is too long.",
+    "408": "The body arrived too slowly.",
+    "413": "The body is too large.",
     "415": "The Content-Encoding is not supported.",
     "429": "Too many requests are waiting.",
     "501": "The model cannot do that.",
@@ -41,30 +41,30 @@ def describe_routes(service: "Service") -> Schema:
     pixels = _list(_list({"type": "integer", "minimum": 0, "maximum": 255}, width), height)
     v1, v2 = f"/v1/models/{name}", f"/v2/models/{name}"
     paths = {
-        "/read": {"post": _operation("Reads a picture file: as a number, or why not", _PICTURE, _READING)},
+        "/read": {"post": _operation("Reads a picture file as a number, or says why it cannot", _PICTURE, _READING)},
         "/v1/models": {"get": _operation("Lists the models", None, _object(models=_list(_TEXT)))},
-        v1: {"get": _operation("Tells the state of each version", None, _object(model_version_status=_list(_ANY)))},
+        v1: {"get": _operation("Reports the state of each version", None, _object(model_version_status=_list(_ANY)))},
         f"{v1}/metadata": {
             "get": _operation("Describes the signatures", None, _object(model_spec=_ANY, metadata=_ANY))
         },
         f"{v1}:predict": {
-            "post": _operation("Classifies images, by TensorFlow Serving's protocol", _json(_predict(pixels)), _ANY)
+            "post": _operation("Classifies images, with TensorFlow Serving's protocol", _json(_predict(pixels)), _ANY)
         },
         f"{v1}:classify": {
-            "post": _operation("Classifies examples, by TensorFlow Serving's protocol", _json(_EXAMPLES), _ANY)
+            "post": _operation("Classifies examples, with TensorFlow Serving's protocol", _json(_EXAMPLES), _ANY)
         },
         "/v2": {"get": _operation("Describes the server", None, _object(name=_TEXT, version=_TEXT))},
-        "/v2/health/live": {"get": _operation("Tells whether it runs", None, _object(live={"type": "boolean"}))},
-        "/v2/health/ready": {"get": _operation("Tells whether it is ready", None, _object(ready={"type": "boolean"}))},
+        "/v2/health/live": {"get": _operation("Reports liveness", None, _object(live={"type": "boolean"}))},
+        "/v2/health/ready": {"get": _operation("Reports readiness", None, _object(ready={"type": "boolean"}))},
         v2: {"get": _operation("Describes inputs and outputs", None, _object(name=_TEXT, inputs=_list(_ANY)))},
-        f"{v2}/ready": {"get": _operation("Tells whether the model is ready", None, _object(name=_TEXT))},
+        f"{v2}/ready": {"get": _operation("Reports the model's readiness", None, _object(name=_TEXT))},
         f"{v2}/config": {"get": _operation("Describes the model, as Triton does", None, _object(name=_TEXT))},
         f"{v2}/stats": {
             "get": _operation("Counts requests, as Triton does", None, _object(model_stats=_list(_ANY)))
         },
         f"{v2}/infer": {
             "post": _operation(
-                "Classifies images, by the Open Inference Protocol; binary tensors too",
+                "Classifies images, with the Open Inference Protocol; binary tensors too",
                 _json(_infer(height, width)),
                 _object(model_name=_TEXT, outputs=_list(_ANY)),
             )
@@ -138,14 +138,14 @@ def _infer(height: int, width: int) -> Schema:
 
 _PICTURE: Schema = {
     "required": True,
-    "description": "The bytes of the file, of any content type: PNG, JPEG, BMP, GIF, TIFF or WebP.",
+    "description": "The bytes of the file, with any content type: PNG, JPEG, BMP, GIF, TIFF or WebP.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
 _DIGIT = _object(
     **{"class": _TEXT},
     confidence={"type": "number", "minimum": 0, "maximum": 1},
     probabilities={"type": "object", "additionalProperties": _NUMBER},
-    normalized={**_list(_list({"type": "integer"})), "description": "what the model was shown of it"},
+    normalized={**_list(_list({"type": "integer"})), "description": "the image the model saw"},
 )
 _READING = _object(
     text={"type": "string", "description": "what was read, empty if nothing was"},

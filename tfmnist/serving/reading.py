@@ -1,4 +1,4 @@
-"""A picture file read as a person wants it: as a number from left to right, with what the model saw of each digit."""
+"""Reads a picture file as a number, from left to right, with what the model saw of each digit."""
 
 import io
 from typing import Any
@@ -15,11 +15,11 @@ from tfmnist.system.pictures import UnreadablePicture
 
 
 def read_number(model: Exported, content: bytes) -> dict[str, Any]:
-    """Reads a picture file, of any format that Pillow knows: as a number, or as one class if these are no digits.
+    """Reads a picture file of any format that Pillow knows, as a number, or as one class if the classes are not digits.
 
     Returns:
-        `text`, what was read, "" if nothing was; `status`, 0 or why not, and `message`, that in words; and for each of
-        the `digits` its `class`, `confidence`, `probabilities` by class, and `normalized`, uint8 `[height, width]`.
+        `text`, what was read, "" if nothing; `status`, 0 or why not; `message`, the reason in words; and `digits`, each
+        with its `class`, `confidence`, `probabilities` by class, and `normalized`, uint8 `[height, width]`.
 
     Raises:
         InputError: the model does not say what its images look like.
@@ -53,4 +53,4 @@ def _draw_example() -> bytes:
     return file.getvalue()
 
 
-EXAMPLE_PICTURE = _draw_example()  # a stroke of ink, to warm a model with
+EXAMPLE_PICTURE = _draw_example()  # a stroke of ink, to warm up a model

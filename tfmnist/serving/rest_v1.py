@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST interface, with the few keys that KServe's version of it has besides.
+"""TensorFlow Serving's REST API, with the few keys that KServe adds.
 
-The content type of a request is never looked at.
+The content type of a request is ignored.
 """
 
 import re
@@ -35,15 +35,15 @@ async def answer(
     """Answers a request.
 
     Args:
-        method: of the request.
+        method: the HTTP method.
         path: not URL-decoded, without the query.
         read: returns the body.
-        model: the one that is served.
+        model: the served model.
         compute: calls a signature.
-        note: is called with the route, for metrics.
+        note: called with the route, for metrics.
 
     Returns:
-        The answer's JSON.
+        The response's JSON.
 
     Raises:
         RequestError: the request is wrong, or cannot be answered now.
@@ -106,7 +106,7 @@ def _metadata(model: ServedModel, version: Version) -> dict[str, Any]:
 def _signature_name(payload: Mapping[str, Any], default: str) -> str:
     name = payload.get("signature_name", default)
     if not isinstance(name, str):
-        raise RequestError(400, f"'signature_name' key must be a string value: it is {describe(name)}")
+        raise RequestError(400, f"'signature_name' key must be a string value: got {describe(name)}")
     return name or default
 
 
@@ -114,9 +114,7 @@ async def _predict(payload: Mapping[str, Any], version: Version, compute: Comput
     signature = version.signature(_signature_name(payload, DEFAULT_SIGNATURE))
     if ("instances" in payload) == ("inputs" in payload):
         found = "both" if "inputs" in payload else "neither"
-        raise RequestError(
-            400, f"expected 'instances', a list of rows, or 'inputs', columns by name: there are {found}"
-        )
+        raise RequestError(400, f"expected 'instances', a list of rows, or 'inputs', columns by name: got {found}")
     if "inputs" in payload:
         outputs = await compute(signature, _read_columns(payload["inputs"], signature))
         return to_json({"outputs": _write_columns(outputs)}, finite=are_finite(outputs))
@@ -185,8 +183,8 @@ async def _classify(payload: Mapping[str, Any], version: Version, compute: Compu
     for index, example in enumerate(examples):
         try:
             serialized[index] = make_example(context | _read_features(example, f"example {index}"))
-        except ValueError:  # of protobuf
-            raise RequestError(400, f"example {index} has an integer of over 64 bits") from None
+        except ValueError:  # from protobuf
+            raise RequestError(400, f"example {index} has an integer of more than 64 bits") from None
     outputs = await compute(signature, {spec.name: serialized})
     results = [list(zip(*pair)) for pair in zip(to_elements(outputs["classes"]), outputs["scores"])]
     return to_json({"results": results}, finite=are_finite(outputs))

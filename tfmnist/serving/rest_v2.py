@@ -1,7 +1,7 @@
-"""The Open Inference Protocol v2 over REST, with binary tensors, and what Triton's client asks for besides.
+"""The Open Inference Protocol v2 over REST, with binary tensors and the extra routes that Triton's client calls.
 
-A model has one set of inputs here: those of `serving_default`. A request reaches another signature by its inputs' names
-if no other has them, or by the parameter `signature_name`.
+The protocol knows one set of inputs: those of `serving_default`. A request reaches another signature by input names
+that only that one has, or by the parameter `signature_name`.
 """
 
 import json
@@ -37,7 +37,7 @@ _MODEL = re.compile(
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload)")
 _PLATFORMS = {".onnx": "onnxruntime_onnx", ".tflite": "tflite"}
 _MOST_TEXT = 1024  # characters of an id
-# What Triton's client can ask for and nothing here has: tracing, logs, shared memory.
+# Routes of Triton's client for features not offered here: tracing, logs, shared memory.
 _EMPTY: dict[str, Any] = {
     "/v2/trace/setting": {"trace_level": ["OFF"]},
     "/v2/logging": {"log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0},
@@ -49,7 +49,7 @@ _EMPTY: dict[str, Any] = {
 
 @dataclass
 class Answer:
-    """What a request gets."""
+    """A response."""
 
     body: bytes
     code: int = 200
@@ -61,11 +61,11 @@ class V2:
     """The protocol's routes over a model.
 
     Attributes:
-        model: what is served.
+        model: the served model.
         compute: calls a signature.
-        most_rows: that a request may have.
-        is_ready: whether requests are welcome.
-        statistics: counts and nanoseconds of a model's requests, as Triton has them.
+        most_rows: maximum rows per request.
+        is_ready: whether the server accepts requests.
+        statistics: the model's counts and nanoseconds, in Triton's format.
         reload: loads or unloads the model, in a thread.
     """
 
@@ -84,9 +84,9 @@ class V2:
         read: Callable[[], Awaitable[bytes]],
         note: Callable[[str], None],
     ) -> Answer:
-        """Answers a request, by its path, not URL-decoded, and a function that returns its body.
+        """Answers a request; its path is not URL-decoded, `read` returns its body.
 
-        The route, for metrics, goes to `note`.
+        `note` is called with the route, for metrics.
 
         Raises:
             RequestError: the request is wrong, or cannot be answered now.
@@ -204,13 +204,13 @@ def _configure(spec: Spec) -> dict[str, Any]:
 
 
 def _split(headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any] | None, memoryview]:
-    """Returns the JSON and the binary part of a body; the JSON is None if the body is all tensor."""
+    """Returns the JSON and the binary part of a body; the JSON is None if the body is a bare tensor."""
     text = headers.get(HEADER_LENGTH)
     if text is None:
         try:
             return parse_object(body), memoryview(b"")
         except RequestError as error:
-            hint = f"if tensors follow the JSON, the header {HEADER_LENGTH.title()} gives the length of the JSON"
+            hint = f"if tensors follow the JSON, give its length in the header {HEADER_LENGTH.title()}"
             raise RequestError(400, error.message, hint) from None
     if not re.fullmatch("[0-9]{1,18}", text) or int(text) > len(body):
         raise RequestError(400, f"{HEADER_LENGTH.title()} is {text[:40]!r}: expected at most the body's {len(body)}")
@@ -219,9 +219,9 @@ def _split(headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any] | No
 
 
 def _read_raw(binary: memoryview, signature: Signature) -> dict[str, Array]:
-    """Returns the input that a body without JSON is: for strings, the one element."""
+    """Returns the input in a body without JSON; a string input gets one element, the whole body."""
     if len(signature.inputs) != 1:
-        raise RequestError(400, f"a body without JSON is one input: expected {', '.join(signature.inputs)}")
+        raise RequestError(400, f"a body without JSON holds one input: expected {', '.join(signature.inputs)}")
     (spec,) = signature.inputs.values()
     row = [size or 1 for size in spec.shape[1:]]
     if spec.dtype == STRING:
@@ -233,7 +233,7 @@ def _read_raw(binary: memoryview, signature: Signature) -> dict[str, Array]:
 def _read_inputs(
     request: Mapping[str, Any], binary: memoryview, version: Version
 ) -> tuple[Signature, dict[str, Array]]:
-    """Returns the signature that a request means, and its inputs."""
+    """Returns the signature that a request addresses, and its inputs."""
     tensors: dict[str, dict[str, Any]] = {}
     for tensor in _read_list(request, "inputs"):
         tensors[_read_text(tensor, "name", "an input")] = tensor
@@ -245,7 +245,7 @@ def _read_inputs(
             what = "unknown" if name in tensors else "missing"
             raise RequestError(400, f"input {name[:60]!r} is {what}: expected {', '.join(signature.inputs)}")
     if len(tensors) != len(request["inputs"]):
-        raise RequestError(400, "'inputs' has a tensor twice")
+        raise RequestError(400, "'inputs' repeats a tensor; send each once")
     inputs: dict[str, Array] = {}
     start = 0
     for name, tensor in tensors.items():
@@ -262,7 +262,7 @@ def _read_inputs(
             continue
         if type(size) is not int or not 0 <= size <= len(binary) - start:
             left = len(binary) - start
-            hint = f"the header {HEADER_LENGTH.title()} gives the length of the JSON before the tensors"
+            hint = f"give the length of the JSON before the tensors in the header {HEADER_LENGTH.title()}"
             raise RequestError(400, f"{name}: binary_data_size is {describe(size)}, {left} bytes are left", hint)
         inputs[name] = from_bytes(binary[start : start + size], spec, shape)
         start += size
@@ -296,7 +296,7 @@ def _check_datatype(tensor: Mapping[str, Any], spec: Spec, version: Version, sig
 
 
 def _read_wanted(request: Mapping[str, Any], signature: Signature) -> dict[str, bool]:
-    """Returns the outputs that a request wants, and whether in binary."""
+    """Returns the requested outputs, and whether each is wanted in binary."""
     in_binary = _parameters(request).get("binary_data_output") is True
     if not request.get("outputs"):
         return dict.fromkeys(signature.outputs, in_binary)

@@ -1,4 +1,4 @@
-"""The server: uvicorn, whose end on SIGTERM or SIGINT loses no request that was accepted."""
+"""The server: uvicorn, shut down on SIGTERM or SIGINT without losing an accepted request."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ from tfmnist.errors import InputError
 if TYPE_CHECKING:
     from tfmnist.serving.service import Service
 
-_GRACE = 1.0  # seconds for clients and load balancers to see that it is no longer ready
-_LAST = 1.0  # seconds for requests on the connections that were accepted last
-_SO_ATTACH_FILTER = 26  # of Linux
+_GRACE = 1.0  # seconds for clients and load balancers to notice that it is not ready
+_LAST = 1.0  # seconds for requests on the last connections
+_SO_ATTACH_FILTER = 26  # Linux
 _BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Returns a socket bound to an address, not listening yet; port 0 lets the system choose one.
+    """Returns a socket bound to an address, not yet listening; port 0 lets the system choose one.
 
     Raises:
-        InputError: the port is out of range or in use, or the host is not this machine's.
+        InputError: the port is out of range or in use, or the host is not an address of this machine.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected 0 to 65535, 0 for any free one.")
@@ -51,13 +51,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(app: ASGIApp, service: "Service", bound: socket.socket, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serves until SIGTERM or SIGINT, then drains: not ready, answers what comes meanwhile, and returns.
+    """Serves until SIGTERM or SIGINT, then reports that it is not ready, drains and returns.
 
     Args:
         app: the application.
-        service: that it serves.
-        bound: the socket, by `bind`.
-        on_start: called when connections are accepted.
+        service: the service behind it.
+        bound: the socket, from `bind`.
+        on_start: called once connections are accepted.
     """
     config = uvicorn.Config(
         app,
@@ -87,7 +87,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again at the end, so that the exit code would not be 0
+        # uvicorn raises the signal again at the end, so the exit code would not be 0
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Gives clients time to leave, as each answer now closes its connection, before no more are accepted."""
+        """Gives clients time to leave, as each response now closes its connection, then stops accepting."""
         until = time.monotonic() + _GRACE
         while time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Closes the sockets, but first takes the connections that the system has accepted: they would be reset."""
+        """Closes the sockets after taking the connections the system has accepted, which would be reset."""
         waiting: list[socket.socket] = []
         for listening in sockets:
             _accept_no_more(listening)
@@ -131,9 +131,9 @@ class _Server(uvicorn.Server):
 
 
 def _accept_no_more(listening: socket.socket) -> None:
-    """Makes Linux ignore what asks for a new connection, by a filter that drops all; those that wait stay."""
+    """Makes Linux ignore new connections, with a filter that drops every packet; pending ones stay."""
     if sys.platform == "linux":
         drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # one instruction: return 0
-        with contextlib.suppress(OSError):  # forbidden; then those of the last microseconds are reset
+        with contextlib.suppress(OSError):  # not permitted; connections of the last microseconds are reset
             program = struct.pack("HP", 1, ctypes.addressof(drop_all))
             listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

@@ -1,4 +1,4 @@
-"""The service: a model, the threads that compute for it, the limits of requests, and an answer to each of them."""
+"""The service: a model, its compute threads and request limits, and a handler for each kind of request."""
 
 import asyncio
 import hmac
@@ -21,14 +21,14 @@ from tfmnist.serving.tensors import Array, count_rows
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may have, and how many may wait."""
+    """Limits on each request and on the queue."""
 
-    body: int = 32_000_000  # bytes, also after decompression
-    rows: int = 10_000  # images of a request
-    batch: int = 256  # images that are computed together
-    queue: int = 1024  # requests that wait to be computed
-    seconds: float = 30.0  # to an answer, and to receive a body
-    held: int = 512_000_000  # bytes of all bodies that are being received and answered
+    body: int = 32_000_000  # bytes, before and after decompression
+    rows: int = 10_000  # images per request
+    batch: int = 256  # images computed together
+    queue: int = 1024  # requests waiting to be computed
+    seconds: float = 30.0  # to receive a body, and to answer
+    held: int = 512_000_000  # bytes of all bodies in memory
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Service:
     """Answers requests to a model.
 
     Attributes:
-        model: what is served.
-        limits: of requests.
-        threads: batches that are computed at a time.
+        model: the served model.
+        limits: the request limits.
+        threads: number of batches computed at a time.
         batching: whether requests are computed together.
-        token: that requests must carry, if any.
-        is_stopping: no longer ready, though it still answers.
+        token: the token that requests must carry, if any.
+        is_stopping: whether it is shutting down; it still answers, but is not ready.
     """
 
     model: ServedModel
@@ -71,7 +71,7 @@ class Service:
         )
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Stops the threads."""
         self.model.close()
         self.batcher.close()
 
@@ -83,10 +83,10 @@ class Service:
             raise RequestError(401, "expected the header 'Authorization: Bearer TOKEN' with this server's token")
 
     async def compute(self, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Computes outputs in a batch.
+        """Returns the outputs of a signature, computed in a batch.
 
         Raises:
-            RequestError: 400 for too many rows, 429 or 504 if it is overloaded, or what TensorFlow finds wrong.
+            RequestError: 400 for too many rows, 429 or 504 under overload, or TensorFlow's own error.
         """
         if (rows := count_rows(inputs.values())) > self.limits.rows:
             raise RequestError(400, f"the request has {rows:,} rows: expected at most {self.limits.rows:,}")
@@ -108,7 +108,7 @@ class Service:
             return _respond(request, answer.body, answer.code, answer.headers)
 
     async def read_picture(self, request: Request) -> Response:
-        """Answers with what a picture file shows."""
+        """Answers with the number read from a picture file."""
         with _Body(self, request) as body:
             content, version = await body.read(), self.model.find()
             try:
@@ -125,10 +125,10 @@ class Service:
         return Response(text, media_type=content_type)
 
     def hold(self, size: int) -> None:
-        """Counts bytes of bodies in memory, and negative ones when they are gone; raises a RequestError, 429."""
+        """Counts bytes of bodies in memory, negative once freed; raises a RequestError, 429, over the limit."""
         self._held += size
         if size > 0 and self._held > self.limits.held:
-            raise RequestError(429, "the bodies of other requests fill the memory; try again later")
+            raise RequestError(429, "the bodies of other requests fill the server's memory; try again later")
 
 
 class _Body:
@@ -147,7 +147,7 @@ class _Body:
         """Returns the body, decompressed.
 
         Raises:
-            RequestError: 413 if it is too long, 408 if it comes too slowly, 400 if it is cut off.
+            RequestError: 413 if it is too large, 408 if it arrives too slowly, 400 if it is truncated.
         """
         limits, parts = self._service.limits, list[bytes]()
         length = self._request.headers.get("content-length", "")
@@ -162,9 +162,11 @@ class _Body:
                         raise _too_long(limits.body)
                     parts.append(part)
         except TimeoutError:
-            raise RequestError(408, f"the body did not arrive within {limits.seconds:g} s") from None
+            raise RequestError(
+                408, f"the body did not arrive within {limits.seconds:g} s; send less at a time"
+            ) from None
         except ClientDisconnect:
-            raise RequestError(400, "the body is cut off") from None
+            raise RequestError(400, "the body is truncated") from None
         body = b"".join(parts)
         if encoding := self._request.headers.get("content-encoding", ""):
             body = decompress(body, encoding, limits.body)
@@ -174,7 +176,7 @@ class _Body:
 
 
 def _too_long(most: int) -> RequestError:
-    return RequestError(413, f"the body has over {most:,} bytes; send less at a time")
+    return RequestError(413, f"the body exceeds {most:,} bytes; send less at a time")
 
 
 def _noter(request: Request) -> Callable[[str], None]:

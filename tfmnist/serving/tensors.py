@@ -1,6 +1,6 @@
-"""Tensors in requests and answers: lists of JSON and raw bytes to NumPy arrays and back, by rules for both protocols.
+"""Tensors in requests and responses: JSON lists and raw bytes to NumPy arrays and back, for both protocols.
 
-Nothing is cast on the way: an integer input takes integers in its range, and no booleans. What does not fit is named.
+Nothing is cast: an integer input takes integers in its range, and no booleans. Errors name the value that does not fit.
 """
 
 import base64
@@ -37,7 +37,7 @@ class Spec:
 
     @property
     def datatype(self) -> str:
-        """The dtype as the Open Inference Protocol calls it."""
+        """The Open Inference Protocol's name of the dtype."""
         return DATATYPES[self.dtype]
 
     @property
@@ -56,15 +56,15 @@ class Spec:
 
 
 def is_base64(value: Any) -> bool:
-    """Returns whether a JSON value is an object that stands for bytes: `{"b64": ...}`."""
+    """Returns whether a JSON value is an object that encodes bytes: `{"b64": ...}`."""
     return type(value) is dict and value.keys() == {"b64"}
 
 
 def from_lists(value: Any, spec: Spec) -> Array:
-    """Returns the array that nested lists stand for.
+    """Returns nested lists as an array.
 
     Raises:
-        RequestError: 400 for another shape or type of element.
+        RequestError: 400 if the shape or an element's type does not fit.
     """
     shape, flat = _flatten(value, spec.name)
     spec.check_shape(shape)
@@ -72,10 +72,10 @@ def from_lists(value: Any, spec: Spec) -> Array:
 
 
 def from_data(value: Any, spec: Spec, shape: Sequence[int], *, in_base64: bool = False) -> Array:
-    """Returns the array of a shape whose elements a list holds in row-major order, flat or nested.
+    """Returns an array of a given shape from its elements in row-major order, in a flat or nested list.
 
     Raises:
-        RequestError: 400 for another number or type of elements.
+        RequestError: 400 if the number or type of the elements does not fit.
     """
     spec.check_shape(shape)
     nested, flat = _flatten(value, spec.name)
@@ -89,10 +89,10 @@ def from_data(value: Any, spec: Spec, shape: Sequence[int], *, in_base64: bool =
 
 
 def from_bytes(data: memoryview, spec: Spec, shape: Sequence[int]) -> Array:
-    """Returns the array that raw little-endian bytes hold; each string has its length, 4 bytes, before it.
+    """Returns the array in raw little-endian bytes; each string follows its length, 4 bytes.
 
     Raises:
-        RequestError: 400 if there are more or fewer than the shape needs.
+        RequestError: 400 if there are more or fewer bytes than the shape needs.
     """
     spec.check_shape(shape)
     count = math.prod(shape)
@@ -108,7 +108,7 @@ def from_bytes(data: memoryview, spec: Spec, shape: Sequence[int]) -> Array:
 
 
 def to_bytes(array: Array) -> bytes:
-    """Returns what `from_bytes` reads."""
+    """Returns an array as the bytes that `from_bytes` reads."""
     if array.dtype != STRING:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     elements = [_as_bytes(element) for element in array.flat]
@@ -119,7 +119,7 @@ def to_elements(array: Array, *, in_base64: bool = False) -> Any:
     """Returns an array as `to_json` takes it: strings as text, or with `in_base64` as `{"b64": ...}`."""
     if array.dtype != STRING:
         if array.ndim <= 1 and array.dtype.kind != "f":
-            return array.tolist()  # ONNX Runtime's long long is an int64, but orjson does not know its numbers
+            return array.tolist()  # ONNX Runtime's int64 is C's long long, which orjson does not know
         return np.ascontiguousarray(array) if array.ndim else array[()]
     elements = [_as_bytes(element) for element in array.flat]
     if in_base64:
@@ -153,7 +153,7 @@ def _flatten(value: Any, name: str) -> tuple[list[int], list[Any]]:
 
 
 def _convert(flat: list[Any], spec: Spec) -> Array:
-    """Returns elements of JSON, or bytes, as a flat array."""
+    """Returns JSON elements, or bytes, as a flat array."""
     dtype, kinds = spec.dtype, set(map(type, flat))
     if dtype == STRING:
         array = np.empty(len(flat), STRING)
@@ -169,7 +169,7 @@ def _convert(flat: list[Any], spec: Spec) -> Array:
             return np.array(flat, dtype)
     except (ValueError, OverflowError, FloatingPointError):
         limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-        least, most = np.array([limits.min, limits.max]).tolist()  # Python's, which compare exactly
+        least, most = np.array([limits.min, limits.max]).tolist()  # Python numbers, which compare exactly
         wrong = next(x for x in flat if not (least <= x <= most or x != x or abs(x) == math.inf))
         expected = f"expected {least} to {most}"
         raise RequestError(400, f"{spec.name}: {describe(wrong)} is out of range for {dtype}: {expected}") from None
@@ -208,7 +208,9 @@ def _split_strings(data: memoryview, count: int, name: str) -> list[bytes]:
         length = struct.unpack_from("<I", data, start)[0] if start + 4 <= len(data) else 0
         end = start + 4 + length
         if end > len(data):
-            raise RequestError(400, f"{name}: element {len(elements)} is longer than the data; its length comes first")
+            raise RequestError(
+                400, f"{name}: element {len(elements)} is longer than the data; put its length, 4 bytes, before it"
+            )
         elements.append(bytes(data[start + 4 : end]))
         start = end
     if len(elements) != count:
@@ -222,5 +224,5 @@ def _as_bytes(element: Any) -> bytes:
 
 
 def count_rows(arrays: Iterable[Array]) -> int:
-    """Returns the size of the first dimension, the largest if they differ; 1 for scalars."""
+    """Returns the largest first dimension of the arrays; 1 for scalars."""
     return max((len(array) if array.ndim else 1 for array in arrays), default=0)

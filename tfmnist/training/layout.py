@@ -1,4 +1,4 @@
-"""The layout of kernels inside the compiled loop: those of few units are transposed while it runs."""
+"""The layout of kernels inside the compiled loop: those with few units are transposed while it runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ _FEW_UNITS = 48  # with 64 units and ten examples per step, the transposed form 
 
 
 class TransposedKernels:
-    """Keeps kernels of few units as `[units, inputs]` inside a block of steps, and as `[inputs, units]` outside.
+    """Keeps kernels with few units as `[units, inputs]` inside a block of steps, and as `[inputs, units]` outside.
 
     The gradient of such a kernel is then dL/dyᵀ x, a product with long rows, which XLA computes several times as
     fast as xᵀ dL/dy. The kernel's slots and average are transposed with it, so that every update stays elementwise.
 
-    It has to know everything that reads a kernel, so networks are left as they are if they have layers, a `forward`, a
-    loss or an optimizer of your own.
+    It must know everything that reads a kernel, so it does nothing if a layer, `forward`, the loss or the optimizer is
+    your own.
     """
 
     def __init__(self, model: Network, optimizer: Optimizer, averages: WeightAverage | None, loss: Objective):
@@ -35,7 +35,7 @@ class TransposedKernels:
         dense = [layer for layer in model.layers if is_ours and isinstance(layer, Dense) and not layer.frozen]
         self.layers = [layer for layer in dense if layer.output_shape[0] <= _FEW_UNITS]
         self.optimizer, self.averages = optimizer, averages
-        rows = list(zip(optimizer.parameters, *optimizer.slots.values()))  # a parameter and its slots
+        rows = list(zip(optimizer.parameters, *optimizer.slots.values()))  # each parameter and its slots
         rows += zip(averages.source, averages.shadow) if averages else []
         kernels = {id(layer.kernel) for layer in self.layers}
         variables = {id(v): v for row in rows if id(row[0]) in kernels for v in row}
@@ -43,7 +43,7 @@ class TransposedKernels:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Transposes the kernels for the time of the block, in which a loop is traced."""
+        """Transposes the kernels within a `with` block, in which a loop is traced."""
         for variable, twin in self.twins:
             twin.assign(tf.transpose(variable))
         self._swap({id(variable): twin for variable, twin in self.twins}, True)

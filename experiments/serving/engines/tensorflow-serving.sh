@@ -1,6 +1,6 @@
 #!/bin/sh
 # TensorFlow Serving over the SavedModel, protocol v1: tensorflow-serving.sh /absolute/path/of/digits-model
-# The warm-up requests of each version are replayed before it is served; an older version is unloaded after that.
+# The warm-up requests of each version are replayed before it is served; the older version is unloaded afterwards.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 exec docker run --rm -p 127.0.0.1:8501:8501 -p 127.0.0.1:8500:8500 \

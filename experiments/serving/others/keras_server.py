@@ -1,4 +1,4 @@
-"""A minimal FastAPI service over a Keras network as large as that of `cnn`: python keras_server.py UNUSED PORT."""
+"""A minimal FastAPI service over a Keras network of the size of `cnn`: python keras_server.py UNUSED PORT."""
 
 import importlib
 import sys

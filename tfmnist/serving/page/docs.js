@@ -26,7 +26,7 @@ function route(path, method, operation) {
   details.append(summary);
   if (operation.requestBody) details.append(...block("Body", operation.requestBody));
   const { 200: answer, ...errors } = operation.responses;
-  details.append(...block("Answer", answer), element("h2", "Errors"));
+  details.append(...block("Response", answer), element("h2", "Errors"));
   const list = element("dl");
   for (const [code, { description }] of Object.entries(errors)) {
     list.append(element("dt", code), element("dd", description));
@@ -47,7 +47,7 @@ async function show() {
       }
     }
   } catch (error) {
-    about.textContent = `The description cannot be read: ${error.message}`;
+    about.textContent = `Could not read the description: ${error.message}`;
   }
 }
 

@@ -1,16 +1,16 @@
-// The drawing page: sends the drawing to the service while it grows, and shows what the model reads.
+// The drawing page: sends the drawing to the service as it grows, and shows what the model reads.
 
 const element = (id) => document.getElementById(id);
 const [canvas, picture, text, sure, message, seen, bars] =
   ["canvas", "picture", "text", "sure", "message", "seen", "bars"].map(element);
 
-const PEN = 0.036; // the pen's width, in the paper's shorter side
-const SENT = 512; // pixels: the longer side of a drawing that is sent
-const GAP = 0.04; // seconds between an answer and the next question
-const LONGEST = 4; // seconds until the next try, unless the service asks for more
-const ROWS = 10; // the classes that are shown
+const PEN = 0.036; // the pen's width, as a fraction of the paper's shorter side
+const SENT = 512; // pixels: the longer side of the drawing sent
+const GAP = 0.04; // seconds between an answer and the next request
+const LONGEST = 4; // maximum seconds until a retry, unless the service asks for more
+const ROWS = 10; // number of classes shown
 const BLANK = 7;
-const DRAWN = { // what the service says of photos, said of drawings
+const DRAWN = { // the service's messages for photos, reworded for drawings
   [BLANK]: "No digit yet. Draw it larger.",
   9: "These digits touch. Draw them apart.",
   10: "Something touches the digit. Draw it alone.",
@@ -21,14 +21,14 @@ const BUSY = {
   504: "The service took too long. Trying again…",
 };
 
-// --- What is on the paper: strokes or a picture. Each change adds a state, and undo takes one away.
+// --- What is on the paper: strokes or a picture. Each change adds a state; undo removes one.
 
 const EMPTY = { strokes: [], file: null };
 let states = [EMPTY];
-let stroke = null; // the points of the stroke that is being drawn
-let pointer = null; // the identity of the mouse, finger or pen that draws it
-let version = 0; // grows with every change of the paper
-let sheet = 0; // grows when the paper does not just gain ink, so that older answers are void
+let stroke = null; // the points of the stroke being drawn
+let pointer = null; // the pointerId of the mouse, finger or pen drawing it
+let version = 0; // incremented with every change of the paper
+let sheet = 0; // incremented when the paper changes other than by gaining ink, which makes older answers stale
 
 const current = () => states.at(-1);
 const strokes = () => (stroke ? [...current().strokes, stroke] : current().strokes);
@@ -59,7 +59,7 @@ function replaced() {
   sheet++;
   showPicture();
   changed();
-  stop(); // what is asked, or waited for, is about the former one
+  stop(); // a pending request or wait concerns the previous paper
 }
 
 function changed() {
@@ -68,14 +68,14 @@ function changed() {
   const { strokes, file } = current();
   canvas.ariaLabel = strokes.length ? "Your drawing" : "Drawing area, empty";
   document.body.classList.toggle("drawn", !isEmpty());
-  element("undo").ariaDisabled = states.length === 1; // unlike disabled ones, they keep the focus
+  element("undo").ariaDisabled = states.length === 1; // unlike disabled buttons, these keep the focus
   element("clear").ariaDisabled = isEmpty();
   element("back").hidden = !file;
   requestAnimationFrame(paint);
   read();
 }
 
-// --- Drawing. Points are relative to the middle of the paper, in its shorter side, so that they survive a resize.
+// --- Drawing. Points are relative to the paper's centre, in units of its shorter side, and so survive a resize.
 
 function view() {
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -173,7 +173,7 @@ picture.addEventListener("error", () => {
 element("choose").addEventListener("click", () => element("file").click());
 element("file").addEventListener("change", ({ target }) => {
   open(target.files[0]);
-  target.value = ""; // the same file can be chosen again
+  target.value = ""; // lets the same file be chosen again
 });
 addEventListener("paste", (event) => open(event.clipboardData.files[0]));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
@@ -202,12 +202,12 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// --- Reading: one question at a time, the newest drawing next.
+// --- Reading: one request at a time; the next sends the newest drawing.
 
 let reading = false;
-let answered = 0; // the version of the paper that the answer shown is about
+let answered = 0; // the version of the paper that the current answer belongs to
 let token = remembered() ?? "";
-let stop = () => {}; // ends the question that is asked, or the wait for the next one
+let stop = () => {}; // ends the current request, or the wait for the next one
 
 function remembered() {
   try {
@@ -252,7 +252,7 @@ function contents(file) {
   return new Promise((resolve) => target.toBlob(resolve)); // PNG
 }
 
-/** The service's answer, or `problem`: why there is none, with `wait`, the least seconds until another try, if any. */
+/** Returns the service's answer, or a `problem`, with `wait`, the minimum seconds before a retry, if one is due. */
 async function ask(body) {
   let response, answer;
   const controller = new AbortController();
@@ -263,14 +263,14 @@ async function ask(body) {
     response = await fetch("read", { method: "POST", body, headers, signal: controller.signal });
     answer = await response.json();
   } catch {
-    if (!response) return { problem: "The service cannot be reached. Trying again…", wait: 0 };
+    if (!response) return { problem: "Cannot reach the service. Trying again…", wait: 0 };
   } finally {
     clearTimeout(timer);
   }
   const { ok, status } = response;
   if (ok && answer) return answer;
   if (status === 401) {
-    const problem = token ? "The service does not accept this token." : "This service asks for a token.";
+    const problem = token ? "The service rejected this token." : "This service requires a token.";
     return { problem, wait: Infinity, asks: true };
   }
   const wait = Math.min(Number(response.headers.get("Retry-After")) || 0, 60);
@@ -292,8 +292,8 @@ element("ask").addEventListener("submit", (event) => {
 // --- Showing.
 
 let chosen = null; // the digit whose probabilities are shown, counted from 0; null: the last
-let digits = []; // those of the answer shown
-let speaking; // the timer of what a screen reader is told
+let digits = []; // the digits of the current answer
+let speaking; // the timer for screen-reader announcements
 
 const sentence = (words) => words[0].toUpperCase() + words.slice(1).replace(/[^.…!?]$/, "$&.");
 const percent = (share) => (share > 0.999 && share < 1 ? "99.9%" : `${(100 * share).toFixed(1)}%`);
@@ -302,7 +302,7 @@ function showNothing() {
   digits = [];
   chosen = null;
   answered = version;
-  showWords({ message: "The answer appears here while you draw.", kind: "idle" });
+  showWords({ message: "The answer appears here as you draw.", kind: "idle" });
   showDigits();
   document.body.classList.remove("waiting");
 }
