@@ -37,7 +37,7 @@ class Profile:
     operations: float  # floating-point operations in matrix products and convolutions, forward and backward
     traffic: float  # bytes that the update must read and write
     peak: float  # operations per second in a product of two matrices of 2048 x 2048
-    bandwidth: float  # bytes per second in adding arrays of the size of the parameters, at least a megabyte
+    bandwidth: float  # bytes per second in adding a multiple of an array of the size of the parameters to another
     precision: str
 
     @property
@@ -134,7 +134,7 @@ def _limits(precision: str, count: int) -> tuple[float, float]:
     @tf.function(jit_compile=True, autograph=False)
     def add() -> tf.Tensor:
         def once(index: tf.Tensor) -> list[tf.Tensor]:
-            first.assign_add(second)
+            first.assign_add(tf.cast(index, tf.float32) * second)  # a plain sum takes twice as long
             return [index + 1]
 
         return tf.while_loop(lambda index: index < rounds, once, [tf.constant(0)], parallel_iterations=1)[0]
