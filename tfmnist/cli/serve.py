@@ -37,7 +37,8 @@ def serve(
 ) -> None:
     """Serves an exported model over HTTP, with a page to draw on.
 
-    It speaks TensorFlow Serving's REST API and the Open Inference Protocol; /docs lists all routes.
+    It speaks TensorFlow Serving's REST API and the Open Inference Protocol;
+    /docs lists all routes.
 
     Args:
         model: A run folder, a model folder, or one version of a model.
