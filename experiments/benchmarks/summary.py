@@ -291,8 +291,9 @@ def draw(results: Results, path: Path) -> None:
         return
     styles = {"tfmnist": (BLUE, "s"), "others": (VERMILION, "o"), "limit: products and update alone": (GREEN, "D")}
     ratios = [ratio for rows in panels.values() for _, ratio in rows]
-    columns = in_columns({name: len(rows) + 2 for name, rows in panels.items()}, 3)
-    figure = make_figure(13.5, 1 + 0.19 * max(sum(len(panels[name]) + 2 for name in column) for column in columns))
+    heights = {name: len(rows) + 2 for name, rows in panels.items()}  # in lines of text, with the title
+    columns = in_columns(heights, 3)
+    figure = make_figure(13.5, 1 + 0.19 * max(sum(heights[name] for name in column) for column in columns))
     for part, names in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns):
         sizes = [len(panels[name]) for name in names]
         for name, axes in zip(names, part.subplots(len(names), height_ratios=sizes, squeeze=False)[:, 0]):

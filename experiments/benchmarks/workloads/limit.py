@@ -19,7 +19,9 @@ FEW_UNITS = 48  # whose kernels are tried as [units, inputs] too
 
 def dense_limit(widths: Sequence[int], batch: int, steps: int, *, adam: bool = True, threads: int = 0) -> Contender:
     """Returns the limit of dense layers of these widths: a compiled loop of products and updates."""
-    start(threads)
+    from tfmnist.training.threads import set_threads
+
+    set_threads(threads or processors())
     loops = [dense_loop(widths, batch, adam, few) for few in (0, FEW_UNITS)]
     note = "products and update in a compiled loop"
     return Contender(lambda: {"seconds": steps * min(seconds_of(loop) for loop in loops) / STEPS}, note=note)
@@ -29,7 +31,9 @@ def convolution_limit(layers: Sequence[tuple[int, int, int, int]], batch: int, s
     """Returns the limit of convolutions, each given by its side, channels, filters and kernel size, with Adam."""
     import tensorflow as tf
 
-    start()
+    from tfmnist.training.threads import set_threads
+
+    set_threads(processors())
     parts: list[Callable[[], float]] = []
     for number, layer in enumerate(layers):
         kinds = ("forward", "weights", "inputs") if number else ("forward", "weights")
@@ -43,13 +47,6 @@ def convolution_limit(layers: Sequence[tuple[int, int, int, int]], batch: int, s
         return {"seconds": steps * (sum(part() for part in parts) + seconds_of(update) / STEPS)}
 
     return Contender(turn, precision=precision, note=note)
-
-
-def start(threads: int = 0) -> None:
-    """Sets the number of TensorFlow's threads; 0 for as many as the contenders have."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads or processors())
 
 
 def dense_loop(widths: Sequence[int], batch: int, adam: bool, few: int) -> Callable[[], Any]:
