@@ -20,6 +20,7 @@ from tfmnist.nn.optimizers import Optimizer as Optimizer
 from tfmnist.nn.optimizers import RMSprop as RMSprop
 from tfmnist.recipe import Recipe as Recipe
 from tfmnist.reports.pictures import plot_images as plot_images
+from tfmnist.runs.ensemble import ensemble as ensemble
 from tfmnist.runs.events import Run as Run
 from tfmnist.runs.events import Started as Started
 from tfmnist.runs.events import Trained as Trained

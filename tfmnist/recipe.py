@@ -499,12 +499,16 @@ class Train(Section):
 
 
 class Export(Section):
-    """What a finished run writes besides its numbers."""
+    """What a finished run writes besides its numbers, and how its probabilities are made and judged."""
 
     model: bool = True
     """Write the SavedModel, model/1."""
     report: bool = True
     """Write report.html and its figures."""
+    temperature: Positive = 1.0
+    """By which logits are divided before they become probabilities; evaluate --split validation finds a good one."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability from which an answer counts as sure; predict and serve call others 'not sure'; 0 for none."""
 
 
 class Recipe(Section):

@@ -31,7 +31,7 @@ def model() -> tfmnist.CNN:
 
 @pytest.fixture(scope="session")
 def trace(model: tfmnist.CNN) -> Callable[[], tf.Module]:
-    return lambda: make_signatures(model, "cross_entropy", normalize, CARD.class_names)
+    return lambda: make_signatures(model, CARD, normalize)
 
 
 @pytest.fixture(scope="session")

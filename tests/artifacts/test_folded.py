@@ -11,6 +11,7 @@ import tfmnist
 from tfmnist import nn
 from tfmnist.artifacts import folded
 from tfmnist.artifacts.folded import fold
+from tfmnist.nn.ensemble import Ensemble
 from tfmnist.nn.layers import Dropout, Layer, Pool
 
 SHAPE = (9, 8)
@@ -78,6 +79,17 @@ def test_it_computes_what_the_network_does(name: str) -> None:
     assert np.ptp(expected) > 0.01
     atol = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(forward(tf.constant(PIXELS, tf.float32)), expected, rtol=1e-4, atol=atol)
+
+
+def test_an_ensemble_is_folded_if_all_its_members_are() -> None:
+    members = [disturb(NETWORKS[name]()) for name in ("mlp", "cnn", "batch norm first")]
+    double = Ensemble(members, [lambda logits: logits, lambda logits: logits / 2, lambda logits: logits])
+    forward = fold(double)
+    assert forward
+    np.testing.assert_allclose(
+        forward(tf.constant(PIXELS, tf.float32)), double.logits(PIXELS).numpy(), rtol=1e-4, atol=1e-4
+    )
+    assert fold(Ensemble([members[0], Backwards(SHAPE, [6], 3)], [tf.identity, tf.identity])) is None
 
 
 def test_what_it_computes_stays_when_the_variables_change() -> None:

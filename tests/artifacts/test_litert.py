@@ -13,14 +13,14 @@ import tfmnist
 from tfmnist.artifacts import litert
 from tfmnist.errors import InputError
 
-from .conftest import IMAGES
+from .conftest import CARD, IMAGES
 
 
 @pytest.fixture(scope="module")
 def files(model: tfmnist.CNN, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("litert")
     for name, calibration in (("float", None), ("int8", IMAGES)):
-        (folder / name).write_bytes(litert.convert(model, "cross_entropy", calibration))
+        (folder / name).write_bytes(litert.convert(model, CARD, calibration))
     return {name: folder / name for name in ("float", "int8")}
 
 
@@ -60,7 +60,7 @@ class Strange(tfmnist.nn.Network):
 
 def test_what_litert_lacks_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"^strange: cannot be written for LiteRT \(.*\); export it as a SavedModel"):
-        litert.convert(Strange(), "cross_entropy")
+        litert.convert(Strange(), CARD)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import tfmnist
 from tfmnist.artifacts import onnx_model
 from tfmnist.errors import InputError
 
-from .conftest import IMAGES
+from .conftest import CARD, IMAGES
 
 
 def load(model: tfmnist.nn.Network, loss: str, folder: Path) -> Any:
-    (folder / "m.onnx").write_bytes(onnx_model.convert(model, loss))
+    (folder / "m.onnx").write_bytes(onnx_model.convert(model, CARD.model_copy(update={"loss": loss})))
     return onnx_model.load(folder / "m.onnx")
 
 
@@ -35,7 +35,7 @@ def test_it_predicts_what_the_network_does(model: tfmnist.CNN, tmp_path: Path, c
 
 
 def test_it_is_a_straight_chain(model: tfmnist.CNN) -> None:
-    graph = onnx.load_from_string(onnx_model.convert(model, "cross_entropy")).graph
+    graph = onnx.load_from_string(onnx_model.convert(model, CARD)).graph
     kinds = [node.op_type for node in graph.node]
     assert kinds[0] == "Cast" and sorted(kinds[-2:]) == ["ArgMax", "Softmax"]
     assert not {"Mul", "Div", "BatchNormalization", "Slice", "If"} & set(kinds)
@@ -68,13 +68,13 @@ class Strange(Own):
 
 def test_what_onnx_lacks_is_named() -> None:
     with pytest.raises(InputError, match=r"own: cannot be written as ONNX \(.*Bessel.*\); export it as a SavedModel"):
-        onnx_model.convert(Strange(), "cross_entropy")
+        onnx_model.convert(Strange(), CARD)
 
 
 def test_missing_libraries_are_named(model: tfmnist.CNN, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tf2onnx", "onnxruntime"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(InputError, match=r"^writing ONNX needs tf2onnx: pip install 'tfmnist\[onnx\]'$"):
-        onnx_model.convert(model, "cross_entropy")
+        onnx_model.convert(model, CARD)
     with pytest.raises(InputError, match=r"^m\.onnx: reading ONNX needs .*: pip install 'tfmnist\[onnx\]'$"):
         onnx_model.load(Path("m.onnx"))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,18 @@ def test_one_digit() -> None:
     assert prediction.to_dict() == {
         "class": "1",
         "probability": 0.625,
+        "sure": True,
         "runner_up": {"class": "0", "probability": 0.25},
         "probabilities": {"0": 0.25, "1": 0.625, "2": 0.125},
     }
     assert json.loads(json.dumps(prediction.to_dict())) == prediction.to_dict()
+
+
+def test_an_answer_below_the_threshold_is_not_sure() -> None:
+    for threshold, sure in ((0.5, [True, True, True]), (0.625, [True, True, False]), (0.63, [False, True, False])):
+        prediction = replace(predicted(3, split=True), threshold=threshold)
+        assert [digit["sure"] for digit in prediction.to_dict()["digits"]] == sure
+        assert [line.endswith("%)  not sure") for line in str(prediction).splitlines()[1:]] == [not s for s in sure]
 
 
 def test_a_number() -> None:
@@ -64,6 +73,7 @@ class Model:
     """Stands in for an exported model: the first byte of a file is its status."""
 
     class_names = NAMES
+    threshold = 0.5
     image_format = ImageFormat(4, 5, centred=True, dark_on_light=False)
 
     def predict_pictures(self, image_bytes: Sequence[bytes]) -> Any:

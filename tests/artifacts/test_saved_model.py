@@ -17,7 +17,7 @@ import tfmnist
 from tfmnist.artifacts.saved_model import compare_outputs, make_signatures
 from tfmnist.errors import InputError, TfmnistError
 
-from .conftest import IMAGES, Write, normalize
+from .conftest import CARD, IMAGES, Write, normalize
 
 
 def test_the_files(exported: Path) -> None:
@@ -124,6 +124,24 @@ def test_a_network_of_built_in_layers_is_written_without_variables(exported: Pat
     assert not [name for name in names if "weights" in name]
 
 
+def test_a_temperature_changes_probabilities_alone(
+    write: Write, exported: Path, model: tfmnist.CNN, tmp_path: Path
+) -> None:
+    card = CARD.model_copy(update={"temperature": 0.25, "threshold": 0.75})
+    write(tmp_path / "m", signatures=make_signatures(model, card, normalize), card=card)
+    cold, plain = tfmnist.load_exported(tmp_path / "m"), tfmnist.load_exported(exported)
+    assert (cold.temperature, cold.threshold) == (0.25, 0.75) and (plain.temperature, plain.threshold) == (1.0, 0.0)
+    for name, inputs in (("serving_default", IMAGES), ("float_images", IMAGES.astype(np.float32) / 255)):
+        before, after = plain.call(name, inputs), cold.call(name, inputs)
+        np.testing.assert_array_equal(after["classes"], before["classes"])
+        np.testing.assert_allclose(after["logits"], before["logits"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(after["probabilities"], tf.nn.softmax(4 * before["logits"]), rtol=1e-4)
+    scores = cold.call("classify", [_example(image.tobytes()) for image in IMAGES])["scores"]
+    expected = -np.sort(-cold.predict(IMAGES).probabilities, axis=1)
+    read = IMAGES[:, 0, 0] != 7
+    np.testing.assert_allclose(scores[read], expected[read], rtol=1e-5)
+
+
 def test_a_network_of_your_own_is_written_with_its_variables(write: Write, tmp_path: Path) -> None:
     class Own(tfmnist.nn.Network):
         def __init__(self) -> None:
@@ -134,7 +152,8 @@ def test_a_network_of_your_own_is_written_with_its_variables(write: Write, tmp_p
             return self.layer.forward(tf.reshape(images, [-1, 30]) ** 2, training, step)
 
     model = Own()
-    write(tmp_path / "m", model=model, signatures=make_signatures(model, "quadratic", normalize, "abc"))
+    card = CARD.model_copy(update={"loss": "quadratic"})
+    write(tmp_path / "m", model=model, signatures=make_signatures(model, card, normalize))
     loaded = tfmnist.load_exported(tmp_path / "m")
     np.testing.assert_allclose(loaded.predict(IMAGES).logits, model.logits(IMAGES).numpy(), rtol=1e-5, atol=1e-6)
     assert len(loaded.predict(IMAGES[:0]).classes) == 0

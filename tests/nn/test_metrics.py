@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tfmnist.nn.metrics import calibration, confusion_matrix, measure, wilson_interval
+from tfmnist.nn.metrics import (
+    at_temperature,
+    calibration,
+    confusion_matrix,
+    find_threshold,
+    fit_temperature,
+    measure,
+    recalibrate,
+    wilson_interval,
+)
 
 
 def one_hot(predictions: list[int], classes: int) -> NDArray[np.float32]:
@@ -69,6 +78,31 @@ def test_calibration_by_hand() -> None:
     assert result.confidence == pytest.approx([0, 0, 0.55, 0.7, 0.9])
     assert result.accuracy == pytest.approx([0, 0, 1, 0, 1])
     assert result.error == pytest.approx((2 * 0.45 + 0.7 + 0.1) / 4)
+
+
+def test_the_best_temperature_is_the_one_of_the_odds() -> None:
+    # three of four are right at odds of 9 to 1; at odds of 3 to 1 they are calibrated: 9^(1/T) = 3
+    probabilities = np.array([[0.9, 0.1]] * 4)
+    labels = np.array([0, 0, 0, 1])
+    assert fit_temperature(labels, probabilities) == pytest.approx(2.0)
+    np.testing.assert_allclose(at_temperature(probabilities, 2.0), [[0.75, 0.25]] * 4)
+    better = recalibrate(labels, probabilities, temperature=1.5)
+    assert better.temperature == pytest.approx(3.0) and better.calibration_error == pytest.approx(0.0, abs=1e-9)
+    assert fit_temperature(np.zeros(4, int), probabilities) == pytest.approx(0.01)  # all right: as sure as can be
+
+
+def test_a_threshold_reaches_an_accuracy_with_the_most_answers() -> None:
+    confidences = np.array([0.99, 0.9, 0.9, 0.8, 0.7, 0.6])
+    probabilities = np.stack([confidences, 1 - confidences], axis=1)
+
+    def wrong_at(*rows: int) -> NDArray[np.int64]:
+        return np.isin(np.arange(6), rows).astype(np.int64)
+
+    assert find_threshold(wrong_at(), probabilities) == (0.6, 1.0)
+    assert find_threshold(wrong_at(4), probabilities) == (0.8, 4 / 6)
+    assert find_threshold(wrong_at(1), probabilities) == (0.99, 1 / 6)  # of two as confident, one is wrong
+    assert find_threshold(wrong_at(3), probabilities, accuracy=0.8) == (0.6, 1.0)
+    assert find_threshold(wrong_at(0), probabilities) == (1.0, 0.0)
 
 
 def test_no_examples_are_no_error() -> None:

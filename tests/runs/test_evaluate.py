@@ -37,6 +37,8 @@ def test_every_split_of_its_own_data(done: Run, recipe: Recipe) -> None:
     validation = plan_evaluation(done.path, split="validation").evaluate()
     assert validation.accuracy == done.result["validation_accuracy"] and validation.count == 100
     assert plan_evaluation(done.path, split="train").evaluate().count == 500
+    assert validation.recalibration and not metrics.recalibration
+    assert validation.recalibration.calibration_error <= validation.calibration.error
 
 
 def test_other_data_have_no_validation_split_unless_it_is_evaluated(done: Run, small: Path) -> None:

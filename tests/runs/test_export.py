@@ -50,6 +50,27 @@ def test_an_export_names_no_host_command_or_folder(
         assert (card["result"]["date"], card["result"]["processor"]) == (run.result["date"], run.result["processor"])
 
 
+def test_a_temperature_is_the_recipes_unless_you_name_another(recipe: Recipe, tmp_path: Path) -> None:
+    changes = {"export.temperature": 0.5, "export.threshold": 0.75, "train.epochs": 1, "export.report": False}
+    run = tfmnist.run(recipe.replace(changes), tmp_path / "run")
+    plain = tfmnist.run(recipe.replace({"train.epochs": 1, "export.report": False}), tmp_path / "plain")
+    assert run.result["weights_sha256"] == plain.result["weights_sha256"]
+    assert run.result["test_loss"] == plain.result["test_loss"]
+    model, images = tfmnist.load_exported(run.path), tfmnist.load(recipe.data.source, validation=0).test.images
+    assert (model.temperature, model.threshold) == (0.5, 0.75)
+    np.testing.assert_allclose(
+        model.predict(images).probabilities, tfmnist.open_run(run.path).predictions().probabilities, atol=1e-6
+    )
+    other = tfmnist.load_exported(tfmnist.export(run.path, tmp_path / "m", temperature=1.0, threshold=0.0))
+    assert (other.temperature, other.threshold) == (1.0, 0.0)
+    np.testing.assert_allclose(
+        other.predict(images).probabilities, tfmnist.load_exported(plain.path).predict(images).probabilities, atol=1e-6
+    )
+    with pytest.raises(InputError, match=r"'export\.threshold' is 1\.5"):
+        tfmnist.export(run.path, tmp_path / "m", threshold=1.5)
+    assert not (tmp_path / "m/2").exists()
+
+
 def test_an_unfinished_run_cannot_be_exported(recipe: Recipe, tmp_path: Path) -> None:
     events = run_events(recipe, tmp_path / "run")
     next(events)

@@ -19,7 +19,10 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     loss: str  # the kind of loss, which decides how logits become probabilities
+    temperature: float | None = None  # by which logits are divided before they become probabilities; None for 1
+    threshold: float | None = None  # probability from which an answer counts as sure; None for 0, all of them
     recipe: dict[str, Any] | None = None  # the resolved recipe of a run, paths cut to their last component
+    members: list[dict[str, Any]] | None = None  # recipe and result of each run, for an ensemble in place of a recipe
     result: dict[str, Any] | None = None  # the run's result: accuracy, date, processor and so on, but not the host
     data: dict[str, Any] | None = None  # the data set of the run, its source cut to the last path component
     parameters: int | None = None  # number of trainable parameters, for a network without a run

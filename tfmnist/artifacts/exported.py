@@ -48,6 +48,8 @@ class Exported:
         classes: number of classes.
         image_shape: height and width of the images it takes.
         loss: the kind of loss it was trained with.
+        temperature: by which its logits are divided before they become probabilities.
+        threshold: an answer whose probability is lower is not sure; 0 if all count as sure.
     """
 
     def __init__(self, path: Path):
@@ -55,6 +57,7 @@ class Exported:
         self._card = card = read_card(path)
         self.card: dict[str, Any] = card.to_dict()
         self.image_shape, self.class_names, self.loss = card.image_shape, card.class_names, card.loss
+        self.temperature, self.threshold = card.temperature or 1.0, card.threshold or 0.0
         self.classes = len(self.class_names)
         self._is_file = path.is_file()
         self._lock = threading.RLock()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfmnist.nn.ensemble import Ensemble
 from tfmnist.nn.layers import Activation, AddChannel, BatchNorm, Conv2D, Dense, Dropout, Flatten, GlobalPool, Pool
 from tfmnist.nn.models import Network, pool_before_activation
 
@@ -43,16 +44,20 @@ def fold(network: Network) -> Function | None:
     computed in float64.
 
     Args:
-        network: any network; only one that runs built-in layers in order can be folded.
+        network: any network; only one that runs built-in layers in order, or an ensemble of such, can be folded.
 
     Returns:
         A function of pixels, float32 `[n, height, width]`, 0 to 255, that returns logits, float32 `[n, classes]`; None
         if the network computes something else, or its weights take over 1 GiB.
     """
     kinds = (Dense, Conv2D, BatchNorm, Dropout, *_STATELESS)
-    if type(network).forward is not Network.forward or any(type(layer) not in kinds for layer in network.layers):
-        return None
     if sum(4 * int(tf.size(variable)) for variable in network.named_variables().values()) > _LARGEST:
+        return None
+    if isinstance(network, Ensemble):
+        members = [function for function in map(fold, network.members) if function]
+        complete = len(members) == len(network.members)
+        return (lambda pixels: network.combine([member(pixels) for member in members])) if complete else None
+    if type(network).forward is not Network.forward or any(type(layer) not in kinds for layer in network.layers):
         return None
     steps: list[_Linear | Any] = []
     for layer in pool_before_activation(network.layers):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import default_function
 from tfmnist.errors import InputError
 from tfmnist.nn.models import Network
@@ -21,12 +22,12 @@ from tfmnist.system.import_log import log_hidden
 from tfmnist.system.machine import processors
 
 
-def convert(model: Network, loss: str, calibration: npt.NDArray[np.uint8] | None = None) -> bytes:
+def convert(model: Network, card: ModelCard, calibration: npt.NDArray[np.uint8] | None = None) -> bytes:
     """Returns `serving_default` of a network for LiteRT: images uint8 `[n, height, width]`, the same three outputs.
 
     Args:
         model: the network, its weights final.
-        loss: the kind of loss, which decides how logits become probabilities.
+        card: its loss and temperature decide how logits become probabilities.
         calibration: training images, uint8 `[n, height, width]`, that calibrate the 8-bit integers; without
             them, the model computes in float32.
 
@@ -38,7 +39,7 @@ def convert(model: Network, loss: str, calibration: npt.NDArray[np.uint8] | None
         for image in [] if calibration is None else calibration:
             yield [image[np.newaxis]]
 
-    concrete = default_function(model, loss).get_concrete_function()
+    concrete = default_function(model, card).get_concrete_function()
     converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

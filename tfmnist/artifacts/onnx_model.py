@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import default_function
 from tfmnist.errors import InputError
 from tfmnist.nn.models import Network
@@ -16,19 +17,19 @@ from tfmnist.system.files import one_line
 _OPSET = 17  # from 2022; current runtimes and services read it
 
 
-def convert(model: Network, loss: str) -> bytes:
+def convert(model: Network, card: ModelCard) -> bytes:
     """Returns `serving_default` of a network as ONNX: images uint8 `[n, height, width]`, the same three outputs.
 
     Args:
         model: the network, its weights final.
-        loss: the kind of loss, which decides how logits become probabilities.
+        card: its loss and temperature decide how logits become probabilities.
 
     Raises:
         InputError: tf2onnx is not installed, or knows no ONNX for an operation of the network.
     """
     tf2onnx = _import("tf2onnx", "writing ONNX needs tf2onnx")
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # its errors are raised too
-    function = default_function(model, loss)
+    function = default_function(model, card)
     try:
         converted, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
         _import("onnx", "writing ONNX needs onnx").checker.check_model(converted)  # operations that ONNX lacks remain

@@ -24,6 +24,7 @@ class PhotoPrediction:
     probabilities: npt.NDArray[np.float32]  # [k, classes]
     split: bool = False
     problem: str = ""  # why there is no prediction, in one line
+    threshold: float = 0.0  # an answer of a lower probability is not sure
 
     @property
     def number(self) -> str:
@@ -41,6 +42,7 @@ class PhotoPrediction:
         return {
             "class": names[best],
             "probability": float(row[best]),
+            "sure": float(row[best]) >= self.threshold,
             "runner_up": {"class": names[second], "probability": float(row[second])},
             "probabilities": dict(zip(names, row.tolist())),
         }
@@ -49,6 +51,7 @@ class PhotoPrediction:
         lines = [
             f"{digit['class']}  {digit['probability']:.1%}  "
             f"(then {digit['runner_up']['class']}, {digit['runner_up']['probability']:.1%})"
+            f"{'' if digit['sure'] else '  not sure'}"
             for digit in map(self._digit, self.probabilities)
         ]
         return "\n  ".join([self.number, *lines]) if self.split else lines[0]
@@ -97,7 +100,7 @@ def _read_number(model: Exported, content: bytes) -> PhotoPrediction:
 
 def _predict(model: Exported, seen: Any, probabilities: Any, status: Status, split: bool = False) -> PhotoPrediction:
     if status == Status.READ:
-        return PhotoPrediction(model.class_names, seen, probabilities, split)
+        return PhotoPrediction(model.class_names, seen, probabilities, split, threshold=model.threshold)
     return PhotoPrediction(model.class_names, seen, probabilities[:0], split, status.explain())
 
 

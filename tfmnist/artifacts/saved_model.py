@@ -21,21 +21,22 @@ from tfmnist.photos.normalize import ImageFormat, are_digits, normalize
 from tfmnist.photos.status import Status
 
 
-def default_function(model: Network, loss: str) -> Any:
+def default_function(model: Network, card: ModelCard) -> Any:
     """Returns `serving_default` as one `tf.function` for other formats, without support for n = 0."""
     folded = fold(model)
 
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         if folded:
-            return _outputs(folded(tf.cast(images, tf.float32)), loss)
-        return _outputs(float32_logits(model.forward(to_unit(images), False, None)), loss)
+            return _outputs(folded(tf.cast(images, tf.float32)), card)
+        return _outputs(float32_logits(model.forward(to_unit(images), False, None)), card)
 
     spec = tf.TensorSpec([None, *model.image_shape], tf.uint8, name="images")
     return tf.function(serving_default, input_signature=[spec], autograph=False)
 
 
-def _outputs(logits: tf.Tensor, loss: str) -> dict[str, tf.Tensor]:
-    return {"classes": tf.argmax(logits, axis=-1), "probabilities": probabilities(loss, logits), "logits": logits}
+def _outputs(logits: tf.Tensor, card: ModelCard) -> dict[str, tf.Tensor]:
+    shares = probabilities(card.loss, logits, card.temperature or 1.0)
+    return {"classes": tf.argmax(logits, axis=-1), "probabilities": shares, "logits": logits}
 
 
 def trace_normalize(form: ImageFormat, class_names: Sequence[str]) -> Callable[[tf.Tensor], Any]:
@@ -49,19 +50,15 @@ def trace_normalize(form: ImageFormat, class_names: Sequence[str]) -> Callable[[
 
 
 def make_signatures(
-    model: Network,
-    loss: str,
-    read: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
-    class_names: Sequence[str],
+    model: Network, card: ModelCard, read: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 ) -> tf.Module:
     """Traces the functions that an exported model offers, one per signature.
 
     Args:
         model: a network with its final weights, which become constants if its layers are built in.
-        loss: the kind of loss, which decides how logits become probabilities.
+        card: its loss and temperature decide how logits become probabilities.
         read: picture files, string `[n]`, to images as the model expects them, uint8 `[n, height, width]`; the
             number of digits found in each, int64 `[n]`; and whether each was read, int64 `[n]`.
-        class_names: one name per class.
     """
     image, has_convolutions = model.image_shape, model.has_convolutions
 
@@ -86,7 +83,7 @@ def make_signatures(
             logits = forward(padded)[: tf.shape(images)[0]]
         else:
             logits = forward(images)
-        return _outputs(logits, loss)
+        return _outputs(logits, card)
 
     def pictures(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         normalized, digits, status = read(image_bytes)
@@ -99,8 +96,8 @@ def make_signatures(
         scores = tf.where(
             tf.equal(status, Status.READ)[:, tf.newaxis], predict(images, of_pixels)["probabilities"], 0.0
         )
-        best = tf.math.top_k(scores, len(class_names))
-        return {"classes": tf.gather(tf.constant(list(class_names)), best.indices), "scores": best.values}
+        best = tf.math.top_k(scores, len(card.class_names))
+        return {"classes": tf.gather(tf.constant(card.class_names), best.indices), "scores": best.values}
 
     module: Any = tf.Module()
     module.weights = [] if folded else list(model.named_variables().values())

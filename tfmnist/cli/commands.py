@@ -17,6 +17,15 @@ from tfmnist.recipe import Recipe, read_shipped, shipped_recipes
 from tfmnist.system.machine import compute_in_one_thread
 
 ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder of a run or of an exported model.")]
+ExportFormat = Annotated[Literal["savedmodel", "onnx", "litert"], arg(help="The format to write.")]
+Temperature = Annotated[
+    float | None,
+    arg(metavar="T", help="Divide logits by this before they become probabilities; by default as the recipe says."),
+]
+Threshold = Annotated[
+    float | None,
+    arg(metavar="P", help="Call answers below this probability 'not sure'; by default as the recipe says."),
+]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
 
 
@@ -129,7 +138,9 @@ def predict(
 def export(
     run: Annotated[str, Positional, arg(metavar="RUN")],
     dest: Annotated[str, Positional, arg(metavar="DEST")],
-    format: Literal["savedmodel", "onnx", "litert"] = "savedmodel",
+    format: ExportFormat = "savedmodel",
+    temperature: Temperature = None,
+    threshold: Threshold = None,
 ) -> None:
     """Writes a run's model as a SavedModel, as ONNX or for LiteRT.
 
@@ -139,14 +150,41 @@ def export(
         run: Folder of a finished run.
         dest: The model folder; gets a subfolder 1, or the next number, which appears only when complete. For onnx and
             litert also a file, which is replaced: x.onnx; or x.tflite in float32 and x_int8.tflite in 8-bit integers.
-        format: The format to write.
     """
     Recipe.load_run(run)
     finish(run)
     with tensorflow_quietly():
         from tfmnist.runs.export import export_checked
 
-    path, checks = export_checked(run, Path(dest), format)
+    path, checks = export_checked(run, Path(dest), format, temperature=temperature, threshold=threshold)
+    print("\n  ".join([str(path), *checks]))
+
+
+def ensemble(
+    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN... DEST", help_behavior_hint="")],
+    format: ExportFormat = "savedmodel",
+    temperature: Temperature = None,
+    threshold: Threshold = None,
+) -> None:
+    """Writes one model that averages the probabilities of several runs.
+
+    Prints its accuracy on the test set that the runs share.
+
+    Args:
+        runs: Folders of two or more finished runs on the same data; then the model folder, as for export.
+    """
+    *members, dest = runs or ("",)
+    if len(members) < 2:
+        raise InputError("ensemble needs two or more runs, then a model folder: tfmnist ensemble RUN RUN DEST")
+    if (Path(dest) / "recipe.toml").is_file():
+        raise InputError(f"{dest}: is a run, expected a model folder to write; name it after the runs.")
+    for member in members:
+        Recipe.load_run(member)
+        finish(member)
+    with tensorflow_quietly():
+        from tfmnist.runs.ensemble import ensemble_checked
+
+    path, checks = ensemble_checked(members, Path(dest), format, temperature=temperature, threshold=threshold)
     print("\n  ".join([str(path), *checks]))
 
 

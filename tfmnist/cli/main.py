@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from tfmnist.cli.commands import evaluate, export, gradients, info, pictures, predict, recipes, report, runs
+from tfmnist.cli.commands import ensemble, evaluate, export, gradients, info, pictures, predict, recipes, report, runs
 from tfmnist.cli.data import data
 from tfmnist.cli.serve import serve
 from tfmnist.cli.sweep import study, sweep
@@ -23,6 +23,7 @@ _IN_ORDER = (
     predict,
     serve,
     export,
+    ensemble,
     report,
     runs,
     info,

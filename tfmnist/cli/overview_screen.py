@@ -74,6 +74,7 @@ def show_model(model: ModelSummary) -> None:
     lines["date"] = _moment(result.get("date", ""))
     lines |= _facts(result, card.data or {}, card.versions or {})
     lines["recipe"] = (card.recipe or {}).get("name", "")
+    lines["sure from"] = f"a probability of {card.threshold:.2%}" if card.threshold else ""
     lines["classes"] = f"{len(names)}: {', '.join(names[:_CLASSES])}{', ...' if names[_CLASSES:] else ''}"
     _print(lines)
     table = Table(box=None, pad_edge=False)

@@ -28,6 +28,12 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_l
         f"calibration error {metrics.calibration.error:.2%}",
         soft_wrap=True,
     )
+    if better := metrics.recalibration:
+        console.print(
+            f"calibration error {better.calibration_error:.2%} with --export.temperature {better.temperature:.3g}; "
+            f"then {better.answered:.1%}\nreach the probability from which 99.99% are right, "
+            f"--export.threshold {better.threshold:.6f}"
+        )
     if own_loss:
         console.print(f"trained with {own_loss}, which the model does not contain", soft_wrap=True)
     table = Table(box=None, pad_edge=False)

@@ -51,14 +51,23 @@ def penalty(kernels: Sequence[tf.Variable], l1: float, l2: float) -> tf.Tensor:
     return total
 
 
-def probabilities(kind: str, logits: tf.Tensor) -> tf.Tensor:
-    """Returns float32 `[n, classes]`, rows that sum to 1: softmax, or for `quadratic` the sigmoids over their sum.
+def probabilities(kind: str, logits: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+    """Returns float32 `[n, classes]`, rows that sum to 1: softmax(z / T), or for `quadratic` sigmoids over their sum.
 
-    `kind` is the name of a loss, built in or user-defined.
+    Args:
+        kind: the name of a loss, built in or user-defined.
+        logits: float32 `[n, classes]`.
+        temperature: T, which makes all predictions less confident above 1 and more confident below, and never
+            changes which class is the most probable (Guo et al. 2017, section 4.2).
     """
-    if kind == "quadratic":
-        return tf.nn.softmax(tf.math.log_sigmoid(logits))  # σ / Σσ, without the division by an underflowed sum
-    return tf.nn.softmax(logits)
+    return tf.nn.softmax(scores(kind, logits, temperature))
+
+
+def scores(kind: str, logits: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+    """Returns the numbers whose softmax are the `probabilities`."""
+    # σ / Σσ = softmax(log σ), without the division by an underflowed sum
+    z = tf.math.log_sigmoid(logits) if kind == "quadratic" else logits
+    return z if temperature == 1.0 else z / temperature
 
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

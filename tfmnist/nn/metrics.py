@@ -1,7 +1,7 @@
 """Exact classification metrics, in plain NumPy: examples are counted as integers, and every rate divides once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
@@ -86,6 +86,90 @@ def calibration(labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     return Calibration(edges, counts, confidence, accuracy, error)
 
 
+def fit_temperature(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+    """Returns the temperature T, 0.01 to 100, that minimises the mean cross-entropy of softmax(log p / T).
+
+    That mean is convex in b = 1/T, with the derivative E[Σ_c softmax(b log p)_c log p_c - log p_label], whose root is
+    found by bisection.
+
+    Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2.
+
+    Args:
+        labels: integers [n] in [0, C), the true classes.
+        probabilities: floats [n, C] in [0, 1], those of T = 1.
+    """
+    logs = _logs(probabilities)
+    of_labels = logs[np.arange(len(labels)), labels].mean()
+    low, high = -2.0, 2.0  # of log10 T
+    for _ in range(40):
+        middle = (low + high) / 2
+        expected = (at_temperature(probabilities, 10**middle) * logs).sum(axis=1).mean()
+        low, high = (low, middle) if expected < of_labels else (middle, high)
+    return float(10 ** ((low + high) / 2))
+
+
+def at_temperature(probabilities: NDArray[np.floating], temperature: float) -> Floats:
+    """Returns softmax(log p / T), float64 [n, C], for probabilities [n, C]."""
+    shares = np.exp(_logs(probabilities) / temperature)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _logs(probabilities: NDArray[np.floating]) -> Floats:
+    """Returns log p, less the largest of each row."""
+    logs = np.log(np.maximum(probabilities.astype(np.float64), 1e-45))  # the smallest number above 0 in float32
+    return logs - logs.max(axis=1, keepdims=True)
+
+
+def find_threshold(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], accuracy: float = 0.9999
+) -> tuple[float, float]:
+    """Returns the lowest confidence from which on the answers reach an accuracy, and their share of all examples.
+
+    The confidence is the largest probability. If no threshold reaches the accuracy, it is 1.0, and the share 0.0.
+
+    Args:
+        labels: integers [n] in [0, C), the true classes.
+        probabilities: floats [n, C] in [0, 1].
+        accuracy: of the examples whose confidence is at least the threshold, in [0, 1].
+    """
+    confidences = probabilities.max(axis=1, initial=0).astype(np.float64)
+    order = np.argsort(-confidences, kind="stable")
+    wrong = np.cumsum((probabilities.argmax(axis=1) != labels)[order])
+    answered = np.arange(1, len(order) + 1)
+    ends_tie = np.append(np.diff(confidences[order]) < 0, True)[: len(order)]
+    reached = np.flatnonzero(ends_tie & (wrong <= (1 - accuracy) * answered))
+    if not len(reached):
+        return 1.0, 0.0
+    last = int(reached[-1])
+    return float(confidences[order[last]]), (last + 1) / len(order)
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What would make a model's confidence match its accuracy, found on examples that it was not trained on."""
+
+    temperature: float  # to divide its logits by, in place of its own
+    calibration_error: float  # at that temperature
+    threshold: float  # confidence, at that temperature, from which on 99.99 % of the answers are right
+    answered: float  # their share of all examples
+
+
+def recalibrate(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], temperature: float = 1.0
+) -> Recalibration:
+    """Finds a model's best temperature, and the threshold that fits it.
+
+    Args:
+        labels: integers [n] in [0, C), the true classes.
+        probabilities: floats [n, C] in [0, 1].
+        temperature: of these probabilities.
+    """
+    factor = fit_temperature(labels, probabilities)
+    fitted = at_temperature(probabilities, factor)
+    threshold, answered = find_threshold(labels, fitted)
+    return Recalibration(temperature * factor, calibration(labels, fitted).error, threshold, answered)
+
+
 @dataclass(frozen=True, eq=False)
 class Metrics:
     """The metrics of a classifier on a set of `count` examples of C classes.
@@ -104,6 +188,8 @@ class Metrics:
     recall: Floats
     f1: Floats
     calibration: Calibration
+    recalibration: Recalibration | None = None
+    """What would improve the calibration, if that was measured."""
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Returns the metrics as plain lists, ints and floats, ready for JSON."""
@@ -120,6 +206,7 @@ class Metrics:
             "calibration_error": self.calibration.error,
             "per_class": [dict(zip(keys, (str(name), *numbers), strict=True)) for name, *numbers in rows],
             "confusion": self.confusion.tolist(),
+            **({"recalibration": asdict(self.recalibration)} if self.recalibration else {}),
         }
 
 

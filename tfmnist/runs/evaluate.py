@@ -1,13 +1,13 @@
 """Evaluates a run or an exported model, on the data it was trained on or on other data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tfmnist.artifacts.versions import read_card
 from tfmnist.data.sources import check_source
 from tfmnist.errors import InputError
-from tfmnist.nn.metrics import Metrics
+from tfmnist.nn.metrics import Metrics, recalibrate
 from tfmnist.recipe import LOSS_KINDS, Data, Recipe
 from tfmnist.runs.saved import find_model
 
@@ -29,18 +29,25 @@ class EvaluationPlan:
     def evaluate(self) -> Metrics:
         """Loads the data and the model, and evaluates the model; with cross-entropy if its loss was user-defined.
 
+        On validation examples, the metrics say what would improve the model's calibration.
+
         Raises:
             InputError: the data do not fit the model, have changed since it was trained, or lack the split.
         """
         from tfmnist.artifacts.exported import Exported
         from tfmnist.runs.build import load_unchanged
-        from tfmnist.training.evaluation import evaluate
+        from tfmnist.training.evaluation import outputs
 
         digits = load_unchanged(self.data, self.class_names, self.seed, self.sha256)
         split = getattr(digits, self.split)
         if not len(split):
             raise InputError(f"{digits.source}: its {self.split} split is empty; choose another with --split.")
-        return evaluate(Exported(self.model), split, self.known_loss)
+        model = Exported(self.model)
+        measured = outputs(model, split, self.known_loss, temperature=model.temperature)
+        if self.split != "validation":
+            return measured.metrics
+        better = recalibrate(split.labels, measured.probabilities, model.temperature)
+        return replace(measured.metrics, recalibration=better)
 
     @property
     def own_loss(self) -> str:
@@ -68,9 +75,13 @@ def plan_evaluation(path: str | Path, data: str = "", split: SplitName = "test")
     card = read_card(model)
     run = model.resolve().parents[1]
     has_run = model.is_dir() and (run / "recipe.toml").is_file()
-    recipe = Recipe.load_run(run) if has_run else Recipe.model_validate(card.recipe or {})
-    if card.recipe is None and not data:
+    recipes = [card.recipe] if card.recipe else [member["recipe"] for member in card.members or []]
+    if not recipes and not data:
         raise InputError(f"{model}: does not say what it was trained on; name the data to evaluate on with --data.")
+    recipe, *others = [Recipe.load_run(run)] if has_run else [Recipe.model_validate(r) for r in recipes or [{}]]
+    drawn = {(other.data, other.train.seed) for other in (recipe, *others)}
+    if len(drawn) > 1 and split != "test" and not data:
+        raise InputError(f"{model}: its members were trained on different examples; evaluate it on --split test.")
     source = recipe.data.source
     if not (data or has_run or source == "mnist" or Path(source).is_absolute()):  # cards of version 0.1 have the path
         raise InputError(

@@ -18,7 +18,7 @@ from tfmnist.nn.losses import LossFunction, find_loss
 from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.photos.normalize import ImageFormat, find_format
-from tfmnist.recipe import Recipe
+from tfmnist.recipe import Export, Recipe
 from tfmnist.runs.build import load_unchanged, make_model
 from tfmnist.runs.own_code import name_of
 from tfmnist.runs.portable import Format, check_destination, write_portable
@@ -40,6 +40,8 @@ def export(
     image_shape: Sequence[int] = (),
     classes: int = 0,
     data: Digits | None = None,
+    temperature: float | None = None,
+    threshold: float | None = None,
 ) -> Path:
     """Writes a trained network, with its preprocessing, as a SavedModel: the next version in a model folder.
 
@@ -60,21 +62,33 @@ def export(
         classes: for a plain module, number of its logits; 0 to take it from what `forward` returns.
         data: for `onnx` and `litert` of a network, the data set: its training images calibrate the 8-bit integers, and
             all its test images are compared. A run has its own.
+        temperature: above 0: by which logits are divided before they become probabilities; by default the run's
+            `export.temperature`, for a network 1.
+        threshold: 0 to 1: probability from which an answer counts as sure; by default the run's `export.threshold`,
+            for a network 0, so that all do.
 
     Returns:
         The folder of the new version, or the file.
 
     Raises:
-        InputError: the run is not finished, the module or the class names do not fit, the format's library is missing,
-            or the folder cannot be written.
+        InputError: the run is not finished, the module or the class names do not fit, a number is out of range, the
+            format's library is missing, or the folder cannot be written.
         TfmnistError: the written model does not compute what the network does.
     """
     arguments = {"class_names": class_names, "loss": loss, "image_shape": image_shape, "classes": classes}
-    return export_checked(run_or_model, Path(destination), format, data, **arguments)[0]
+    confidence = {"temperature": temperature, "threshold": threshold}
+    return export_checked(run_or_model, Path(destination), format, data, **arguments, **confidence)[0]
 
 
 def export_checked(
-    run_or_model: str | Path | tf.Module, destination: Path, format: Format, data: Digits | None = None, **about: Any
+    run_or_model: str | Path | tf.Module,
+    destination: Path,
+    format: Format,
+    data: Digits | None = None,
+    *,
+    temperature: float | None = None,
+    threshold: float | None = None,
+    **about: Any,
 ) -> tuple[Path, list[str]]:
     """Like `export`; also returns the result of checking each ONNX or LiteRT file, one line each."""
     check_runtime()
@@ -88,6 +102,24 @@ def export_checked(
         card = make_card(recipe, result, form)
         if format != "savedmodel":
             data = load_unchanged(recipe.data, card.class_names, recipe.train.seed, result.data.sha256)
+    return write_as(format, destination, model, with_confidence(card, temperature, threshold), data)
+
+
+def with_confidence(card: ModelCard, temperature: float | None = None, threshold: float | None = None) -> ModelCard:
+    """Returns a card with the given numbers in place of its own; None to keep its own.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+    given = {"temperature": temperature, "threshold": threshold}
+    checked = Export.model_validate({name: value for name, value in given.items() if value is not None})
+    return card.model_copy(update=checked.model_dump(include=checked.model_fields_set))
+
+
+def write_as(
+    format: Format, destination: Path, model: Network, card: ModelCard, data: Digits | None
+) -> tuple[Path, list[str]]:
+    """Writes a network in one of the formats; returns what `export_checked` does, and raises what `export` does."""
     if format == "savedmodel":
         return write(destination, model, card), []
     if data is None:
@@ -159,7 +191,7 @@ def write(
         images: to compare the exported model on, uint8 `[n, height, width]`; by default some of MNIST's.
     """
     read = normalize or trace_normalize(ImageFormat.from_dict(card.form or {}), card.class_names)
-    signatures = make_signatures(model, card.loss, read, card.class_names)
+    signatures = make_signatures(model, card, read)
     images = sample_images(model.image_shape) if images is None else images
     return write_saved_model(destination, model, signatures, card, images)
 
@@ -185,6 +217,8 @@ def make_card(recipe: Recipe, result: Result, form: ImageFormat) -> ModelCard:
     data, source = fields["data"], result.data.source
     return ModelCard(
         loss=name_of(recipe.loss.kind),
+        temperature=recipe.export.temperature,
+        threshold=recipe.export.threshold,
         recipe=recipe.without_folders(),
         result={key: value for key, value in fields.items() if key not in _NOT_IN_CARD},
         data=data | {"source": Path(source).name or source},

@@ -80,7 +80,8 @@ def evaluate_photos(model: Exported, source: str, split: str, loss: str) -> Phot
     mean = float(np.sum(find_loss(loss).function(every, tf.constant(true)), dtype=np.float64)) / max(1, len(true))
     notes = (f"no {split} part in the data: all of it is evaluated",) if part == "all" else ()
     notes += (*stream.left_out.note(*OTHERS), *unknown.note(*_UNKNOWN))
-    return PhotoEvaluation(part, measure(true, probabilities(loss, every).numpy(), mean), refused, tuple(shown), notes)
+    shares = probabilities(loss, every, model.temperature).numpy()
+    return PhotoEvaluation(part, measure(true, shares, mean), refused, tuple(shown), notes)
 
 
 def _find_part(source: str, split: str) -> str:

@@ -55,9 +55,9 @@ def write_portable(
         TfmnistError: the written model does not compute what the network does.
     """
     suffix = SUFFIXES[kind]
-    converted = {"": onnx_model.convert(model, card.loss) if kind == "onnx" else litert.convert(model, card.loss)}
+    converted = {"": onnx_model.convert(model, card) if kind == "onnx" else litert.convert(model, card)}
     if kind == "litert":
-        converted["_int8"] = litert.convert(model, card.loss, spread(digits.train, _CALIBRATION))
+        converted["_int8"] = litert.convert(model, card, spread(digits.train, _CALIBRATION))
     seal = seal_onnx if kind == "onnx" else seal_litert
     sealed = {name: seal(content, card) for name, content in converted.items()}
     is_file = destination.suffix == suffix

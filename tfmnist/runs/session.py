@@ -140,7 +140,9 @@ class RunSession:
         path, recipe, digits, trainer = self.path, self.recipe, self.digits, self.trainer
         model, loss = trainer.model, trainer.loss
         validation = outputs(model, digits.validation, loss).metrics.accuracy if len(digits.validation) else None
-        metrics, probabilities, _ = outputs(model, digits.test, loss)  # the only time that the test set is read
+        metrics, probabilities, _ = outputs(  # the only time that the test set is read
+            model, digits.test, loss, temperature=recipe.export.temperature
+        )
         if not math.isfinite(metrics.loss):
             where = f"after epoch {trainer.state.epoch}, the last"
             raise DivergedError(f"diverged: the test loss is {metrics.loss} {where}; lower optimizer.learning_rate.")

@@ -144,6 +144,7 @@ _PICTURE: Schema = {
 _DIGIT = _object(
     **{"class": _TEXT},
     confidence={"type": "number", "minimum": 0, "maximum": 1},
+    sure={"type": "boolean", "description": "whether the confidence reaches the threshold in the model's card"},
     probabilities={"type": "object", "additionalProperties": _NUMBER},
     normalized={**_list(_list({"type": "integer"})), "description": "the image the model saw"},
 )

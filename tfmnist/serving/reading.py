@@ -19,7 +19,8 @@ def read_number(model: Exported, content: bytes) -> dict[str, Any]:
 
     Returns:
         `text`, what was read, "" if nothing; `status`, 0 or why not; `message`, the reason in words; and `digits`, each
-        with its `class`, `confidence`, `probabilities` by class, and `normalized`, uint8 `[height, width]`.
+        with its `class`, `confidence`, whether that makes it `sure`, `probabilities` by class, and `normalized`,
+        uint8 `[height, width]`.
 
     Raises:
         InputError: the model does not say what its images look like.
@@ -37,6 +38,7 @@ def read_number(model: Exported, content: bytes) -> dict[str, Any]:
         {
             "class": model.class_names[int(row.argmax())],
             "confidence": float(row.max()),
+            "sure": float(row.max()) >= model.threshold,
             "probabilities": dict(zip(model.class_names, row.tolist())),
             "normalized": image,
         }

@@ -59,7 +59,7 @@ def evaluate(model: Classifier | tf.Module, split: Examples, loss: str | LossFun
             model.check_forward()  # traces it again, since its attributes may have changed
     elif not hasattr(model, "logits"):
         raise InputError(f"the model is a {type(model).__name__}: expected a network, or what load_exported returns.")
-    return outputs(model, examples, loss).metrics
+    return outputs(model, examples, loss, temperature=getattr(model, "temperature", 1.0)).metrics
 
 
 def outputs(
@@ -67,8 +67,10 @@ def outputs(
     split: Split,
     loss: str | LossFunction | Objective = "cross_entropy",
     extra: Mapping[str, LossFunction] = MappingProxyType({}),
+    *,
+    temperature: float = 1.0,
 ) -> Outputs:
-    """Like `evaluate`, with the probabilities, and the means of further functions like the loss."""
+    """Like `evaluate`, with the probabilities at a temperature, and the means of further functions like the loss."""
     check_split(split, model)
     objective = find_loss(loss)
     functions = {"": objective.function, **extra}
@@ -80,7 +82,7 @@ def outputs(
         for name, function in functions.items():
             values = per_example(function, logits, tf.constant(labels), name or objective.name)
             totals[name] += float(tf.reduce_sum(tf.cast(values, tf.float64)))
-        batches.append(probabilities(objective.name, logits).numpy())
+        batches.append(probabilities(objective.name, logits, temperature).numpy())
     means = {name: total / max(1, len(split)) for name, total in totals.items()}
     every = np.concatenate(batches)
     return Outputs(measure(split.labels, every, means.pop("")), every, means)

@@ -323,11 +323,16 @@ function show(answer, file) {
   const because = sentence((!file && DRAWN[answer.status]) || answer.message || "not read");
   showWords({
     text: read ? answer.text : "",
-    sure: read ? `${digits.length > 1 ? "At least " : ""}${percent(least)} sure` : "",
+    sure: read ? howSure(least) : "",
     message: read || stroke ? "" : because, // a half-drawn digit is no reason to complain
   });
   showDigits();
   if (!stroke) speak(read ? `${answer.text}, ${sure.textContent}` : because);
+}
+
+function howSure(least) {
+  if (!digits.every((digit) => digit.sure)) return `Not sure: ${percent(least)}`;
+  return `${digits.length > 1 ? "At least " : ""}${percent(least)} sure`;
 }
 
 function showWords({ text: read = "", sure: share = "", message: because = "", kind = "" }) {
