@@ -369,6 +369,23 @@ class Loss(Section):
         return self
 
 
+class Distill(Section):
+    """Learning from the probabilities of another model, the teacher, besides the labels."""
+
+    teacher: str = ""
+    """Folder of a finished run, or of an exported model such as an ensemble, for the same images and classes."""
+    teacher_sha256: str = ""
+    """Expected digest of that model's manifest; filled in by a new run."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Weight of the teacher's probabilities in the loss; the labels have the rest."""
+    temperature: Positive = 1.0
+    """By which the logits of both are divided, so that the teacher's second choices weigh more."""
+
+    def idle(self) -> dict[str, str]:
+        others = ("teacher_sha256", "weight", "temperature")
+        return {} if self.teacher else dict.fromkeys(others, "distill.teacher is empty")
+
+
 class Optimizer(Section):
     """The update rule."""
 
@@ -501,14 +518,14 @@ class Train(Section):
 class Export(Section):
     """What a finished run writes besides its numbers, and how its probabilities are made and judged."""
 
-    model: bool = True
-    """Write the SavedModel, model/1."""
-    report: bool = True
-    """Write report.html and its figures."""
     temperature: Positive = 1.0
     """By which logits are divided before they become probabilities; evaluate --split validation finds a good one."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability from which an answer counts as sure; predict and serve call others 'not sure'; 0 for none."""
+    model: bool = True
+    """Write the SavedModel, model/1."""
+    report: bool = True
+    """Write report.html and its figures."""  # the last key of a recipe: see is_whole
 
 
 class Recipe(Section):
@@ -526,6 +543,7 @@ class Recipe(Section):
     data: Data = Data()
     model: Model = Model()
     loss: Loss = Loss()
+    distill: Distill = Distill()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
@@ -659,7 +677,7 @@ class Recipe(Section):
     def without_stale_claims(self, base: "Recipe") -> "Recipe":
         """Returns this recipe without the expected accuracy and time of `base`, unless both train alike."""
         train = {"train.seed", "train.progress", "train.log_steps", "train.tensorboard"}
-        harmless = train | {"export.model", "export.report"}
+        harmless = train | {f"export.{key}" for key in Export.model_fields}
         same = harmless.issuperset(self.changed_from(base))
         return self if same else self.model_copy(update={"about": About(source=base.about.source)})
 

@@ -130,7 +130,7 @@ def test_predict(trained: Path, small: Path, tmp_path: Path, command: Command) -
     assert [row["class"] for row in rows] == [str(n) for n in [*expected.classes, expected.classes[0]]]
     assert [row["image"] for row in rows[:8]] == list(map(str, paths))
     for row, probabilities in zip(rows, expected.probabilities):
-        assert set(row) == {"image", "class", "probability", "runner_up", "probabilities"}
+        assert set(row) == {"image", "class", "probability", "sure", "runner_up", "probabilities"} and row["sure"]
         assert list(row["probabilities"].values()) == pytest.approx(probabilities.tolist(), abs=1e-6)
         best, second = np.argsort(-probabilities)[:2]
         assert row["probability"] == row["probabilities"][str(best)]
@@ -158,6 +158,18 @@ def test_predict_says_how_sure_it_is_and_what_came_second(
     assert re.fullmatch(rf"{path}: \d  \d+\.\d%  \(then \d, \d+\.\d%\)\n", out)
     with Image.open(tmp_path / "shown.png") as shown:
         assert shown.format == "PNG" and min(shown.size) > 100
+
+
+def test_predict_says_which_answers_are_not_sure(trained: Path, small: Path, tmp_path: Path, command: Command) -> None:
+    code, out, errors = command("export", trained, tmp_path / "model", "--threshold", "1", "--temperature", "3")
+    assert (code, out, errors) == (0, f"{tmp_path / 'model/1'}\n", "")
+    path = drawing(tmp_path / "large.png", tfmnist.load(small, validation=0).test.images[0])
+    out = command("predict", tmp_path / "model", path)[1]
+    assert re.fullmatch(rf"{path}: \d  \d+\.\d%  \(then \d, \d+\.\d%\)  not sure\n", out)
+    assert json.loads(command("predict", tmp_path / "model", path, "--json")[1])["sure"] is False
+    number = json.loads(command("predict", tmp_path / "model", path, "--split-digits", "--json")[1])
+    assert [digit["sure"] for digit in number["digits"]] == [False]
+    assert "sure from  a probability of 100.00%" in command("info", tmp_path / "model")[1]
 
 
 def test_pictures_that_cannot_be_read_do_not_hide_those_that_can(
@@ -268,6 +280,21 @@ def test_export_prints_how_accurate_each_file_is(trained: Path, tmp_path: Path, 
     assert lines[2].startswith("  digits_int8.tflite: ") and "of 200 test images" in lines[2]
     code, out, errors = command("info", tmp_path / "digits_int8.tflite")
     assert code == 0 and errors == "" and "1 of 1 files intact" in out and "images uint8 [n, 28, 28]" in out
+
+
+def test_an_ensemble(trained: Path, tmp_path: Path, command: Command, complaint: Complaint) -> None:
+    changes = {"train.epochs": 1, "train.seed": 5, "export.model": False, "export.report": False}
+    other = tfmnist.run(tfmnist.Recipe.load_run(trained).replace(changes), tmp_path / "other").path
+    code, out, errors = command("ensemble", trained, other, tmp_path / "model")
+    assert code == 0 and errors == ""
+    assert re.fullmatch(rf"{tmp_path}/model/1\n  2 runs, \d+\.\d\d% of 200 test images \(\d+ wrong\)\n", out)
+    assert "6 of 6 files intact" in command("info", tmp_path / "model")[1]
+    expected = "ensemble needs two or more runs, then a model folder: tfmnist ensemble RUN RUN DEST"
+    for words in ([], [trained], [trained, tmp_path / "model"]):
+        assert expected in complaint("ensemble", *words)
+    assert f"{other}: is a run, expected a model folder" in complaint("ensemble", trained, trained, other)
+    assert "not a run folder" in complaint("ensemble", trained, tmp_path / "nothing", tmp_path / "model")
+    assert not (tmp_path / "model/2").exists()
 
 
 def test_report(trained: Path, command: Command) -> None:

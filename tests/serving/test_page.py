@@ -361,9 +361,11 @@ def test_token(open_page: OpenPage) -> None:
 def test_many_named_classes(open_page: OpenPage) -> None:
     page = open_page()
     probabilities = {f"class {i}": 0.001 for i in range(20)} | {"Ankle boot": 0.7, "T-shirt/top": 0.28}
-    digit = {"class": "Ankle boot", "confidence": 0.7, "probabilities": probabilities, "normalized": [[0, 255]] * 3}
+    digit = {"class": "Ankle boot", "confidence": 0.7, "sure": False, "probabilities": probabilities}
+    digit["normalized"] = [[0, 255]] * 3
     page.evaluate(ANSWERS % json.dumps([[200, {"text": "Ankle boot", "status": 0, "digits": [digit]}]] * 1000))
     assert write(page, "1") == "Ankle boot"
+    assert page.evaluate("document.querySelector('#sure').textContent") == "Not sure: 70.0%"
     rows = page.evaluate(
         "[...document.querySelectorAll('#bars li')].map(row => row.innerText.split(/\\s*\\n\\s*/).join(' '))"
     )

@@ -24,6 +24,7 @@ def test_a_number(expected: tfmnist.Exported, draw: Callable[..., bytes], stroke
     for digit in found["digits"]:
         assert list(digit["probabilities"]) == list("0123456789") and digit["normalized"].shape == (28, 28)
         assert digit["confidence"] == digit["probabilities"][digit["class"]] == max(digit["probabilities"].values())
+        assert digit["sure"]
         prediction = expected.predict(digit["normalized"][np.newaxis])
         assert digit["class"] == str(prediction.classes[0])
 

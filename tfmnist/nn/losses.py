@@ -89,8 +89,12 @@ class Objective:
     l1: float = 0.0
     l2: float = 0.0
 
-    def mean(self, logits: tf.Tensor, labels: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
+    def mean(
+        self, logits: tf.Tensor, labels: tf.Tensor, kernels: Sequence[tf.Variable], images: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns the mean loss of a batch with its penalties, a scalar of the logits' dtype.
+
+        `images`, uint8 `[batch, height, width]`, are for objectives that look at more than the logits.
 
         Raises:
             InputError: the function does not return one number per example.

@@ -152,8 +152,13 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
     return check_gradients(model, images, labels, recipe.loss, samples=samples, seed=recipe.train.seed)
 
 
-def build_trainer(recipe: Recipe, digits: Digits, model: Network | None = None) -> Trainer:
-    """Returns the trainer for a recipe and its data; `model` replaces the network that the recipe describes."""
+def build_trainer(
+    recipe: Recipe, digits: Digits, model: Network | None = None, objective: Objective | None = None
+) -> Trainer:
+    """Returns the trainer for a recipe and its data.
+
+    `model` replaces the network that the recipe describes, and `objective` its loss.
+    """
     if model is None:
         model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
     steps = -(-len(digits.train) // recipe.train.batch_size)
@@ -164,7 +169,7 @@ def build_trainer(recipe: Recipe, digits: Digits, model: Network | None = None) 
         digits.train,
         digits.validation,
         recipe.train,
-        loss=make_objective(recipe.loss),
+        loss=objective or make_objective(recipe.loss),
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
     )

@@ -16,7 +16,13 @@ from tfmnist.runs.result import HISTORY, RESULT, Divergence, Result
 from tfmnist.runs.saved import SavedRun
 
 _SIGNS = (HISTORY, RESULT, "checkpoints")  # a sweep or a study has a recipe too, but none of these
-_DIGESTS = ("model.init_sha256", "model.source_sha256", "loss.source_sha256", "optimizer.source_sha256")
+_DIGESTS = (
+    "model.init_sha256",
+    "model.source_sha256",
+    "loss.source_sha256",
+    "optimizer.source_sha256",
+    "distill.teacher_sha256",
+)
 _UNIMPORTANT = (*_DIGESTS, "train.progress", "train.log_steps", "train.tensorboard", "export.model", "export.report")
 
 

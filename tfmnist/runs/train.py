@@ -10,7 +10,7 @@ from tfmnist.data.split import Digits
 from tfmnist.errors import InputError
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
-from tfmnist.runs.build import build_trainer, load_events, make_model
+from tfmnist.runs.build import build_trainer, load_events, make_model, make_objective
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, delete_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
@@ -174,7 +174,7 @@ def resume_events(
 
 
 def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
-    """Returns the trainer, and the recipe with the digest of the weights that a new run starts from."""
+    """Returns the trainer, and the recipe with the digests of the weights it starts from and of its teacher."""
     clock.lap("load")
     with errors_in_one_line():
         return _build_trainer(recipe, digits, owns_process, is_new)
@@ -187,7 +187,14 @@ def _build_trainer(recipe: Recipe, digits: Digits, owns_process: bool, is_new: b
     if recipe.model.init_from and is_new:
         digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
         recipe = recipe.replace({"model.init_sha256": digest})
-    return recipe, build_trainer(recipe, digits, model)
+    objective = None
+    if recipe.distill.teacher:
+        from tfmnist.runs.teacher import with_teacher
+
+        about = recipe.distill, digits.image_shape, digits.class_names
+        objective, digest = with_teacher(make_objective(recipe.loss), *about)
+        recipe = recipe.replace({"distill.teacher_sha256": digest})
+    return recipe, build_trainer(recipe, digits, model, objective)
 
 
 def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
@@ -223,4 +230,6 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
         changes["data.source"] = str(Path(os.path.expanduser(recipe.data.source)).absolute())
     if recipe.model.init_from:  # runs/latest will soon point to another run
         changes["model.init_from"] = str(Path(os.path.expanduser(recipe.model.init_from)).resolve())
+    if recipe.distill.teacher:
+        changes["distill.teacher"] = str(Path(os.path.expanduser(recipe.distill.teacher)).resolve())
     return recipe.replace(changes) if changes else recipe

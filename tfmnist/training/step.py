@@ -130,7 +130,7 @@ def forward_loss(
     """Returns the mean loss, penalties included, and the number of correct predictions: the forward pass of a step."""
     logits = float32_logits(model.forward(to_unit(images, tf.as_dtype(precision)), True, step))
     kernels = [p for p in model.parameters if p.shape.rank >= 2]
-    value = loss.mean(logits, labels, kernels)
+    value = loss.mean(logits, labels, kernels, images)
     return value, tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=-1), labels), tf.int64))
 
 
