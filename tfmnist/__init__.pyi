@@ -16,6 +16,7 @@ from tfmnist.nn.optimizers import SGD as SGD
 from tfmnist.nn.optimizers import Adam as Adam
 from tfmnist.nn.optimizers import AdamW as AdamW
 from tfmnist.nn.optimizers import Momentum as Momentum
+from tfmnist.nn.optimizers import Muon as Muon
 from tfmnist.nn.optimizers import Optimizer as Optimizer
 from tfmnist.nn.optimizers import RMSprop as RMSprop
 from tfmnist.recipe import Recipe as Recipe

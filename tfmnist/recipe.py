@@ -178,13 +178,14 @@ def _check_plain(options: dict[str, Any]) -> dict[str, Any]:
 Options = Annotated[dict[str, Any], AfterValidator(_check_plain)]
 _OF_OWN: tuple[str, ...] = ("options", "source_sha256")  # keys that apply only to user code
 _RULES: dict[str, tuple[str, ...]] = {  # options of the update rules, and the rules that have them
-    "momentum": ("momentum",),
+    "momentum": ("momentum", "muon"),
     "nesterov": ("momentum",),
     "rho": ("rmsprop",),
-    "beta1": ("adam", "adamw"),
-    "beta2": ("adam", "adamw"),
-    "epsilon": ("rmsprop", "adam", "adamw"),
-    "weight_decay": ("adamw",),
+    "beta1": ("adam", "adamw", "muon"),
+    "beta2": ("adam", "adamw", "muon"),
+    "epsilon": ("rmsprop", "adam", "adamw", "muon"),
+    "weight_decay": ("adamw", "muon"),
+    "adam_rate": ("muon",),
 }
 _SHAPES: dict[str, tuple[str, ...]] = {  # options of the schedules, and the schedules that have them
     "factor": ("step", "exponential"),
@@ -389,24 +390,26 @@ class Distill(Section):
 class Optimizer(Section):
     """The update rule."""
 
-    kind: Annotated[str, _kind("sgd", "momentum", "rmsprop", "adam", "adamw")] = "adam"
-    """Name of the rule: sgd, momentum, rmsprop, adam, adamw; or FILE.py:NAME."""
+    kind: Annotated[str, _kind("sgd", "momentum", "rmsprop", "adam", "adamw", "muon")] = "adam"
+    """Name of the rule: sgd, momentum, rmsprop, adam, adamw, muon (for convolutions); or FILE.py:NAME."""
     learning_rate: Positive = 0.001
     """Learning rate; its peak if the schedule changes it."""
     momentum: Fraction = 0.9
-    """momentum: decay of the velocity."""
+    """momentum, muon: decay of the velocity."""
     nesterov: bool = False
     """momentum: Nesterov's variant, which looks ahead."""
     rho: Fraction = 0.9
     """rmsprop: decay of the mean squared gradient."""
     beta1: Fraction = 0.9
-    """adam, adamw: decay of the mean gradient."""
+    """adam, adamw, muon: decay of the mean gradient."""
     beta2: Fraction = 0.999
-    """adam, adamw: decay of the mean squared gradient."""
+    """adam, adamw, muon: decay of the mean squared gradient."""
     epsilon: Positive = 1e-8
-    """adam, adamw: added to the root of the mean square; rmsprop: added under the root."""
+    """adam, adamw, muon: added to the root of the mean square; rmsprop: added under the root."""
     weight_decay: NotNegative = 0.01
-    """adamw: decoupled weight decay of the kernels per step, times the learning rate."""
+    """adamw, muon: decoupled weight decay of the kernels per step, times the learning rate."""
+    adam_rate: Positive = 0.1
+    """muon: learning rate of what is no convolution, which adamw updates, as a fraction of the learning rate."""
     clip_norm: NotNegative = 0.0
     """Limit of the gradients' global norm, to which larger ones are scaled down; 0 for no limit."""
     source_sha256: str = ""
@@ -741,7 +744,8 @@ def is_whole(path: Path) -> bool:
 def _is_resolved(values: Mapping[str, Any]) -> bool:
     """Whether a file lists every key, as the recipe of a run does: then keys without effect are no mistake."""
     sections = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}
-    return all(set(table.model_fields) - {*_OF_OWN} <= set(values.get(name, ())) for name, table in sections.items())
+    newer = {*_OF_OWN, "adam_rate"}  # which recipes of early versions lack
+    return all(set(table.model_fields) - newer <= set(values.get(name, ())) for name, table in sections.items())
 
 
 def _without_folders(value: Any, in_options: bool = False) -> Any:

@@ -16,10 +16,12 @@ from tfmnist.nn.optimizers import (
     Adam,
     AdamW,
     Momentum,
+    Muon,
     Optimizer,
     RMSprop,
     clip_by_global_norm,
     one_minus_power,
+    orthogonal,
 )
 from tfmnist.nn.schedules import constant, staircase
 from tfmnist.recipe import Optimizer as Section
@@ -97,6 +99,10 @@ RULES: dict[str, tuple[Make, Rule]] = {
     "adam": (
         lambda p, **o: Adam(p, 0.1, beta1=0.8, beta2=0.95, epsilon=1e-3, **o),
         lambda w, f: adam(w, f, 0.1, 0.8, 0.95, 1e-3),
+    ),
+    "muon, without a convolution": (
+        lambda p, **o: Muon(p, 0.4, adam_rate=0.25, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-3, **o),
+        lambda w, f: adam(w, f, 0.1, 0.8, 0.95, 1e-3, 0.2),
     ),
     "adamw": (
         lambda p, **o: AdamW(p, 0.1, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-3, **o),
@@ -234,6 +240,37 @@ def test_decay_does_not_enter_the_moments() -> None:
         np.testing.assert_array_equal(one.slots[slot][0].numpy(), other.slots[slot][0].numpy())
 
 
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (6, 6), (1, 4)])
+def test_orthogonal_keeps_directions_and_brings_lengths_near_one(shape: tuple[int, int]) -> None:
+    left, _, right = np.linalg.svd(np.random.default_rng(1).normal(size=shape), full_matrices=False)
+    lengths = np.geomspace(1.0, 0.1, len(right))
+    found = orthogonal(tf.constant(left @ np.diag(lengths) @ right, tf.float32)).numpy()
+    inner = left.T @ found @ right.T
+    np.testing.assert_allclose(inner, np.diag(np.diagonal(inner)), atol=1e-4)
+    assert np.diagonal(inner).min() > 0.6 and np.diagonal(inner).max() < 1.3
+    assert not orthogonal(tf.zeros(shape)).numpy().any()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_muon_moves_a_convolution_by_orthogonal_steps(mode: str, fused: bool) -> None:
+    random = np.random.default_rng(0)
+    start, gradients = random.normal(size=(3, 2, 4, 5)), random.normal(size=(4, 3, 2, 4, 5))
+    kernel, bias = variable(start, "kernel"), variable(np.ones(5), "bias")
+    optimizer = Muon([kernel, bias], 0.5, momentum=0.8, weight_decay=0.2, adam_rate=0.25, fused=fused)
+    step = compiled(lambda *g: optimizer.apply(g), mode)
+    expected, u = start, np.zeros_like(start)
+    for gradient in gradients:
+        step(tf.constant(gradient, tf.float32), tf.ones(5))
+        u = 0.8 * u + gradient
+        matrix = tf.constant((gradient + 0.8 * u).reshape(24, 5), tf.float32)
+        expected = (1 - 0.5 * 0.2) * expected - 0.5 * orthogonal(matrix).numpy().reshape(start.shape)
+    np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(bias.numpy(), 1 - 4 * 0.25 * 0.5, rtol=1e-4)  # Adam's steps, in one direction
+    names = optimizer.named_variables(["kernel", "bias"])
+    np.testing.assert_allclose(names["m/kernel"].numpy(), u, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_clipping_leaves_small_gradients_and_shortens_large_ones(mode: str) -> None:
     gradients = [np.array([3.0, 0.0], np.float32), np.array([[0.0], [4.0]], np.float32)]  # their norm is 5
@@ -309,8 +346,8 @@ def test_all_slots_exist_after_the_constructor(kind: str) -> None:
     parameters = [tf.Variable(tf.ones([3, 2]), name="dense_1/kernel"), tf.Variable(tf.ones([2]), name="dense_1/bias")]
     optimizer = make(parameters)
     named = optimizer.named_variables()
-    slots = {"sgd": (), "rmsprop": ("mean_square", "last_step"), "adam": ("m", "v"), "adamw": ("m", "v")}
-    expected = [f"{slot}/dense_1/{p}" for slot in slots.get(kind, ("momentum",)) for p in ("kernel", "bias")]
+    slots = {"sgd": (), "rmsprop": ("mean_square", "last_step"), "momentum": ("momentum",), "nesterov": ("momentum",)}
+    expected = [f"{slot}/dense_1/{p}" for slot in slots.get(kind, ("m", "v")) for p in ("kernel", "bias")]
     assert list(named) == ["step", *expected]
     assert named["step"].dtype == tf.int64
     for name in expected:
@@ -384,6 +421,7 @@ def test_make_optimizer_passes_every_key(kind: Any) -> None:
         beta2=0.8,
         epsilon=1e-4,
         weight_decay=0.3,
+        adam_rate=0.2,
     )
     schedule = constant(0.1)
     parameters = [variable([[1.0]], "w")]
@@ -397,6 +435,7 @@ def test_make_optimizer_passes_every_key(kind: Any) -> None:
         "rmsprop": {"rho": 0.6, "epsilon": 1e-4},
         "adam": moments,
         "adamw": {**moments, "weight_decay": 0.3},
+        "muon": {**moments, "weight_decay": 0.3, "momentum": 0.5, "adam_rate": 0.2},
     }
     assert {key: getattr(optimizer, key) for key in expected[kind]} == pytest.approx(expected[kind])
 

@@ -63,6 +63,33 @@ def adam_scalars(
     return learning_rate * root / one_minus_power(beta1, t), epsilon * root
 
 
+def muon_update(g: tf.Tensor, u: tf.Tensor, learning_rate: tf.Tensor, momentum: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """u ← μ u + g;  Δ = -η orthogonal(g + μ u), for a kernel `[height, width, channels, filters]`. Returns Δ, u.
+
+    The kernel is a matrix with one column per filter, and `orthogonal` replaces its singular values by about 1: all
+    directions are learned at the same rate (Jordan et al. 2024, "Muon: an optimizer for hidden layers").
+    """
+    u = momentum * u + g
+    matrix = tf.reshape(g + momentum * u, [-1, g.shape[-1]])
+    return -learning_rate * tf.reshape(orthogonal(matrix), g.shape), u
+
+
+def orthogonal(matrix: tf.Tensor, iterations: int = 3) -> tf.Tensor:
+    """Returns about U Vᵀ for a matrix with the singular value decomposition U S Vᵀ; 0 for 0.
+
+    x ← 3.4445 x - 4.7750 (x xᵀ) x + 2.0315 (x xᵀ)² x, from x = matrix / ‖matrix‖, brings singular values near 1
+    quickly rather than exactly (Jordan et al. 2024).
+    """
+    rows, columns = matrix.shape
+    is_tall = int(rows or 0) > int(columns or 0)
+    x = tf.transpose(matrix) if is_tall else matrix  # the smaller x xᵀ
+    x /= tf.norm(x) + 1e-7
+    for _ in range(iterations):
+        square = tf.matmul(x, x, transpose_b=True)
+        x = 3.4445 * x + tf.matmul(2.0315 * tf.matmul(square, square) - 4.7750 * square, x)
+    return tf.transpose(x) if is_tall else x
+
+
 def one_minus_power(base: float, t: tf.Tensor) -> tf.Tensor:
     """1 - baseᵗ without cancellation where base is near 1, for base in [0, 1)."""
     return -tf.math.expm1(t * tf.math.log(tf.convert_to_tensor(base, tf.float32)))
@@ -363,7 +390,60 @@ class AdamW(Adam):
             parameter.assign_sub(learning_rate * self.weight_decay * parameter)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {c.__name__.lower(): c for c in (SGD, Momentum, RMSprop, Adam, AdamW)}
+class Muon(AdamW):
+    """`muon_update` of the kernels of convolutions; `AdamW`, at `adam_rate` times the learning rate, of all others.
+
+    Kernels of convolutions decay as in `AdamW`. Dense kernels are left to `AdamW`: to make a large one orthogonal takes
+    several times as long as the rest of a step.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[tf.Variable],
+        learning_rate: float | Schedule = 0.04,
+        *,
+        momentum: float = 0.9,
+        adam_rate: float = 0.1,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        fused: bool = True,
+    ):
+        options = {"weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+        super().__init__(parameters, learning_rate, **options, fused=fused)
+        _check_fraction(momentum=momentum)
+        check_positive(adam_rate=adam_rate)
+        self.momentum, self.adam_rate = momentum, adam_rate
+
+    def update(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        if parameter.shape.rank == 4:
+            self._update_convolution(parameter, gradient, slots[0], learning_rate)
+        else:
+            super().update(parameter, gradient, slots, self.adam_rate * learning_rate, t)
+
+    def update_fused(
+        self, parameter: tf.Variable, gradient: tf.Tensor, slots: Slots, learning_rate: tf.Tensor, t: tf.Tensor
+    ) -> None:
+        if parameter.shape.rank == 4:
+            self._update_convolution(parameter, gradient, slots[0], learning_rate)
+        else:
+            super().update_fused(parameter, gradient, slots, self.adam_rate * learning_rate, t)
+
+    def _update_convolution(
+        self, kernel: tf.Variable, gradient: tf.Tensor, slot: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        self._decay(kernel, learning_rate)
+        delta, u = muon_update(gradient, slot, learning_rate, self.momentum)
+        slot.assign(u)
+        kernel.assign_add(delta)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    c.__name__.lower(): c for c in (SGD, Momentum, RMSprop, Adam, AdamW, Muon)
+}
 
 
 def _name(variable: tf.Variable) -> str:

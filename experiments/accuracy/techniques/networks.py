@@ -51,7 +51,9 @@ class Whitened(nn.Layer):
         patches = windows[:, ::2, ::2].reshape(-1, 25)
         values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / np.sqrt(values + 1e-2))[:, ::-1][:, :16].reshape(5, 5, 1, 16)
-        self.kernel = tf.Variable(np.concatenate([filters, -filters], axis=-1), trainable=False, dtype=tf.float32)
+        self.kernel = tf.Variable(
+            tf.constant(np.concatenate([filters, -filters], axis=-1), tf.float32), trainable=False
+        )
 
     def forward(self, x, training, step):
         return tf.nn.relu(tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), 2, "SAME"))
