@@ -1,5 +1,7 @@
 """The network of cnn-best with one thing changed, for `ablations.toml`: what did not make it into the package."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -60,7 +62,7 @@ class Whitened(nn.Layer):
 
 
 class Best(nn.Network):
-    def __init__(self, image_shape, classes, *, seed, shortcut=False, excite=False, whiten=False, both_pools=False):
+    def __init__(self, image_shape, classes, *, seed, shortcut, excite, whiten, both_pools, erase, thicken, shifts):
         super().__init__(image_shape, classes, "best")
         self.grey = nn.AddChannel(image_shape)
         if whiten:
@@ -74,14 +76,51 @@ class Best(nn.Network):
         self.block_2 = Block(self.pool.output_shape, 128, name="block_2", **options)
         self.both_pools = both_pools
         self.head = nn.Dense(256 if both_pools else 128, classes, seed=seed, name="logits")
+        self.erase, self.thicken, self.shifts, self.seed = erase, thicken, shifts, seed
 
     def forward(self, images, training=False, step=None):
+        if training and self.erase:
+            images = erased(images, self.erase, tf.stack([tf.constant(self.seed, tf.int64), step]))
+        if training and self.thicken:
+            images = thickened(images, self.thicken, tf.stack([tf.constant(self.seed, tf.int64), step]))
+        if training or not self.shifts:
+            return self.logits_of(images, training, step)
+        moves = [(0, 0), *((sign * self.shifts, 0) for sign in (1, -1)), *((0, sign * self.shifts) for sign in (1, -1))]
+        each = [tf.nn.log_softmax(self.logits_of(tf.roll(images, move, (1, 2)), False, step)) for move in moves]
+        return tf.reduce_logsumexp(tf.stack(each), axis=0)
+
+    def logits_of(self, images, training, step):
         x = self.stem.forward(self.grey.forward(images, training, step), training, step)
         x = x if self.norm is None else tf.nn.relu(self.norm.forward(x, training, step))
         x = self.pool.forward(self.block_1.forward(x, training, step), training, step)
         x = tf.cast(self.block_2.forward(x, training, step), tf.float32)
         pooled = [tf.reduce_max(x, [1, 2]), *([tf.reduce_mean(x, [1, 2])] if self.both_pools else [])]
         return self.head.forward(tf.concat(pooled, axis=1), training, step)
+
+
+def uniform(images, count, key):
+    """Returns `count` numbers in [0, 1) per image, `[batch, count, 1, 1]`."""
+    shape: Any = tf.stack([tf.shape(images)[0], count, 1, 1])
+    return tf.random.stateless_uniform(shape, key, alg="philox")
+
+
+def erased(images, largest, key):
+    """A rectangle of 1 to `largest` pixels a side, anywhere in each image, becomes background (Zhong et al. 2020)."""
+    height, width = (int(size) for size in images.shape[1:])
+    draws = uniform(images, 4, key)
+    y, x = tf.range(height, dtype=tf.float32)[:, tf.newaxis], tf.range(width, dtype=tf.float32)
+    tall, wide = (0.5 + draws[:, side] * (largest - 1) / 2 for side in (2, 3))
+    inside = (tf.abs(y - height * draws[:, 0]) < tall) & (tf.abs(x - width * draws[:, 1]) < wide)
+    return tf.where(inside, tf.zeros_like(images), images)
+
+
+def thickened(images, most, key):
+    """Strokes become thicker or thinner: each image is mixed with its dilation or erosion by 3x3, by up to `most`."""
+    amount = most * (2 * uniform(images, 1, key) - 1)
+    x = tf.cast(images[..., tf.newaxis], tf.float32)
+    wider, thinner = tf.nn.max_pool2d(x, 3, 1, "SAME"), -tf.nn.max_pool2d(-x, 3, 1, "SAME")
+    changed = x + tf.where(amount > 0, amount * (wider - x), amount * (x - thinner))
+    return tf.cast(changed[..., 0], images.dtype)
 
 
 def make(
@@ -93,5 +132,19 @@ def make(
     excite: bool = False,
     whiten: bool = False,
     both_pools: bool = False,
+    erase: float = 0.0,
+    thicken: float = 0.0,
+    shifts: int = 0,
 ):
-    return Best(image_shape, classes, seed=seed, shortcut=shortcut, excite=excite, whiten=whiten, both_pools=both_pools)
+    return Best(
+        image_shape,
+        classes,
+        seed=seed,
+        shortcut=shortcut,
+        excite=excite,
+        whiten=whiten,
+        both_pools=both_pools,
+        erase=erase,
+        thicken=thicken,
+        shifts=shifts,
+    )
