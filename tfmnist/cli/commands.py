@@ -20,11 +20,19 @@ ModelPath = Annotated[str, Positional, arg(metavar="RUN_OR_MODEL", help="Folder 
 ExportFormat = Annotated[Literal["savedmodel", "onnx", "litert"], arg(help="The format to write.")]
 Temperature = Annotated[
     float | None,
-    arg(metavar="NUMBER", help="Divide logits by this before they become probabilities; by default as the recipe says."),
+    arg(
+        metavar="NUMBER",
+        help="Divide logits by this before they become probabilities; by default as the recipe says.",
+        help_behavior_hint="",
+    ),
 ]
 Threshold = Annotated[
     float | None,
-    arg(metavar="NUMBER", help="Call answers below this probability 'not sure'; by default as the recipe says."),
+    arg(
+        metavar="NUMBER",
+        help="Call answers below this probability 'not sure'; by default as the recipe says.",
+        help_behavior_hint="",
+    ),
 ]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON.")]
 
