@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from turns import Contender, Goal, processors
-from workloads.data import mnist_digits
+from workloads.data import OFF, mnist_digits
 
 WORK = "10,240 MNIST images rotated, scaled, sheared and shifted at random; or, where named cnn, 50 steps of batch 128"
 UNIT = "10,240 images, or 50 steps"
@@ -152,14 +152,14 @@ def pytorch(size: int) -> Contender:
 
 
 def training(changes: dict[str, float] | None = None) -> Contender:
-    """tfmnist: steps of the `cnn` recipe, with augmentation or without."""
+    """tfmnist: steps of the network of the `cnn` recipe, with augmentation or without."""
     import tfmnist
     from tfmnist.runs.build import build_trainer
     from tfmnist.training.events import Epoch
 
     section = {f"augment.{key}": value for key, value in (changes or {}).items()}
-    off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}
-    recipe = tfmnist.Recipe.load("cnn").replace({**off, "optimizer.learning_rate": 0.001, **section})
+    rule = {"optimizer.kind": "adam", "optimizer.learning_rate": 0.001}
+    recipe = tfmnist.Recipe.load("cnn").replace({**OFF, **rule, **section})
     events = build_trainer(recipe, mnist_digits(TRAINED * recipe.train.batch_size)).run()
 
     def turn() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The `cnn` recipe: convolutions with batch normalisation, which take most of the time."""
+"""The network of the `cnn` recipe with Adam: convolutions and batch normalisation, which take most of the time."""
 
 # pyright: reportMissingImports=false
 # the rivals are not among the package's dependencies
@@ -18,7 +18,7 @@ STEPS = COUNT // BATCH
 CONVOLUTIONS = ((1, 32, 5), (32, 64, 3), (64, 128, 3))  # channels in and out, size
 LAYERS = [(28 >> number, *convolution) for number, convolution in enumerate(CONVOLUTIONS)]  # pooled by 2 in between
 CLASSES, EPSILON, MOMENTUM = 10, 1e-3, 0.9
-OURS: dict[str, Any] = {"optimizer.learning_rate": RATE}
+OURS: dict[str, Any] = {"optimizer.kind": "adam", "optimizer.learning_rate": RATE}
 
 
 def keras_fit(jit: bool | str = "auto", policy: str = "float32") -> Contender:

@@ -43,18 +43,29 @@ def mnist_digits(count: int = TRAIN) -> Any:
     return replace(digits, train=tfmnist.Split(digits.train.images[:count], digits.train.labels[:count]))
 
 
+OFF = {
+    "data.validation": 0,
+    "loss.label_smoothing": 0.0,
+    "schedule.kind": "constant",
+    **{f"augment.{key}": 0.0 for key in ("rotate", "scale", "shear", "shift")},
+    "train.average": 0.0,
+    "train.epochs": 1_000_000,
+    "train.precision": "float32",
+}
+
+
 def train_recipe(name: str, changes: Mapping[str, Any] | None = None, count: int = TRAIN) -> Contender:
     """Returns tfmnist training a shipped recipe: a turn is an epoch of the first `count` training images.
 
-    Validation and averaging of the weights are off, because the rivals have neither; `changes` are keys of the recipe.
+    Validation, averaging of the weights and augmentation are off, because the rivals have none of them; `changes` are
+    keys of the recipe.
     """
     import tfmnist
     from tfmnist.runs.build import build_trainer
     from tfmnist.training.events import Epoch
     from tfmnist.training.threads import choose_threads, set_threads, threads_set
 
-    off = {"data.validation": 0, "train.average": 0.0, "train.epochs": 1_000_000, "schedule.kind": "constant"}
-    recipe = tfmnist.Recipe.load(name).replace({**off, **(changes or {})})
+    recipe = tfmnist.Recipe.load(name).replace({**OFF, **(changes or {})})
     digits = mnist_digits(count)
     set_threads(choose_threads(recipe, digits.image_shape, digits.classes))  # as 'tfmnist train' does
     trainer = build_trainer(recipe, digits)
