@@ -34,6 +34,13 @@ def test_it_predicts_what_the_network_does(model: tfmnist.CNN, tmp_path: Path, c
     np.testing.assert_allclose(outputs["probabilities"], tf.nn.softmax(expected), atol=1e-5)
 
 
+def test_a_temperature_is_part_of_it(model: tfmnist.CNN, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(onnx_model.convert(model, CARD.model_copy(update={"temperature": 0.25})))
+    outputs = onnx_model.load(tmp_path / "m.onnx")(IMAGES)
+    np.testing.assert_allclose(outputs["logits"], model.logits(IMAGES).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities"], tf.nn.softmax(4 * outputs["logits"]), atol=1e-5)
+
+
 def test_it_is_a_straight_chain(model: tfmnist.CNN) -> None:
     graph = onnx.load_from_string(onnx_model.convert(model, CARD)).graph
     kinds = [node.op_type for node in graph.node]
