@@ -1,6 +1,6 @@
 """Transfer: what is learned on the digits 0 to 4 helps with 5 to 9, with only 20 pictures of each.
 
-    python experiments/transfer.py [--recipe cnn] [--seeds 5] [--pictures 20]
+    python experiments/transfer.py [--recipe transfer.toml] [--seeds 5] [--pictures 20]
 
 Each seed trains the recipe on 0 to 4, and then in three ways on a few pictures of 5 to 9: from scratch, from those
 weights, and from those weights with all but the last layer frozen. Each way uses the best of a few learning rates on
@@ -25,7 +25,7 @@ RATES = (0.001, 0.003)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recipe", default="cnn")
+    parser.add_argument("--recipe", default=str(Path(__file__).with_name("transfer.toml")))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=20, help="of each class")
     options = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
         validation, tests = zip(*rates[best])
         results.append({"way": way, "learning_rate": best, "validation": validation, "test": tests})
         rows.append((way, f"{best:g}", f"{statistics.mean(validation):.2%}", mean_sd(tests)))
-    what = f"{options.recipe}, {options.pictures} pictures of each class"
+    what = f"{base.model.kind}, {options.pictures} pictures of each class"
     table = markdown((what, "learning rate", "validation", f"test, mean ± sd of {options.seeds} seeds"), rows)
     print(table)
     RESULTS.mkdir(exist_ok=True)

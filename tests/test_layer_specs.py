@@ -19,6 +19,7 @@ from tfmnist.layer_specs import LayerSpec, parse_layer
         ("flatten", LayerSpec("flatten")),
         ("dense 128", LayerSpec("dense", units=128)),
         ("dropout 0.5", LayerSpec("dropout", rate=0.5)),
+        ("noise 0.3", LayerSpec("noise", deviation=0.3)),
     ],
 )
 def test_every_form_is_parsed(text: str, spec: LayerSpec) -> None:
@@ -31,7 +32,7 @@ def test_every_form_is_parsed(text: str, spec: LayerSpec) -> None:
         *("", "conv", "conv 8", "conv 8 3", "conv 8 3x3x3", "conv 0 3x3", "conv 8 0x3", "conv 8 3x3 /0"),
         *("conv 8 3x3 /", "conv 8 3x3 full", "max", "max 0", "max -2", "max 2.5", "global", "global min"),
         *("flatten 2", "dense", "dense 0", "dense ten", "dense 1 2", "Dense 10", "dropout", "dropout 1"),
-        *("dropout -0.1", "dropout nan", "dropout x", "pool 2"),
+        *("dropout -0.1", "dropout nan", "dropout x", "pool 2", "noise", "noise -1", "noise nan", "noise inf"),
     ],
 )
 def test_unknown_forms_are_refused_with_the_forms_that_exist(text: str) -> None:
@@ -41,7 +42,7 @@ def test_unknown_forms_are_refused_with_the_forms_that_exist(text: str) -> None:
     assert repr(text) in message and "'dense UNITS'" in message
 
 
-WORDS = ["conv", "max", "average", "global", "flatten", "dense", "dropout", "valid"]
+WORDS = ["conv", "max", "average", "global", "flatten", "dense", "dropout", "noise", "valid"]
 WORDS += ["/2", "3x3", "8", "-1", "0.5", "x", "/"]
 
 

@@ -8,19 +8,20 @@ from typing import Literal
 class LayerSpec:
     """One layer of a network, without its normalisation and activation."""
 
-    kind: Literal["conv", "max", "average", "global", "flatten", "dense", "dropout"]
+    kind: Literal["conv", "max", "average", "global", "flatten", "dense", "dropout", "noise"]
     units: int = 0  # filters of a convolution, units of a dense layer
     size: tuple[int, int] = (0, 0)  # kernel or window, height and width
     stride: int = 1
     padding: Literal["SAME", "VALID"] = "SAME"
     rate: float = 0.0  # of dropout
+    deviation: float = 0.0  # of noise
     pool: Literal["max", "average"] = "max"  # of global pooling
     text: str = field(default="", compare=False)  # as it was written
 
 
 _FORMS = (
     "'conv FILTERS HxW [/STRIDE] [valid]', 'max N', 'average N', 'global max|average', 'flatten', 'dense UNITS', "
-    "'dropout RATE'"
+    "'dropout RATE', 'noise DEVIATION'"
 )
 
 
@@ -54,6 +55,8 @@ def _parse(words: list[str]) -> LayerSpec:
             return LayerSpec("flatten")
         case ["dense", units]:
             return LayerSpec("dense", _positive(units))
+        case ["noise", deviation] if 0 <= float(deviation) < 1e6:
+            return LayerSpec("noise", deviation=float(deviation))
         case ["dropout", rate] if 0 <= float(rate) < 1:
             return LayerSpec("dropout", rate=float(rate))
         case _:

@@ -21,6 +21,7 @@ from tfmnist.nn.layers import (
     Flatten,
     GlobalPool,
     Layer,
+    Noise,
     Pool,
 )
 from tfmnist.nn.losses import LOSSES
@@ -254,9 +255,30 @@ def test_dropout_drops_the_same_compiled(mode: str) -> None:
         np.testing.assert_allclose(plain, compiled, rtol=1e-6)
 
 
-def test_dropout_in_training_needs_the_step() -> None:
+@pytest.mark.parametrize("layer", [Dropout((5,), 0.5), Noise((5,), 0.5)])
+def test_what_is_drawn_in_training_needs_the_step(layer: Layer) -> None:
     with pytest.raises(InputError, match=r"needs the step; pass step=optimizer\.step"):
-        run(Dropout((5,), 0.5), some(3, 5), training=True)
+        run(layer, some(3, 5), training=True)
+
+
+def test_noise_has_its_deviation_and_is_a_function_of_seed_name_and_step() -> None:
+    def added(seed: int = 1, name: str = "noise_1", step: int = 3) -> NDArray[np.float32]:
+        layer = Noise((50,), 0.3, seed=seed, name=name)
+        return run(layer, np.ones([200, 50], np.float32), training=True, step=tf.constant(step, tf.int64)) - 1
+
+    assert added().mean() == pytest.approx(0.0, abs=0.01) and added().std() == pytest.approx(0.3, abs=0.01)
+    np.testing.assert_array_equal(added(), added())
+    for other in (added(seed=2), added(name="noise_2"), added(step=4), added(step=3 + 2**32)):
+        assert abs(np.corrcoef(added().ravel(), other.ravel())[0, 1]) < 0.05
+
+
+def test_noise_in_evaluation_or_without_deviation_is_the_identity() -> None:
+    x = some(3, 5)
+    np.testing.assert_array_equal(run(Noise((5,), 0.5), x), x)
+    np.testing.assert_array_equal(run(Noise((5,), 0.0), x, training=True), x)
+    for deviation in (-0.1, math.inf, math.nan):
+        with pytest.raises(InputError, match="deviation must be at least 0"):
+            Noise((5,), deviation)
 
 
 LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
@@ -265,6 +287,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "batch_norm of vectors": (BatchNorm((6,)), (6,)),
     "batch_norm of pictures": (BatchNorm((6, 7, 2)), (6, 7, 2)),
     "dropout": (Dropout((6,), 0.5), (6,)),
+    "noise": (Noise((6,), 0.5), (6,)),
     "max": (Pool((6, 7, 2), 2), (6, 7, 2)),
     "average": (Pool((6, 7, 2), 3, kind="average"), (6, 7, 2)),
     "global max": (GlobalPool((6, 7, 2)), (6, 7, 2)),
@@ -386,6 +409,7 @@ def test_mlp_with_every_activation_and_loss(activation: str, loss: str) -> None:
         ["conv 3 3x3", "global max"],
         ["conv 3 3x3", "global average"],
         ["conv 3 3x3", "dropout 0.4", "dense 5", "dropout 0.4"],
+        ["noise 0.3", "conv 3 3x3", "noise 0.2", "dense 5"],
     ],
     ids=" ".join,
 )

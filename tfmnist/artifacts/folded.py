@@ -9,7 +9,18 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfmnist.nn.ensemble import Ensemble
-from tfmnist.nn.layers import Activation, AddChannel, BatchNorm, Conv2D, Dense, Dropout, Flatten, GlobalPool, Pool
+from tfmnist.nn.layers import (
+    Activation,
+    AddChannel,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Noise,
+    Pool,
+)
 from tfmnist.nn.models import Network, pool_before_activation
 
 _STATELESS = (Activation, AddChannel, Flatten, GlobalPool, Pool)
@@ -50,7 +61,7 @@ def fold(network: Network) -> Function | None:
         A function of pixels, float32 `[n, height, width]`, 0 to 255, that returns logits, float32 `[n, classes]`; None
         if the network computes something else, or its weights take over 1 GiB.
     """
-    kinds = (Dense, Conv2D, BatchNorm, Dropout, *_STATELESS)
+    kinds = (Dense, Conv2D, BatchNorm, Dropout, Noise, *_STATELESS)
     if sum(4 * int(tf.size(variable)) for variable in network.named_variables().values()) > _LARGEST:
         return None
     if isinstance(network, Ensemble):
@@ -70,7 +81,7 @@ def fold(network: Network) -> Function | None:
             last = steps[-1]
             bias = 0.0 if last.bias is None else last.bias
             last.kernel, last.bias = last.kernel * scale, (bias - _float64(layer.mean)) * scale + _float64(layer.offset)
-        elif not isinstance(layer, Dropout):
+        elif not isinstance(layer, Dropout | Noise):
             steps.append(layer)
     first = next((step for step in steps if not isinstance(step, _HOMOGENEOUS)), None)
     if not isinstance(first, _Linear):

@@ -8,6 +8,7 @@ from tfmnist.nn.layers import Dropout as Dropout
 from tfmnist.nn.layers import Flatten as Flatten
 from tfmnist.nn.layers import GlobalPool as GlobalPool
 from tfmnist.nn.layers import Layer as Layer
+from tfmnist.nn.layers import Noise as Noise
 from tfmnist.nn.layers import Pool as Pool
 from tfmnist.nn.losses import cross_entropy as cross_entropy
 from tfmnist.nn.losses import quadratic as quadratic

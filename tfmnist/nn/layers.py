@@ -197,12 +197,29 @@ class Dropout(Layer):
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         if not training or self.rate == 0.0:
             return x
-        if step is None:
-            raise InputError(f"layer {self.name}: dropout in training needs the step; pass step=optimizer.step.")
-        seed = tf.stack([tf.constant(self.key, tf.int64), tf.cast(step, tf.int64)])
+        seed = _seed(self.name, self.key, step)
         # integers, which are the same in every compiler; floats are not
         bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
         return tf.where(bits >= tf.constant(self.threshold, tf.uint32), x / (1.0 - self.rate), tf.zeros_like(x))
+
+
+class Noise(Layer):
+    """x + n in training, each n drawn from N(0, deviation²) (Rasmus et al. 2015, who add some before every layer).
+
+    What is added depends on (seed, path, step) alone.
+    """
+
+    def __init__(self, input_shape: Shape, deviation: float, *, seed: int = 0, name: str = "noise"):
+        super().__init__(name, input_shape)
+        if not 0 <= deviation < math.inf:
+            raise InputError(f"layer {name}: deviation must be at least 0 and finite, got {deviation}.")
+        self.deviation, self.key = deviation, seeds.key(seed, self.path)
+
+    def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
+        if not training or self.deviation == 0.0:
+            return x
+        seed = _seed(self.name, self.key, step)
+        return x + tf.cast(tf.random.stateless_normal(tf.shape(x), seed, 0.0, self.deviation, alg="philox"), x.dtype)  # type: ignore[arg-type]
 
 
 class Pool(Layer):
@@ -284,3 +301,10 @@ class Activation(Layer):
 def _slide(length: int, window: int, stride: int, padding: str) -> int:
     """Returns how many positions a window takes as it slides over a length."""
     return -(-length // stride) if padding == "SAME" else (length - window) // stride + 1
+
+
+def _seed(name: str, key: int, step: tf.Tensor | None) -> tf.Tensor:
+    """Returns the seed of what a layer draws in a step of training, int64 `[2]`."""
+    if step is None:
+        raise InputError(f"layer {name}: what it draws in training needs the step; pass step=optimizer.step.")
+    return tf.stack([tf.constant(key, tf.int64), tf.cast(step, tf.int64)])

@@ -25,6 +25,7 @@ from tfmnist.nn.layers import (
     Flatten,
     GlobalPool,
     Layer,
+    Noise,
     Pool,
     Shape,
 )
@@ -140,6 +141,8 @@ class Network(tf.Module, metaclass=_Checked):
                     add(spec.kind, Pool, shape(), spec.stride, kind=spec.kind)
                 case "global":
                     add("global", GlobalPool, shape(), kind=spec.pool)
+                case "noise":
+                    add("noise", Noise, shape(), spec.deviation, seed=weights["seed"])
                 case "dropout":
                     add("dropout", Dropout, shape(), spec.rate, seed=weights["seed"])
             if spec.kind in ("conv", "dense"):
@@ -294,7 +297,7 @@ class Network(tf.Module, metaclass=_Checked):
                 item.frozen = True
         paths: dict[int, str] = {}
         for path, layer in self.find_layers().items():
-            if isinstance(layer, Conv2D | Dense | Dropout) and paths.setdefault(layer.key, path) != path:
+            if isinstance(layer, Conv2D | Dense | Dropout | Noise) and paths.setdefault(layer.key, path) != path:
                 raise InputError(
                     f"layers {paths[layer.key]} and {path} draw the same random numbers: both were made with the path "
                     f"{layer.path!r} and the same seed; make each in the constructor of the layer that holds it, or "
