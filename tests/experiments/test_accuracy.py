@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,22 @@ def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> M
     monkeypatch.setitem(sys.modules, path.stem, module)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", sorted((EXPERIMENTS / "accuracy/final").glob("*.toml")), ids=lambda path: path.stem)
+def test_final_figures_are_of_the_shipped_recipes_on_all_images(path: Path) -> None:
+    recipe = tfmnist.Recipe.load(path)
+    assert recipe.changed_from(tfmnist.Recipe.load(path.stem)) == ["data.validation"]
+    assert recipe.data.validation == 0
+
+
+def test_every_ablation_is_a_recipe_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    plan = tomllib.loads((EXPERIMENTS / "accuracy/ablations.toml").read_text())
+    base = tfmnist.Recipe.load(EXPERIMENTS / "accuracy" / plan["recipe"]).replace(plan["base"])
+    recipes = [base.replace(way["changes"]) for way in plan["ways"]]
+    assert all(recipe.changed_from(base) for recipe in recipes)
+    assert len({str(recipe.values()) for recipe in recipes}) == len({way["name"] for way in plan["ways"]})
 
 
 @pytest.mark.parametrize("script", ["ways_to_do_better.py"], indirect=True)
