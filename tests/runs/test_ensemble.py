@@ -75,6 +75,9 @@ def test_what_is_no_ensemble(done: Run, other: Path, recipe: Recipe, tmp_path: P
         tfmnist.ensemble([done.path], tmp_path / "m")
     with pytest.raises(InputError, match="expected two or more, each once"):
         tfmnist.ensemble([done.path, done.path], tmp_path / "m")
+    (tmp_path / "latest").symlink_to(done.path)
+    with pytest.raises(InputError, match="each once"):
+        tfmnist.ensemble([done.path, tmp_path / "latest"], tmp_path / "m")
     quick = {"data.source": "mnist", "data.per_class": 10, "train.epochs": 1, "export.report": False}
     mnist = tfmnist.run(recipe.replace({**quick, "export.model": False}), tmp_path / "mnist").path
     with pytest.raises(InputError, match=r"mnist: was trained on mnist \(.*expected runs on the same data"):

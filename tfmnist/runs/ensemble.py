@@ -14,6 +14,7 @@ from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import load_unchanged
 from tfmnist.runs.export import load_network, make_card, versions, with_confidence, write_as
+from tfmnist.runs.folder import follow_link
 from tfmnist.runs.own_code import name_of
 from tfmnist.runs.portable import Format, check_destination
 from tfmnist.runs.result import Result
@@ -56,9 +57,9 @@ def ensemble_checked(
     """Like `ensemble`; also returns lines to print: the accuracy, and the checks of ONNX or LiteRT files."""
     check_runtime()
     check_destination(destination, format)
-    paths = [Path(run) for run in runs]
-    if len(set(paths)) < max(2, len(paths)):
-        raise InputError(f"runs is {[str(path) for path in paths]}: expected two or more, each once.")
+    paths = [follow_link(run) for run in runs]
+    if len({path.resolve() for path in paths}) < max(2, len(paths)):
+        raise InputError(f"runs is {[str(run) for run in runs]}: expected two or more, each once.")
     recipes, results = [Recipe.load_run(path) for path in paths], [Result.read(path) for path in paths]
     recipe, data = recipes[0], results[0].data
     for path, result in zip(paths, results):
