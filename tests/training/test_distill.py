@@ -35,7 +35,7 @@ def test_a_temperature_divides_both_logits_and_keeps_the_scale_of_the_gradient()
 
 
 def test_its_gradient_is_that_of_the_network_alone() -> None:
-    weight = tf.Variable([[1.0, -1.0]])
+    weight = tf.Variable(tf.constant([[1.0, -1.0]]))
     with tf.GradientTape() as tape:
         objective = Distillation(cross_entropy, "cross_entropy", teacher=lambda _: 5.0 * tf.repeat(weight, 2, 0))
         value = objective.mean(tf.zeros([2, 2]), tf.constant([0, 1], tf.int64), [], IMAGES)
