@@ -134,7 +134,7 @@ def test_help_lists_every_key_and_shows_the_defaults_of_the_recipe(capsys: Any, 
         for key in getattr(Recipe(), section).model_dump(exclude={"options"}):
             assert f"--{section}.{key}" in text
     text = re.sub(r"[│\s]+", " ", text)
-    assert "--lr FLOAT, --optimizer.learning_rate FLOAT" in text and "(default: 0.006)" in text
+    assert "--lr FLOAT, --optimizer.learning_rate FLOAT" in text and "(default: 0.04)" in text
     assert text.index("--resume") < text.index("--epochs") < text.index("--data.validation")
 
 

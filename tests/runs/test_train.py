@@ -153,8 +153,8 @@ def test_a_diverged_run_says_so_until_it_is_resumed(recipe: Recipe, tmp_path: Pa
 def test_a_test_loss_that_is_not_finite_diverges_too(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def infinite(*arguments: Any) -> Any:
-        found = outputs(*arguments)
+    def infinite(*arguments: Any, **keywords: Any) -> Any:
+        found = outputs(*arguments, **keywords)
         return found._replace(metrics=replace(found.metrics, loss=math.inf))
 
     quick = recipe.replace({"train.epochs": 1, "export.report": False, "export.model": False, "data.validation": 0})
