@@ -51,9 +51,9 @@ def main() -> None:
 
 def validation_answers(run: str) -> tuple[Any, Any]:
     """Labels and probabilities, at temperature 1, of the examples that a run was not trained on."""
-    recipe, network = tfmnist.open_run(run).recipe, tfmnist.open_run(run).network
+    recipe = tfmnist.open_run(run).recipe
     held_out = tfmnist.load("mnist", validation=recipe.data.validation, seed=recipe.train.seed).validation
-    return held_out.labels, tf.nn.softmax(network.logits(held_out.images)).numpy()
+    return held_out.labels, answers(run, held_out.images)
 
 
 def answers(path: str, images: Any) -> Any:

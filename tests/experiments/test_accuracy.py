@@ -76,7 +76,7 @@ OPTIONS = ["", "shortcut", "excite", "whiten", "both_pools", "erase", "thicken",
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_technique_trains(script: ModuleType, option: str) -> None:
     value = {"erase": 6.0, "thicken": 0.5, "shifts": 1}.get(option, True)
-    model = script.make((28, 28), 10, seed=0, **({option: value} if option else {}))
+    model = script.Best((28, 28), 10, seed=0, **({option: value} if option else {}))
     train = tfmnist.load("mnist", per_class=2, validation=0).train
     tfmnist.fit(model, train, epochs=1, batch_size=10, progress=False)
     assert np.isfinite(model.logits(train.images)).all()

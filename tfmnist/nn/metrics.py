@@ -103,14 +103,19 @@ def fit_temperature(labels: NDArray[np.integer], probabilities: NDArray[np.float
     low, high = -2.0, 2.0  # of log10 T
     for _ in range(40):
         middle = (low + high) / 2
-        expected = (at_temperature(probabilities, 10**middle) * logs).sum(axis=1).mean()
+        expected = (_shares(logs, 10**middle) * logs).sum(axis=1).mean()
         low, high = (low, middle) if expected < of_labels else (middle, high)
     return float(10 ** ((low + high) / 2))
 
 
 def at_temperature(probabilities: NDArray[np.floating], temperature: float) -> Floats:
     """Returns softmax(log p / T), float64 [n, C], for probabilities [n, C]."""
-    shares = np.exp(_logs(probabilities) / temperature)
+    return _shares(_logs(probabilities), temperature)
+
+
+def _shares(logs: Floats, temperature: float) -> Floats:
+    """Returns softmax(logs / T) by row, for rows whose largest number is 0."""
+    shares = np.exp(logs / temperature)
     return shares / shares.sum(axis=1, keepdims=True)
 
 

@@ -62,7 +62,20 @@ class Whitened(nn.Layer):
 
 
 class Best(nn.Network):
-    def __init__(self, image_shape, classes, *, seed, shortcut, excite, whiten, both_pools, erase, thicken, shifts):
+    def __init__(
+        self,
+        image_shape,
+        classes,
+        *,
+        seed,
+        shortcut: bool = False,
+        excite: bool = False,
+        whiten: bool = False,
+        both_pools: bool = False,
+        erase: float = 0.0,
+        thicken: float = 0.0,
+        shifts: int = 0,
+    ):
         super().__init__(image_shape, classes, "best")
         self.grey = nn.AddChannel(image_shape)
         if whiten:
@@ -123,30 +136,3 @@ def thickened(images, most, key):
     wider, thinner = tf.nn.max_pool2d(x, 3, 1, "SAME"), -tf.nn.max_pool2d(-x, 3, 1, "SAME")
     changed = x + tf.where(amount > 0, amount * (wider - x), amount * (x - thinner))
     return tf.cast(changed[..., 0], images.dtype)
-
-
-def make(
-    image_shape,
-    classes,
-    *,
-    seed,
-    shortcut: bool = False,
-    excite: bool = False,
-    whiten: bool = False,
-    both_pools: bool = False,
-    erase: float = 0.0,
-    thicken: float = 0.0,
-    shifts: int = 0,
-):
-    return Best(
-        image_shape,
-        classes,
-        seed=seed,
-        shortcut=shortcut,
-        excite=excite,
-        whiten=whiten,
-        both_pools=both_pools,
-        erase=erase,
-        thicken=thicken,
-        shifts=shifts,
-    )
