@@ -71,7 +71,6 @@ class Best(nn.Network):
         shortcut: bool = False,
         excite: bool = False,
         whiten: bool = False,
-        both_pools: bool = False,
         erase: float = 0.0,
         thicken: float = 0.0,
         shifts: int = 0,
@@ -88,8 +87,7 @@ class Best(nn.Network):
         self.block_1 = Block(self.pool_1.output_shape, 64, name="block_1", **options)
         self.pool_2 = nn.Pool(self.block_1.output_shape, 2, name="pool_2")
         self.block_2 = Block(self.pool_2.output_shape, 128, name="block_2", **options)
-        self.both_pools = both_pools
-        self.head = nn.Dense(256 if both_pools else 128, classes, seed=seed, name="logits")
+        self.head = nn.Dense(128, classes, seed=seed, name="logits")
         self.erase, self.thicken, self.shifts, self.seed = erase, thicken, shifts, seed
 
     def forward(self, images, training=False, step=None):
@@ -109,8 +107,7 @@ class Best(nn.Network):
         x = self.block_1.forward(self.pool_1.forward(x, training, step), training, step)
         x = self.pool_2.forward(x, training, step)
         x = tf.cast(self.block_2.forward(x, training, step), tf.float32)
-        pooled = [tf.reduce_max(x, [1, 2]), *([tf.reduce_mean(x, [1, 2])] if self.both_pools else [])]
-        return self.head.forward(tf.concat(pooled, axis=1), training, step)
+        return self.head.forward(tf.reduce_max(x, [1, 2]), training, step)
 
 
 def uniform(images, count, key):
