@@ -391,7 +391,7 @@ class Optimizer(Section):
     """The update rule."""
 
     kind: Annotated[str, _kind("sgd", "momentum", "rmsprop", "adam", "adamw", "muon")] = "adam"
-    """Name of the rule: sgd, momentum, rmsprop, adam, adamw, muon (for convolutions); or FILE.py:NAME."""
+    """Name of the rule: sgd, momentum, rmsprop, adam, adamw, muon; or FILE.py:NAME."""
     learning_rate: Positive = 0.001
     """Learning rate; its peak if the schedule changes it."""
     momentum: Fraction = 0.9
@@ -409,7 +409,7 @@ class Optimizer(Section):
     weight_decay: NotNegative = 0.01
     """adamw, muon: decoupled weight decay of the kernels per step, times the learning rate."""
     adam_rate: Positive = 0.1
-    """muon: learning rate of what is no convolution, which adamw updates, as a fraction of the learning rate."""
+    """muon: learning rate of biases, scales and logits, which adamw updates, as a fraction of the learning rate."""
     clip_norm: NotNegative = 0.0
     """Limit of the gradients' global norm, to which larger ones are scaled down; 0 for no limit."""
     source_sha256: str = ""
