@@ -100,7 +100,7 @@ RULES: dict[str, tuple[Make, Rule]] = {
         lambda p, **o: Adam(p, 0.1, beta1=0.8, beta2=0.95, epsilon=1e-3, **o),
         lambda w, f: adam(w, f, 0.1, 0.8, 0.95, 1e-3),
     ),
-    "muon, without a convolution": (
+    "muon, of the logits": (
         lambda p, **o: Muon(p, 0.4, adam_rate=0.25, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-3, **o),
         lambda w, f: adam(w, f, 0.1, 0.8, 0.95, 1e-3, 0.2),
     ),
@@ -248,6 +248,9 @@ def test_orthogonal_keeps_directions_and_brings_lengths_near_one(shape: tuple[in
     inner = left.T @ found @ right.T
     np.testing.assert_allclose(inner, np.diag(np.diagonal(inner)), atol=1e-4)
     assert np.diagonal(inner).min() > 0.6 and np.diagonal(inner).max() < 1.3
+    rounded = orthogonal(tf.constant(left @ np.diag(lengths) @ right, tf.float32), tf.bfloat16).numpy()
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded, found, atol=0.1)
     assert not orthogonal(tf.zeros(shape)).numpy().any()
 
 
@@ -269,6 +272,36 @@ def test_muon_moves_a_convolution_by_orthogonal_steps(mode: str, fused: bool) ->
     np.testing.assert_allclose(bias.numpy(), 1 - 4 * 0.25 * 0.5, rtol=1e-4)  # Adam's steps, in one direction
     names = optimizer.named_variables(["kernel", "bias"])
     np.testing.assert_allclose(names["m/kernel"].numpy(), u, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_muon_moves_hidden_dense_kernels_by_orthogonal_steps_and_those_of_the_logits_by_adam(
+    mode: str, fused: bool
+) -> None:
+    random = np.random.default_rng(0)
+    start = random.normal(size=(30, 20))
+    hidden, bias, logits = (
+        variable(start, "hidden"),
+        variable(np.ones(20), "bias"),
+        variable(np.ones((20, 3)), "logits"),
+    )
+    optimizer = Muon([hidden, bias, logits], 0.5, momentum=0.8, weight_decay=0.2, adam_rate=0.25, fused=fused)
+    step = compiled(lambda *g: optimizer.apply(g), mode)
+    adam = variable(np.ones((20, 3)), "adam")
+    reference = AdamW([adam], 0.125, weight_decay=0.2, fused=False)
+    expected, u = start, np.zeros_like(start)
+    for _ in range(4):
+        gradient, last = random.normal(size=(30, 20)), tf.constant(random.normal(size=(20, 3)), tf.float32)
+        step(tf.constant(gradient, tf.float32), tf.ones(20), last)
+        reference.apply([last])
+        u = 0.8 * u + gradient
+        matrix = tf.constant(gradient + 0.8 * u, tf.float32)
+        expected = (1 - 0.5 * 0.2) * expected - 0.5 * orthogonal(matrix).numpy()
+    np.testing.assert_allclose(hidden.numpy(), expected, atol=0.1)  # its products are in bfloat16
+    np.testing.assert_allclose(logits.numpy(), adam.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bias.numpy(), 1 - 4 * 0.125, rtol=1e-4)
+    np.testing.assert_allclose(optimizer.slots["m"][0].numpy(), u, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
