@@ -71,7 +71,7 @@ def test_a_shipped_recipe_opens_with_its_story_and_is_commented_toml(name: str) 
 
 def test_recipes_that_are_shipped() -> None:
     assert set(shipped_recipes()) >= {"mlp", "cnn", "sigmoid-mlp", "online-mlp", "imagefolder-mlp", "mlp-as-printed"}
-    assert {"cnn-fast", "cnn-best", "mlp-permutation"} <= set(shipped_recipes())
+    assert {"cnn-fast", "cnn-best", "cnn-record", "mlp-best", "mlp-permutation"} <= set(shipped_recipes())
     printed = Recipe.load("mlp-as-printed")
     assert (printed.loss.kind, printed.model.initializer) == ("naive_cross_entropy", "normal")
     assert printed.changed_from(Recipe.load("mlp")) == ["model.initializer", "loss.kind", "train.average"]
@@ -137,7 +137,7 @@ def test_a_recipe_survives_the_way_through_toml(tmp_path: Path, name: str) -> No
 @given(
     st.floats(0, 1e37, exclude_min=True),
     st.lists(st.integers(1, 10_000)),
-    st.text(st.characters(codec="utf-8"), min_size=1),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
 )
 def test_any_values_survive_the_way_through_toml(rate: float, hidden: list[int], source: str) -> None:
     changes = {"optimizer.learning_rate": rate, "model.hidden": hidden, "data.source": source}
@@ -555,3 +555,32 @@ def test_a_card_has_no_folder_not_even_in_a_list_of_options() -> None:
 def test_a_kind_that_does_not_exist_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"known: mlp, cnn\.$"):
         Recipe().replace({"model.kind": "resnet"})
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x = " + "[" * 100_000, "lists or tables in more than 16 levels"),
+        ("x = " + "[" * 20 + "]" * 20, "'x' has lists or tables in more than 16 levels"),
+        (".".join("a" * 2_000) + " = 1", "'a' has lists or tables in more than 16 levels"),
+        ("[train]\nepochs = 1" + "0" * 5000, "a number of thousands of digits"),
+        ("[train]\nepochs = 1" + "0" * 30, "'train.epochs' is 1000000000000000000000000000000: expected a value less"),
+        ('[data]\nsource = "a\\u0000b"', "'data.source' is 'a\\x00b': remove the null character"),
+        ('[data]\nsource = "a\0b"', "not valid TOML"),
+        ('[train]\nepochs = "' + "x" * 100_000 + '"', "... (100,002 characters): expected a valid integer"),
+        ("[train]\nepochs = 9223372036854775807", "less than or equal to 1000000000"),
+        ("[train]\nthreads = 2000000000", "less than or equal to 1000000000"),
+        ("[data]\nvalidation = 5000000000", "less than or equal to 1000000000"),
+        ('[model]\nkind = "cnn"\nlayers = ["conv 4 5x5 /99999999999"]', "with numbers of at most 1,048,576"),
+        ('[model]\nkind = "cnn"\nlayers = ["conv ' + "9" * 5000 + ' 3x3"]', "with numbers of at most 1,048,576"),
+        ("[model]\nhidden = [" + "8," * 2000 + "]", "at most 256 items"),
+    ],
+)
+def test_a_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "large.toml"
+    path.write_text(text)
+    message = complaint(lambda: Recipe.load(path))
+    assert message.startswith(f"{path}: ") and expected in message and len(message) < 800

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class TfmnistError(Exception):
@@ -46,6 +47,15 @@ def few(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     shown = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most])
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown or "nothing"
+
+
+def show(value: Any, most: int = 80) -> str:
+    """Returns a value of a user's as a message shows it: in full if it is short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or thousands of nested lists
+        return f"too long to show ({type(value).__name__})"
+    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text):,} characters)"
 
 
 def check_name(path: str | Path | None) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tfmnist.errors import show
+
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -19,9 +21,11 @@ class LayerSpec:
     text: str = field(default="", compare=False)  # as it was written
 
 
+MOST = 2**20  # units, filters, or pixels of a window or a stride
+
 _FORMS = (
     "'conv FILTERS HxW [/STRIDE] [valid]', 'max N', 'average N', 'global max|average', 'flatten', 'dense UNITS', "
-    "'dropout RATE', 'noise DEVIATION'"
+    "'dropout RATE', 'noise DEVIATION', with numbers of at most 1,048,576"
 )
 
 
@@ -30,7 +34,7 @@ def parse_layer(text: str) -> LayerSpec:
     try:
         return replace(_parse(text.split()), text=text)
     except ValueError:
-        raise ValueError(f"recipe key 'model.layers' has {text!r}: expected one of {_FORMS}.") from None
+        raise ValueError(f"recipe key 'model.layers' has {show(text)}: expected one of {_FORMS}.") from None
 
 
 def _parse(words: list[str]) -> LayerSpec:
@@ -64,6 +68,6 @@ def _parse(words: list[str]) -> LayerSpec:
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
+    if not 1 <= (number := int(text)) <= MOST:
         raise ValueError
     return number

@@ -26,9 +26,13 @@ from pydantic import (
     model_validator,
 )
 
-from tfmnist.errors import InputError, did_you_mean
+from tfmnist.errors import InputError, did_you_mean, show
 from tfmnist.layer_specs import parse_layer
 
+MOST_LEVELS = 16  # of lists and tables within each other in a file
+MOST_LAYERS = 256
+Count = Annotated[int, Field(ge=0, le=10**9)]
+AtLeastOne = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e37, allow_inf_nan=False)]  # what float32 can hold
 NotNegative = Annotated[float, Field(ge=0, le=1e37, allow_inf_nan=False)]
@@ -149,14 +153,14 @@ def _describe(error: ValidationError, section: str, known: list[str]) -> str:
     where = ".".join(part for part in (section, key) if part)
     if first["type"] == "model_type":
         inside = next((key for key in Recipe.key_names() if key.startswith(f"{where}.")), "about.summary")
-        return f"recipe key {where!r} is {first['input']!r}: expected a section, with keys such as {inside!r}."
+        return f"recipe key {where!r} is {show(first['input'])}: expected a section, with keys such as {inside!r}."
     expected = first["msg"].removeprefix("Value error, ")
     for other in others:  # of a union: the same key, the same input
         if other["loc"][:1] == first["loc"][:1] and all(isinstance(part, str) for part in other["loc"]):
             expected += " or " + other["msg"].removeprefix("Input should be ")
     expected = re.sub("Input should be (greater|less)", r"expected a value \1", expected)
     expected = expected.replace("Input should be", "expected").replace("Input should", "must")
-    return f"recipe key {where!r} is {first['input']!r}: {expected.rstrip('.')}."
+    return f"recipe key {where!r} is {show(first['input'])}: {expected.rstrip('.')}."
 
 
 def _is_plain(value: Any) -> bool:
@@ -171,7 +175,7 @@ def _is_plain(value: Any) -> bool:
 def _check_plain(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if not _is_plain(value):
-            raise ValueError(f"{name} is {value!r}: expected text, a finite number, true, false, a list or a table")
+            raise ValueError(f"{name} is {show(value)}: expected text, a finite number, true, false, a list or a table")
     return options
 
 
@@ -210,6 +214,10 @@ class Section(BaseModel):
                 raise InputError(
                     f"recipe key '{cls.__name__.lower()}.{name}' is {value}: expected a value that is not a boolean."
                 )
+            if isinstance(value, str) and "\0" in value:
+                raise InputError(
+                    f"recipe key '{cls.__name__.lower()}.{name}' is {show(value)}: remove the null character."
+                )
         try:
             return handler(data)
         except ValidationError as error:
@@ -239,13 +247,13 @@ class Data(Section):
 
     source: str = Field(default="mnist", min_length=1)
     """'mnist' (embedded), a folder of pictures (train/<class>/*.png) or of IDX or CSV files, a .csv, or an .npz."""
-    validation: int = Field(default=5000, ge=0)
+    validation: Count = 5000
     """Number of training examples drawn per class for validation; a source's own set is used whole; 0 for none."""
     classes: int = Field(default=0, ge=0, le=1000)
     """Number of classes; 0 to take it from the training labels."""
     only: tuple[str, ...] = ()
     """Names of the classes to use, in this order; none for all."""
-    per_class: int = Field(default=0, ge=0)
+    per_class: Count = 0
     """Number of training examples to use per class, drawn by the seed; 0 for all."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Fraction of each class that becomes the test set if the source has none; the same for every seed."""
@@ -277,9 +285,9 @@ class Model(Section):
 
     kind: Annotated[str, _kind("mlp", "cnn")] = "mlp"
     """mlp: dense layers of the widths model.hidden; cnn: the layers that model.layers lists; or FILE.py:NAME."""
-    hidden: tuple[Annotated[int, Field(ge=1, le=2**20)], ...] = (512,)
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=2**20)], ...], Field(max_length=MOST_LAYERS)] = (512,)
     """mlp: widths of the hidden layers."""
-    layers: tuple[str, ...] = ()
+    layers: Annotated[tuple[str, ...], Field(max_length=MOST_LAYERS)] = ()
     """cnn: the layers before the logits, such as 'conv 32 5x5', 'max 2', 'global max', 'dense 128'."""
     activation: Literal["relu", "sigmoid", "tanh", "gelu"] = "relu"
     """Activation function of the hidden layers."""
@@ -487,29 +495,29 @@ class Augment(Section):
 class Train(Section):
     """The training loop."""
 
-    epochs: int = Field(default=5, ge=1)
+    epochs: AtLeastOne = 5
     """Passes over the training examples."""
-    batch_size: int = Field(default=100, ge=1)
+    batch_size: AtLeastOne = 100
     """Examples per step; the smaller last batch of an epoch is trained too."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the validation split, the initial weights, the order of examples, dropout and augmentation."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights, updates, logits and loss are always float32."""
-    block: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    block: AtLeastOne | Literal["auto"] = "auto"
     """Steps per call of the compiled loop; auto: about 10,000 images with xla, else 2,000."""
     compile: Literal["auto", "xla", "graph", "eager"] = "auto"
     """auto: xla for networks of dense layers, graph for convolutions; eager: for debugging and learning."""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: AtLeastOne | Literal["auto"] = "auto"
     """Threads per operation, at most 64 or one per CPU are used; auto: one for small steps, else one per CPU."""
     average: Fraction = 0.0
     """Decay of the exponential moving average of the weights, which is evaluated and exported; 0 for none."""
-    patience: int = Field(default=0, ge=0)
+    patience: Count = 0
     """Stop after this many epochs without a better validation result, and keep the best weights; 0 for never."""
     monitor: Literal["accuracy", "loss"] = "accuracy"
     """Validation result that train.patience watches."""
-    progress: int = Field(default=0, ge=0)
+    progress: Count = 0
     """Print the mean loss every N steps; 0 for a live line only."""
-    log_steps: int = Field(default=0, ge=0)
+    log_steps: Count = 0
     """Write the loss of every N-th step to steps.jsonl; 0 for none."""
     tensorboard: bool = False
     """Write event files for TensorBoard to the run's folder; needs the extra tfmnist[tensorboard]."""
@@ -727,13 +735,40 @@ class Recipe(Section):
 def _read_toml(path: Path | None, text: str) -> dict[str, Any]:
     try:
         content = path.read_bytes() if path else read_shipped(text)
-        return tomllib.loads(content.decode().removeprefix("\ufeff"))
+        return parse_toml(content.decode())
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
     except OSError as error:
         raise InputError(
             f"{text}: cannot read the recipe: {error.strerror}; give a shipped recipe or a .toml file."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{text}: not valid TOML: {error}.") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Returns the values of a TOML file, or raises an `InputError` if it is invalid, or too deep to read."""
+    too_deep = f"lists or tables in more than {MOST_LEVELS} levels: expected fewer."
+    try:
+        values = tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not valid TOML: {error}.") from None
+    except RecursionError:
+        raise InputError(f"it has {too_deep}") from None
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        raise InputError("it has a number of thousands of digits: expected a 64-bit integer.") from None
+    level: list[tuple[str, Any]] = list(values.items())
+    for _ in range(MOST_LEVELS):
+        level = [inner for key, value in level for inner in _inside(key, value)]
+        if not level:
+            return values
+    raise InputError(f"{level[0][0]!r} has {too_deep}")
+
+
+def _inside(key: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return list(cast(dict[str, Any], value).items())
+    return [(key, inner) for inner in cast(list[Any], value)] if isinstance(value, list) else []
 
 
 def is_whole(path: Path) -> bool:

@@ -304,10 +304,21 @@ def test_shipped_recipes_make_networks_of_known_size(name: str) -> None:
         "cnn": 25 * 32 + 9 * 32 * 64 + 9 * 64 * 128 + norms + 128 * 10 + 10,
         "cnn-fast": 25 * 16 + 9 * 16 * 48 + 9 * 48 * 96 + 2 * (16 + 48 + 96) + 96 * 10 + 10,
         "cnn-best": 25 * 32 + 9 * (32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 2 * (32 + 2 * 64 + 2 * 128) + 1290,
+        "cnn-record": 25 * 32 + 9 * (32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 2 * (32 + 2 * 64 + 2 * 128) + 1290,
+        "mlp-best": 1024 * (784 + 1024 + 512) + 2 * (1024 + 1024 + 512) + 5130,
         "mlp-permutation": 784_000 + 500_000 + 125_000 + 2 * 62_500 + 2 * 2250 + 2510,
     }
     assert model.parameter_count == expected[name]
     assert model.logits(pictures(2, 28, 28)).shape == (2, 10)
+
+
+def test_a_network_that_does_not_fit_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = r"has {} parameters: expected at most {}; make the layers smaller"
+    with pytest.raises(InputError, match="dense_1 " + expected.format("822,083,584", "268,435,456")):
+        make_model(Model(kind="mlp", hidden=(2**20,)), (28, 28), 10, seed=0)
+    monkeypatch.setattr("tfmnist.nn.layers.MOST_PARAMETERS", 2000)
+    with pytest.raises(InputError, match="network " + expected.format("2,170", "2,000")):
+        make_model(Model(kind="mlp", hidden=(2, 200)), (28, 28), 10, seed=0)
 
 
 def test_make_model_passes_every_key() -> None:

@@ -4,7 +4,6 @@ import difflib
 import math
 import re
 import shlex
-import tomllib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
@@ -12,7 +11,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from tfmnist.errors import InputError
-from tfmnist.recipe import Recipe, nearest_key, shipped_recipes
+from tfmnist.recipe import Recipe, nearest_key, parse_toml, shipped_recipes
 
 DEFAULT_RECIPE = "mlp"
 SHORT_FORMS = {
@@ -117,10 +116,10 @@ def _take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 def _read_value(text: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
+        value = parse_toml(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
         is_plain = isinstance(value, str | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
         return value if is_plain else text  # nan, inf and dates
-    except tomllib.TOMLDecodeError:
+    except InputError:
         return float(text) if _NUMBER.fullmatch(text) else text
 
 

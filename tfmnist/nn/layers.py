@@ -18,6 +18,9 @@ from tfmnist.nn.modules import Scoped, enter
 Shape = tuple[int, ...]
 
 
+MOST_PARAMETERS = 2**28  # 1 GiB; training takes three to five times as much
+
+
 class Layer(tf.Module, metaclass=Scoped):
     """The base class of all layers, including your own: a name, an output shape, and a forward rule.
 
@@ -82,6 +85,14 @@ class Layer(tf.Module, metaclass=Scoped):
         raise NotImplementedError
 
 
+def check_size(name: str, parameters: int) -> None:
+    """Raises an `InputError` before a layer, or a network, is made that has more parameters than fit into memory."""
+    if parameters > MOST_PARAMETERS:
+        raise InputError(
+            f"{name} has {parameters:,} parameters: expected at most {MOST_PARAMETERS:,}; make the layers smaller."
+        )
+
+
 class Dense(Layer):
     """y = x W + b.  dL/dW = xᵀ dL/dy;  dL/db = Σ_batch dL/dy;  dL/dx = dL/dy Wᵀ."""
 
@@ -97,6 +108,7 @@ class Dense(Layer):
         name: str = "dense",
     ):
         super().__init__(name, (units,))
+        check_size(name, inputs * units)
         self.multiply_adds = inputs * units
         self.key = seeds.key(seed, f"{self.path}/kernel")
         self.kernel = tf.Variable(
@@ -138,6 +150,7 @@ class Conv2D(Layer):
         self.multiply_adds = math.prod(self.output_shape) * area * channels
         self.key = seeds.key(seed, f"{self.path}/kernel")
         make = find_initializer(initializer)
+        check_size(name, area * channels * filters)
         kernel = make((*size, channels, filters), area * channels, area * filters, init_scale, self.key)
         self.kernel = tf.Variable(kernel, name=f"{name}/kernel")
         self.bias = tf.Variable(tf.zeros(filters), name=f"{name}/bias") if bias else None

@@ -21,7 +21,6 @@ Nothing here imports TensorFlow or Optuna.
 import json
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfmnist.errors import InputError, did_you_mean
-from tfmnist.recipe import Recipe, is_own, locate, nearest_key, suggest_key
+from tfmnist.recipe import Recipe, is_own, locate, nearest_key, parse_toml, suggest_key
 from tfmnist.runs.own_code import pin, source_digest
 
 Value = Any  # of a recipe key
@@ -210,10 +209,7 @@ class Sweep(_Table):
     @classmethod
     def parse(cls, text: str, name: str, folder: Path = Path()) -> "Sweep":
         """Reads a sweep from TOML; a recipe that is a file is looked for in `folder`."""
-        try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"not valid TOML: {error}.") from None
+        values = parse_toml(text)
         for where in ("fixed", "space"):
             if isinstance(values.get(where), dict):
                 values[where] = _in_full(where, values[where])
