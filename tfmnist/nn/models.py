@@ -3,7 +3,6 @@
 import fnmatch
 import hashlib
 import inspect
-import math
 from abc import ABCMeta
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -122,7 +121,7 @@ class Network(tf.Module, metaclass=_Checked):
         def add(name: str, make: Callable[..., Layer], *arguments: Any, **keywords: Any) -> None:
             counts[name] += 1
             self.layers.append(make(*arguments, name=f"{name}_{counts[name]}", **keywords))
-            check_size("network", sum(math.prod(v.shape) for made in self.layers for v in made.variables))
+            check_size("network", sum(int(tf.size(v)) for made in self.layers for v in made.variables))
 
         def shape() -> Shape:
             return self.layers[-1].output_shape
