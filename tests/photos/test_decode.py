@@ -190,6 +190,66 @@ def test_a_picture_that_says_it_is_huge_is_refused() -> None:
         assert refusal(bytes(bmp)) == Status.DAMAGED
 
 
+def png_of(*chunks: bytes, size: tuple[int, int] = (28, 28)) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    return PNG + head + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def claim(kind: bytes, length: int) -> bytes:
+    """An empty chunk that claims a length."""
+    return struct.pack(">I", length) + chunk(kind, b"")[4:]
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    pack = zlib.compressobj(9)
+    return b"".join([*(pack.compress(bytes(2**20)) for _ in range(megabytes)), pack.flush()])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_of(claim(b"IDAT", 2**31 - 1)),
+        png_of(claim(b"tEXt", 2**31 - 1)),
+        png_of(claim(b"IDAT", 2**32 - 1)),
+        png_of(chunk(b"IDAT", packed_zeros(500))),
+        png_of(chunk(b"IDAT", packed_zeros(500)[:250_000]), chunk(b"IDAT", packed_zeros(500)[250_000:])),
+        png_of(chunk(b"IDAT", zlib.compress(bytes(28 * 29))), *[chunk(b"tEXt", b"")] * 20_000),
+    ],
+    ids=[
+        "data beyond the end",
+        "text beyond the end",
+        "beyond 2 GB",
+        "500 MB",
+        "500 MB in two chunks",
+        "20,000 chunks",
+    ],
+)
+def test_a_png_that_would_cost_more_than_its_picture_is_refused_before_it_is_decoded(content: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert refusal(content) == Status.DAMAGED
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+
+
+def test_a_png_wider_than_its_decoder_reads_is_too_large() -> None:
+    assert refusal(png_of(chunk(b"IDAT", packed_zeros(64)), size=(64_000_000, 1))) == Status.TOO_LARGE
+
+
+def test_a_png_may_hold_other_chunks_many_pieces_and_data_after_its_end() -> None:
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in GREY), 0)
+    pieces = [chunk(b"IDAT", data[i : i + 1]) for i in range(len(data))]
+    content = png_of(chunk(b"tEXt", b"a\0b"), *pieces, chunk(b"tEXt", bytes(10**5)), size=(6, 4))
+    np.testing.assert_array_equal(read(content + b"more")[..., 0], GREY)
+    noise = np.random.default_rng(0).integers(0, 256, [99, 77, 3], np.uint8)
+    np.testing.assert_array_equal(read(encode(Image.fromarray(noise))), noise)
+
+
+def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
+    content = encode(Image.fromarray(np.tile(COLOUR, [20, 20, 1])), "JPEG", progressive=True)
+    assert read(content).shape == (80, 120, 3)
+    last = content.rindex(b"\xff\xda")
+    assert refusal(content[:-2] + content[last:-2] * 100 + content[-2:]) == Status.DAMAGED
+
+
 def gif(*sizes: tuple[int, int]) -> bytes:
     """A GIF of blank frames; of very large ones only the beginning."""
     frames: list[bytes] = []

@@ -27,6 +27,10 @@ _KINDS = (
 _OFFSETS, _MAGIC, _PLACES, _STATUS = (list(column) for column in zip(*_KINDS))
 _PNG, _BMP, _GIF, _JPEG, _NONE = range(5)
 _GIF_BLOCKS = 1 << 14  # at most; up to 255 bytes each
+_PNG_CHUNKS = 1 << 14  # at most; 8 KB each, if they are as small as libpng writes them
+_PNG_SIDE = 1_000_000  # the longest that libpng reads
+_PNG_CHANNELS = (1, 1, 3, 1, 2, 1, 4, 1)  # by colour type
+_JPEG_SCANS = 64  # at most; progressive pictures have about 10, and a thumbnail as many again
 # the orientation entry in the first directory of EXIF data (JEITA CP-3451, tag 274), in either byte order
 _ORIENTATION = (
     rb"\A(?:II\C{6}(?:\C{12}){0,60}?\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00"
@@ -53,13 +57,14 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     numbers = tf.reshape(tf.gather(header, tf.gather(tf.constant(_PLACES), kind)), [2, 4])
     size = tf.linalg.matvec(numbers, tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64))
     size = tf.switch_case(tf.minimum(kind, _NONE), [
-        lambda: size,
+        lambda: tf.where(_png_is_sound(content, header, size), size, 0),
         lambda: tf.minimum(size, (1 << 32) - size),  # a BMP whose first row is the top has a negative height
         lambda: tf.stack([_gif_pixels(content, header), 1]),
-        lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
+        lambda: tf.where(_jpeg_is_sound(content), tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64), 0),
         lambda: tf.ones([2], tf.int64),
     ])  # fmt: skip
-    fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MOST_PIXELS) & (tf.reduce_prod(size) <= MOST_PIXELS)
+    longest = tf.where(tf.equal(kind, _PNG), tf.constant(_PNG_SIDE, tf.int64), MOST_PIXELS)
+    fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= longest) & (tf.reduce_prod(size) <= MOST_PIXELS)
     unfit = tf.where(tf.reduce_min(size) > 0, tf.constant(Status.TOO_LARGE, tf.int64), Status.DAMAGED)
     status = tf.where(fits, tf.gather(tf.constant(_STATUS, tf.int64), kind), unfit)
     # decoding at 1/2, 1/4 or 1/8 of the size makes photos cheap
@@ -80,6 +85,35 @@ def decode(content: tf.Tensor, side: int = SIDE) -> tuple[tf.Tensor, tf.Tensor]:
     has_alpha = (tf.size(alpha) > 0) & (tf.reduce_min(alpha) < tf.reduce_max(alpha))
     colours = tf.cond(has_alpha, lambda: lay_on_paper(picture, side), lambda: picture[:, :, :3])
     return turn_upright(shrink(colours, side), read_orientation(content, kind)), status
+
+
+def _png_is_sound(content: tf.Tensor, header: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Whether the chunks of a PNG end within the file, and hold no more data than a picture of this size can need.
+
+    The decoder would otherwise allocate what a chunk claims, and unpack all the data there are.
+    """
+    end = tf.strings.length(content, unit="BYTE")
+
+    def step(position: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        head = tf.cast(tf.io.decode_raw(tf.strings.substr(content, position, 8), tf.uint8), tf.int64)
+        length = tf.tensordot(head[:4], tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64), 1)
+        is_data, is_end = (tf.reduce_all(tf.equal(head[4:], list(name))) for name in (b"IDAT", b"IEND"))
+        after = tf.minimum(tf.cast(position, tf.int64) + 12 + length, tf.int32.max)
+        return tf.where(is_end, end, tf.cast(after, tf.int32)), used + tf.where(is_data, length, 0)
+
+    start = (tf.constant(8), tf.zeros([], tf.int64))
+    position, used = tf.while_loop(lambda at, _: at <= end - 8, step, start, maximum_iterations=_PNG_CHUNKS)
+    height, width = tf.unstack(tf.minimum(size, MOST_PIXELS))
+    bits = width * header[24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), header[25] & 7)
+    most = 2 * height * (1 + (bits + 7) // 8) + (1 << 16)  # twice, for interlacing and data that do not compress
+    return (position > end - 8) & (position <= end) & (used <= most)
+
+
+def _jpeg_is_sound(content: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG has a sane number of scans: each costs as much as to decode the whole picture."""
+    data = tf.io.decode_raw(content, tf.uint8)
+    starts = tf.equal(data[:-1], 0xFF) & tf.equal(data[1:], 0xDA)
+    return tf.math.count_nonzero(starts) <= _JPEG_SCANS
 
 
 def _decode_png16(content: tf.Tensor) -> tf.Tensor:
