@@ -1,6 +1,7 @@
 """The errors that a user can meet, each with its exit code on the command line."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def few(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     shown = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most])
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown or "nothing"
+
+
+# control characters, surrogates, line and paragraph separators, and marks that turn the direction of the text
+_UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str | Path) -> str:
+    """Returns text from outside, such as a path or the name of a class, with what would command a terminal escaped."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
 def show(value: Any, most: int = 80) -> str:

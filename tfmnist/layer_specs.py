@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tfmnist.errors import show
-
 
 @dataclass(frozen=True)
 class LayerSpec:
@@ -34,7 +32,7 @@ def parse_layer(text: str) -> LayerSpec:
     try:
         return replace(_parse(text.split()), text=text)
     except ValueError:
-        raise ValueError(f"recipe key 'model.layers' has {show(text)}: expected one of {_FORMS}.") from None
+        raise ValueError(f"recipe key 'model.layers' has {text[:60]!r}: expected one of {_FORMS}.") from None
 
 
 def _parse(words: list[str]) -> LayerSpec:

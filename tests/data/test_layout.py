@@ -11,7 +11,6 @@ from tfmnist.data.layout import (
     is_picture_name,
     list_groups,
     natural_order,
-    printable,
 )
 from tfmnist.errors import InputError
 
@@ -30,12 +29,12 @@ def test_notes() -> None:
     left_out = LeftOut()
     assert left_out.note("thing", "things") == ()
     left_out.add("a\n")
-    assert left_out.note("thing", "things") == (r"left out 1 thing: 'a\n'",)
+    assert left_out.note("thing", "things") == (r"left out 1 thing: a\n",)
     left_out.add("b", "c")
-    assert left_out.note("thing", "things") == (r"left out 3 things: 'a\n', b, c",)
+    assert left_out.note("thing", "things") == (r"left out 3 things: a\n, b, c",)
     left_out.add(*map(str, range(5000)))
-    assert left_out.note("thing", "things") == (r"left out 5,003 things: 'a\n', b, c, ...",)
-    assert len(left_out.names) == 3 and printable("é") == "é"
+    assert left_out.note("thing", "things") == (r"left out 5,003 things: a\n, b, c, ...",)
+    assert len(left_out.names) == 3
 
 
 def test_classes() -> None:

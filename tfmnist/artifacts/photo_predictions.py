@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfmnist.artifacts.exported import Exported
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, printable
 from tfmnist.photos.files import AT_ONCE, read_photo
 from tfmnist.photos.normalize import are_digits, split_digits
 from tfmnist.photos.status import Status
@@ -49,12 +49,12 @@ class PhotoPrediction:
 
     def __str__(self) -> str:
         lines = [
-            f"{digit['class']}  {digit['probability']:.1%}  "
-            f"(then {digit['runner_up']['class']}, {digit['runner_up']['probability']:.1%})"
+            f"{printable(digit['class'])}  {digit['probability']:.1%}  "
+            f"(then {printable(digit['runner_up']['class'])}, {digit['runner_up']['probability']:.1%})"
             f"{'' if digit['sure'] else '  not sure'}"
             for digit in map(self._digit, self.probabilities)
         ]
-        return "\n  ".join([self.number, *lines]) if self.split else lines[0]
+        return "\n  ".join([printable(self.number), *lines]) if self.split else lines[0]
 
 
 def read_files(

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from tfmnist.cli.options import DEFAULT_RECIPE
 from tfmnist.cli.process import tensorflow_quietly
-from tfmnist.errors import InputError, TfmnistError
+from tfmnist.errors import InputError, TfmnistError, printable
 from tfmnist.recipe import Recipe, read_shipped, shipped_recipes
 from tfmnist.system.machine import compute_in_one_thread
 
@@ -129,7 +129,7 @@ def predict(
         if problem := prediction.problem:
             problems.append(problem if problem.startswith(path) else f"{path}: {problem}")
             continue
-        print(json.dumps({"image": path, **prediction.to_dict()}) if as_json else f"{path}: {prediction}")
+        print(json.dumps({"image": path, **prediction.to_dict()}) if as_json else f"{printable(path)}: {prediction}")
         if show:
             from tfmnist.reports import pictures, style
             from tfmnist.system.pictures import read_colour
@@ -138,7 +138,7 @@ def predict(
             figure = pictures.prediction(picture, prediction.seen, prediction.probabilities, exported.class_names)
             style.save(figure, show)
     for problem in problems[:-1]:
-        print(f"tfmnist: {problem}", file=sys.stderr)
+        print(f"tfmnist: {printable(problem)}", file=sys.stderr)
     if problems:
         raise InputError(problems[-1])
 

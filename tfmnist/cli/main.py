@@ -13,7 +13,7 @@ from tfmnist.cli.data import data
 from tfmnist.cli.serve import serve
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
-from tfmnist.errors import InputError, TfmnistError, did_you_mean
+from tfmnist.errors import InputError, TfmnistError, did_you_mean, printable
 from tfmnist.system.machine import VERSION
 from tfmnist.system.streams import checked_output, open_outputs
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, message = _describe(error)
         if not message:
             raise
-        print(f"tfmnist: {message}", file=sys.stderr)
+        print(f"tfmnist: {printable(message)}", file=sys.stderr)
         return code
 
 

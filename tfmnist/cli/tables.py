@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tfmnist.backprop.check import Comparison
 from tfmnist.data.split import Digits
+from tfmnist.errors import printable
 from tfmnist.nn.metrics import Metrics
 from tfmnist.runs.photo_evaluation import PhotoEvaluation
 
@@ -40,10 +41,10 @@ def show_metrics(metrics: Metrics, class_names: Sequence[str], title: str, own_l
     table.add_column("class")
     for name in ("images", "precision", "recall", "F1", "most confused with"):
         table.add_column(name, justify="right")
-    for index, name in enumerate(class_names):
+    for index, name in enumerate(map(printable, class_names)):
         row = metrics.confusion[index].copy()
         row[index] = 0
-        confused_with = f"{class_names[int(row.argmax())]} ({row.max()})" if row.max() else "-"
+        confused_with = f"{printable(class_names[int(row.argmax())])} ({row.max()})" if row.max() else "-"
         values = (f"{x[index]:.2%}" for x in (metrics.precision, metrics.recall, metrics.f1))
         table.add_row(name, f"{metrics.confusion[index].sum():,}", *values, confused_with)
     console.print(table)
@@ -91,7 +92,7 @@ def show_data(digits: Digits, pixels: str, ground: str) -> None:
         table.add_column(name, justify="right")
     counts = [np.bincount(split.labels, minlength=digits.classes) for split in splits.values()]
     for class_name, *row in zip(digits.class_names, *counts):
-        table.add_row(class_name, *(f"{count:,}" for count in row))
+        table.add_row(printable(class_name), *(f"{count:,}" for count in row))
     console.print(table)
     console.print()
 

@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
-from tfmnist.data.layout import Role, printable
+from tfmnist.data.layout import Role
 from tfmnist.data.split import Images
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, printable
 from tfmnist.system.pictures import FORMATS, UnreadablePicture, read_bounded, read_grey
 
 T = TypeVar("T")

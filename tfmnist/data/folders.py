@@ -34,11 +34,10 @@ from tfmnist.data.layout import (
     is_junk,
     is_picture_name,
     list_groups,
-    printable,
     reading,
 )
 from tfmnist.data.split import Images, Labels, Part, Source
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, printable
 from tfmnist.system.cache import ArrayCache, find_cache
 
 _TICK = 2 * 10**9  # ns: a file this new may change again without its times changing

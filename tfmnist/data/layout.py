@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfmnist.data.split import MOST_CLASSES
-from tfmnist.errors import InputError, check_name
+from tfmnist.errors import InputError, check_name, printable
 from tfmnist.system.pictures import FORMATS
 
 Role = Literal["train", "test", "validation"]
@@ -65,12 +65,6 @@ def natural_order(name: str) -> tuple[list[Any], str]:
 def class_order(name: str) -> tuple[Any, ...]:
     """Returns a sort key by which whole numbers come first, by value, before other names in natural order."""
     return (0, int(name), name) if re.fullmatch("[0-9]+", name) else (1, natural_order(name))
-
-
-def printable(path: str | Path) -> str:
-    """Returns a path in a form that fits on one line."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 def is_picture_name(name: str) -> bool:

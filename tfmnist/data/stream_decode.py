@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tfmnist.data.bulk_decode import SMALL, decode, fail_unequal
-from tfmnist.data.layout import LeftOut, Role, check_classes, printable
+from tfmnist.data.layout import LeftOut, Role, check_classes
 from tfmnist.data.split import MOST_CLASSES, Images, Labels
 from tfmnist.data.streams import Example, Stream
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, printable
 from tfmnist.system.pictures import read_grey
 
 T = TypeVar("T")

@@ -21,10 +21,9 @@ from tfmnist.data.layout import (
     is_picture_name,
     list_groups,
     natural_order,
-    printable,
     reading,
 )
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, printable
 from tfmnist.system.files import one_line
 from tfmnist.system.pictures import read_bounded
 

@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfmnist.errors import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -72,6 +74,7 @@ def whole_ticks(axes: "Axes") -> None:
 
 
 def shorten(name: str, longest: int = 16) -> str:
+    name = printable(name)
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
