@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -147,6 +148,16 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
 def test_empty(tmp_path: Path) -> None:
     assert "empty (0 bytes)" in complaint(read_idx, written(tmp_path / "a", b""))
     assert "holds 0 bytes, expected at least 4" in complaint(read_idx, written(tmp_path / "a.gz", gzip.compress(b"")))
+
+
+def test_a_stream_that_unpacks_to_far_more_than_announced_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    with gzip.open(path, "wb", 1) as stream:
+        stream.write(header(2, 3, 4))
+        for _ in range(200):
+            stream.write(bytes(2**20))
+    length = int(re.search(r"too long: (\d+) bytes or more", complaint(read_idx, path)).group(1))  # type: ignore
+    assert 2**26 < length < 2**27
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

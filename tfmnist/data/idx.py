@@ -29,6 +29,7 @@ _MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # of unsigned bytes
 _DIMENSIONS = {"images": range(3, 4), "labels": range(1, 3), None: range(1, 65)}  # 64: NumPy's maximum
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_MOST_MORE = 1 << 26  # bytes that are unpacked beyond those that the header announces
 
 
 def read_idx(path: Path, kind: Kind | None = None) -> Array:
@@ -135,9 +136,10 @@ def _unpack(path: Path, file: BinaryIO, size: int, kind: Kind | None) -> Array:
         view, length = array.data, 0
         while count := stream.readinto(view[length : length + _CHUNK]):
             length += count
-        while rest := stream.read(_CHUNK):  # to the end, where gzip verifies its checksum
+        # to the end, where gzip verifies its checksum, unless that is far away
+        while length <= expected + _MOST_MORE and (rest := stream.read(_CHUNK)):
             length += len(rest)
-    _check_length(path, dtype, shape, length)
+    _check_length(path, dtype, shape, length, whole=length <= expected + _MOST_MORE)
     return array.view(dtype).reshape(shape)
 
 
@@ -177,13 +179,13 @@ def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, start: int, coun
     return data
 
 
-def _check_length(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], length: int) -> None:
+def _check_length(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], length: int, whole: bool = True) -> None:
     expected = math.prod(shape) * dtype.itemsize
     sizes = " x ".join(map(str, shape))
     if length != expected:
+        problem = f"{'cut off' if length < expected else 'too long'}: {length} bytes{'' if whole else ' or more'}"
         raise InputError(
-            f"{path}: {'cut off' if length < expected else 'too long'}: {length} bytes follow the IDX header, expected "
-            f"{expected} ({sizes}); copy or download it again."
+            f"{path}: {problem} follow the IDX header, expected {expected} ({sizes}); copy or download it again."
         )
     if math.prod(max(size, 1) for size in shape) >= 2**63:
         raise InputError(f"{path}: IDX header says {sizes}, expected a shape that an array can have; a damaged file?")
