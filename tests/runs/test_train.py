@@ -19,7 +19,7 @@ from tfmnist.runs.evaluate import plan_evaluation
 from tfmnist.runs.events import Run, Started
 from tfmnist.runs.folder import is_trained
 from tfmnist.runs.report import write_report
-from tfmnist.runs.result import Divergence
+from tfmnist.runs.result import Divergence, Result
 from tfmnist.runs.saved import find_model
 from tfmnist.runs.train import resume_events, run_events
 from tfmnist.system.files import read_npz, write_npz
@@ -45,6 +45,41 @@ def test_fewer_epochs_resumed_to_more_equal_all_at_once(done: Run, recipe: Recip
     assert tfmnist.resume(path).result == longer.result
     with pytest.raises(tfmnist.InputError, match="has begun 3 epochs"):
         tfmnist.resume(path, epochs=2)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["Evaluation.write", "write_npz", "make_card", "Result.write"])
+def test_a_run_that_is_killed_when_trained_further_is_not_finished_until_it_is_resumed(
+    done: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    path = tmp_path / "run"
+    short = recipe.replace({"train.epochs": 1, "export.report": False})
+    first = tfmnist.run(short, path)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tfmnist.runs.session.{moment}", kill)
+        with pytest.raises(Killed):
+            tfmnist.resume(path, epochs=3)
+    for use in (lambda: tfmnist.export(path, tmp_path / "model"), lambda: write_report(path)):
+        with pytest.raises(tfmnist.InputError, match=r"not finished|resume"):
+            use()
+    assert not (path / "result.json").exists()
+    again = tfmnist.resume(path)
+    assert again.result["weights_sha256"] == done.result["weights_sha256"] != first.result["weights_sha256"]
+    assert again.result["test_accuracy"] == done.result["test_accuracy"]
+
+
+def test_a_finished_run_that_is_resumed_stays_finished(recipe: Recipe, tmp_path: Path) -> None:
+    run = tfmnist.run(recipe.replace({"train.epochs": 1, "export.report": False}), tmp_path / "run")
+    events = resume_events(run.path)
+    next(events)
+    events.close()
+    assert Result.find(run.path)
 
 
 def test_a_run_is_shown_unless_its_caller_wants_silence(

@@ -94,6 +94,11 @@ class Result(BaseModel):
         """Writes the file whole."""
         write_whole(run / RESULT, json.dumps(self.to_dict(), indent=2) + "\n")
 
+    @staticmethod
+    def delete(run: Path) -> None:
+        """Deletes the file if there is one: the run is not finished any more, and nobody reads its other results."""
+        (run / RESULT).unlink(missing_ok=True)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns what the file holds, as JSON types."""
         return self.model_dump(mode="json", exclude_unset=True)

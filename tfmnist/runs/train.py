@@ -166,6 +166,8 @@ def resume_events(
                 raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
         state.data_sha256 = _digest(digits)
         Divergence.delete(path)
+        if not (trainer.finished and done and done.epochs == state.epoch):
+            Result.delete(path)  # before anything that it goes with changes
         write_whole(path / "recipe.toml", recipe.to_toml())
         session = RunSession(path, recipe, digits, trainer, clock, notes)
         session.write_history()  # up to this checkpoint
