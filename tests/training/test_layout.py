@@ -37,10 +37,10 @@ def shapes_inside(trainer: Trainer) -> list[list[int | None]]:
         return [v.shape.as_list() for v in trainer.optimizer.parameters if v.shape.rank == 2]
 
 
-def assert_close(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]]) -> None:
+def assert_close(one: dict[str, npt.NDArray[Any]], other: dict[str, npt.NDArray[Any]], atol: float = 1e-5) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
-        np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
@@ -50,7 +50,8 @@ def test_training_is_the_same_up_to_rounding(kind: str, hidden: list[int]) -> No
     one = trainer(MLP((8, 8), hidden, 4, dropout=0.2), compile="xla", **options)
     other = trainer(MLP((8, 8), hidden, 4, dropout=0.2), compile="graph", **options)
     assert shapes_inside(one) == ([[12, 64], [4, 12]] if hidden == [12] else [[64, 64], [4, 64], [4, 4]])
-    assert_close(variables_after_training(one), variables_after_training(other))
+    atol = 1e-3 if kind == "muon" else 1e-5  # muon rounds dense kernels to bfloat16, differently in XLA
+    assert_close(variables_after_training(one), variables_after_training(other), atol)
 
 
 def test_outside_the_loop_nothing_is_transposed() -> None:
