@@ -28,6 +28,7 @@ from pydantic import (
 
 from tfmnist.errors import InputError, did_you_mean, show
 from tfmnist.layer_specs import parse_layer
+from tfmnist.system.seals import unseal
 
 MOST_LEVELS = 16  # of lists and tables within each other in a file
 MOST_LAYERS = 256
@@ -629,11 +630,14 @@ class Recipe(Section):
 
     @classmethod
     def load_run(cls, run_dir: str | Path) -> "Recipe":
-        """Reads the recipe of a run folder."""
+        """Reads the recipe of a run folder. Raises an `InputError` if it was changed after the run wrote it."""
         path = Path(run_dir) / "recipe.toml"
         if not path.is_file():
             advice = "give the folder of a run; if it was killed before it began, start it again"
             raise InputError(f"{run_dir}: not a run folder, it has no recipe.toml; {advice}.")
+        if not _is_sealed(path):
+            reason = "changed or cut short after the run wrote it, as its SHA-256 shows"
+            raise InputError(f"{path}: {reason}; restore it, or start the run again as it was started.")
         recipe = cls.load(path)
         if not is_whole(path):
             raise InputError(f"{path}: is not a run's whole recipe; start the run again as it was started.")
@@ -773,7 +777,20 @@ def _inside(key: str, value: Any) -> list[tuple[str, Any]]:
 
 def is_whole(path: Path) -> bool:
     """Whether the file of a complete recipe exists and was written to its end."""
-    return path.is_file() and re.search(rb"^report = (true|false)$", path.read_bytes(), re.MULTILINE) is not None
+    if not path.is_file() or not _is_sealed(path):
+        return False
+    return re.search(rb"^report = (true|false)$", path.read_bytes(), re.MULTILINE) is not None
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a run's recipe is as it was written, or of an early version, which did not seal it."""
+    try:
+        unseal(path.read_bytes())
+    except UnicodeDecodeError:
+        return True  # `load` says what is wrong
+    except ValueError:
+        return False
+    return True
 
 
 def _is_resolved(values: Mapping[str, Any]) -> bool:

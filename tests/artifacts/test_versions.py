@@ -1,5 +1,6 @@
 """Versions of exported models: which one a path stands for, and whether its files are as they were written."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tfmnist.artifacts.versions import (
     list_versions,
     next_version,
     read_card,
+    staged_version,
     write_manifest,
 )
 from tfmnist.errors import InputError
@@ -36,6 +38,24 @@ def test_the_newest_version_is_found(tmp_path: Path) -> None:
     assert next_version(model) == 13
     assert find_version(tmp_path / "run") == find_version(str(model)) == find_version(model / "10") == model / "10"
     assert find_version(model / "2") == model / "2"
+
+
+def test_an_incomplete_newest_version_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path / "1")
+    (make(tmp_path / "2") / "saved_model.pb").unlink()
+    assert find_version(tmp_path) == tmp_path / "1"
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / '2'}: incomplete, has none of saved_model.pb, model.onnx")
+    assert message.endswith("version 1 answers instead.")
+
+
+def test_what_killed_processes_have_left_is_deleted_later(tmp_path: Path) -> None:
+    old, young = tmp_path / ".writing-0a1b2c3d", tmp_path / ".writing-4e5f6a7b"
+    for folder in (old, young):
+        (folder / "variables").mkdir(parents=True)
+    os.utime(old, (1e9, 1e9))
+    with staged_version(tmp_path, "saved_model.pb") as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([young, folder])
 
 
 def test_paths_without_a_model_are_named(tmp_path: Path) -> None:

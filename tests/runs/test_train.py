@@ -74,6 +74,39 @@ def test_a_run_that_is_killed_when_trained_further_is_not_finished_until_it_is_r
     assert again.result["test_accuracy"] == done.result["test_accuracy"]
 
 
+def test_a_run_that_is_killed_after_its_export_does_not_export_again(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    path = tmp_path / "run"
+    quick = recipe.replace({"train.epochs": 1, "export.report": False})
+    with monkeypatch.context() as patched:
+        patched.setattr(Result, "write", kill)
+        with pytest.raises(Killed):
+            tfmnist.run(quick, path)
+    assert tfmnist.resume(path).result["model"] == "model/1"
+    labels = path / "model" / "1" / "assets" / "labels.txt"
+    labels.write_bytes(labels.read_bytes().swapcase() + b"x")
+    Result.delete(path)
+    assert tfmnist.resume(path).result["model"] == "model/2", "a damaged version is not the result of a run"
+
+
+@pytest.mark.parametrize("name", ["result.json", "weights.npz", "metrics.jsonl", "evaluation.npz"])
+def test_a_damaged_file_of_a_finished_run_is_written_again(name: str, done: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(done.path, path)
+    whole = (path / name).read_bytes()
+    (path / name).write_bytes(whole.replace(b"1", b"2", 1)[:-1])
+    opened = tfmnist.open_run(path)
+    with pytest.raises(tfmnist.InputError, match=rf"{name}: damaged: .*writes it again"):
+        _ = opened.history, opened.predictions(), opened.network
+    again = tfmnist.resume(path)
+    assert again.result["files"] == done.result["files"]
+    assert name == "result.json" or (path / name).read_bytes() == whole
+
+
 def test_a_finished_run_that_is_resumed_stays_finished(recipe: Recipe, tmp_path: Path) -> None:
     run = tfmnist.run(recipe.replace({"train.epochs": 1, "export.report": False}), tmp_path / "run")
     events = resume_events(run.path)

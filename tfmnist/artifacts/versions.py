@@ -5,9 +5,12 @@ Here and elsewhere, the path of a version is the SavedModel's folder or the file
 """
 
 import hashlib
+import logging
 import re
+import shutil
+import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -18,7 +21,10 @@ from tfmnist.errors import InputError
 from tfmnist.system.files import publish, staged_folder
 
 _NAMES = ("saved_model.pb", "model.onnx", "model.tflite")  # every version has one of these
+_STAGED, _OLD = "writing", 3600.0  # name of a folder that is being written; seconds, far more than writing takes
 MANIFEST = f"{EXTRA}/manifest.sha256"
+
+log = logging.getLogger("tfmnist")
 
 FileState = Literal["intact", "damaged", "missing", "not in the manifest"]
 
@@ -52,6 +58,9 @@ def find_version(path: str | Path) -> Path:
         if (folder / _NAMES[0]).is_file():
             return folder
         if versions := list_versions(folder):
+            if (newest := folder / str(next_version(folder) - 1)).is_dir() and int(newest.name) > versions[-1]:
+                lacks = f"has none of {', '.join(_NAMES)}"
+                log.warning("%s: incomplete, %s; version %d answers instead.", newest, lacks, versions[-1])
             return find_version(folder / str(versions[-1]))
     if path.name.isdecimal() and (files := [path / name for name in _NAMES[1:] if (path / name).is_file()]):
         return files[0]
@@ -83,13 +92,22 @@ def staged_version(destination: Path, name: str) -> Generator[Path]:
     with ExitStack() as stack:
         try:
             destination.mkdir(parents=True, exist_ok=True)
+            _delete_left_over(destination)
             # not a number, so that servers watching the folder do not load it
-            folder = stack.enter_context(staged_folder(destination, "writing"))
+            folder = stack.enter_context(staged_folder(destination, _STAGED))
         except OSError as error:
             raise InputError(
                 f"{destination}: cannot write the model there: {error.strerror}; choose another folder."
             ) from None
         yield folder
+
+
+def _delete_left_over(destination: Path) -> None:
+    """Deletes the folders that killed processes have left; others may be writing the young ones."""
+    for folder in destination.glob(f".{_STAGED}-*"):
+        with suppress(OSError):  # another process deletes it too
+            if time.time() - folder.stat().st_mtime > _OLD:
+                shutil.rmtree(folder)
 
 
 def publish_version(folder: Path, destination: Path) -> Path:

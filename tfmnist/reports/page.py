@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
-    """Yields a function from a file's name to its path; an error in the block becomes one line about the last file."""
+def checked(folder: Path, remedy: str, if_damaged: str = "") -> Generator[Callable[[str], Path]]:
+    """Yields a function from a file's name to its path; an error in the block becomes one line about the last file.
+
+    The line ends with the remedy, which may be another one for a file that is there but damaged.
+    """
     last = folder
 
     def file(name: str) -> Path:
@@ -33,13 +36,14 @@ def checked(folder: Path, remedy: str) -> Generator[Callable[[str], Path]]:
         yield file
         return
     except FileNotFoundError:
-        reason = "missing"
+        reason, if_damaged = "missing", ""
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         reason = "damaged: " + " ".join(map(str, (*first["loc"], first["msg"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "damaged: " + one_line(error).removeprefix("damaged: ")
-    raise InputError(f"{last}: {reason}; {remedy}")
+        what = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
+        reason = "damaged: " + what.removeprefix("damaged: ")
+    raise InputError(f"{last}: {reason}; {if_damaged or remedy}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from tfmnist.artifacts.card import ModelCard
 from tfmnist.artifacts.saved_model import make_signatures, trace_normalize, write_saved_model
+from tfmnist.artifacts.versions import list_versions, read_card
 from tfmnist.data.idx import read_images
 from tfmnist.data.split import Digits, Split, spread
 from tfmnist.errors import InputError
@@ -22,12 +24,13 @@ from tfmnist.recipe import Export, Recipe
 from tfmnist.runs.build import load_unchanged, make_model
 from tfmnist.runs.own_code import name_of
 from tfmnist.runs.portable import Format, check_destination, write_portable
-from tfmnist.runs.result import Result, read_weights
+from tfmnist.runs.result import WEIGHTS, Result, intact_files
+from tfmnist.system.files import read_npz
 from tfmnist.system.machine import VERSION
 from tfmnist.training.evaluation import check_split
 from tfmnist.training.loop import set_weights
 
-_NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit")  # keys of a result
+_NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit", "files")  # keys of a result
 
 
 def export(
@@ -196,11 +199,35 @@ def write(
     return write_saved_model(destination, model, signatures, card, images)
 
 
+def find_written(destination: Path, card: ModelCard) -> Path | None:
+    """Returns the newest version of a run's model folder if it is what the run would write, else None.
+
+    So it is if the run was killed after it had written the model, before it had written its result.
+    """
+    if not (numbers := list_versions(destination)):
+        return None
+    newest = destination / str(numbers[-1])
+    with suppress(InputError):  # damaged
+        if _identity(read_card(newest)) == _identity(card):
+            return newest
+    return None
+
+
+def _identity(card: ModelCard) -> list[Any]:
+    """Returns what decides how a model answers."""
+    values = card.to_dict()
+    return [values.get("recipe"), values.get("data"), values.get("form"), (card.result or {}).get("weights_sha256")]
+
+
 def load_network(run: Path) -> Network:
     """Returns the network of a finished run, with its final weights. Raises what `export` raises."""
-    recipe, data = Recipe.load_run(run), Result.read(run).data
+    recipe, result = Recipe.load_run(run), Result.read(run)
+    data = result.data
     model = make_model(recipe.model, data.image_shape, len(data.class_names), recipe.train.seed)
-    set_weights(model, read_weights(run))
+    with intact_files(run, result) as file:
+        set_weights(model, read_npz(file(WEIGHTS)))
+        if model.sha256() != result.weights_sha256:
+            raise ValueError(f"not the weights of the run's result, {result.weights_sha256[:12]}...")
     return model
 
 

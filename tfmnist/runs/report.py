@@ -19,8 +19,10 @@ from tfmnist.runs.result import (
     Inspection,
     Result,
     how_to_finish,
+    intact_files,
     load_history,
 )
+from tfmnist.system.seals import unseal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +48,9 @@ def write_report(run: Path, drawn: Drawn | None = None) -> Path:
         InputError: a file is missing or damaged.
     """
     result = Result.read(run)
-    with checked(run, how_to_finish(run)) as file:
-        recipe = file("recipe.toml").read_text(encoding="utf-8").strip()
-    drawn = drawn or draw_figures(run)
+    with checked(run, how_to_finish(run), "restore it as it was.") as file:
+        recipe = unseal(file("recipe.toml").read_bytes()).strip()
+    drawn = drawn or draw_figures(run, result)
     values = {
         "result": result,
         "data": result.data.model_dump(mode="json", exclude={"sha256", "class_names", "form"}, exclude_none=True),
@@ -61,16 +63,17 @@ def write_report(run: Path, drawn: Drawn | None = None) -> Path:
     return write_page(run / "report.html", "run.html", values)
 
 
-def draw_figures(run: Path) -> Drawn:
+def draw_figures(run: Path, result: Result | None = None) -> Drawn:
     """Draws `figures/*.png` of an evaluated run; `result.json` need not exist yet.
 
     Args:
         run: a run folder with `metrics.jsonl`, `evaluation.npz` and, except in runs of version 0.1, `inspection.npz`.
+        result: the run's result, if it is finished, whose digests the files must have.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    with checked(run, how_to_finish(run)) as file:
+    with intact_files(run, result) as file:
         history = load_history(file(HISTORY).parent)
         if not history:
             raise ValueError("no finished epoch")

@@ -1,8 +1,10 @@
 """The typed files of a run folder: each type alone reads and writes its file."""
 
+import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.reports.page import checked
 from tfmnist.system.files import read_npz, write_npz, write_whole
+from tfmnist.system.seals import seal, unseal
 
 RESULT, DIVERGED, HISTORY, WEIGHTS = "result.json", "diverged.json", "metrics.jsonl", "weights.npz"
 EVALUATION, INSPECTION = "evaluation.npz", "inspection.npz"
@@ -69,18 +72,20 @@ class Result(BaseModel):
     """The command, or the Python program, that finished the run."""
     git_commit: str | None = None
     """Of the folder in which the command ran; missing if that is not in a repository."""
+    files: dict[str, str] = {}
+    """The SHA-256 of the other files that hold results, by name; none in runs of early versions."""
 
     @classmethod
     def read(cls, run: Path) -> Self:
         """Reads the result of a finished run.
 
         Raises:
-            InputError: the run is not finished or diverged, or the file is damaged.
+            InputError: the run is not finished or diverged, or the file is damaged or was changed.
         """
         if not (run / RESULT).exists() and (divergence := Divergence.find(run)):
             raise InputError(f"{run}: {divergence.message}")
-        with checked(run, how_to_finish(run)) as file:
-            return cls.model_validate_json(file(RESULT).read_text(encoding="utf-8"))
+        with checked(run, how_to_finish(run), _how_to_repair(run)) as file:
+            return cls.model_validate_json(unseal(file(RESULT).read_bytes()))
 
     @classmethod
     def find(cls, run: Path) -> Self | None:
@@ -90,9 +95,28 @@ class Result(BaseModel):
         except InputError:
             return None
 
+    @classmethod
+    def find_complete(cls, run: Path, epochs: int) -> Self | None:
+        """Returns the result of a run after so many epochs; None if it, or a file that it lists, is not intact."""
+        result = cls.find(run)
+        if result is None or result.epochs != epochs:
+            return None
+        try:
+            for name in result.files:
+                result.check(run / name)
+        except (OSError, ValueError):
+            return None
+        return result
+
+    def check(self, path: Path) -> Path:
+        """Returns the path of one of the run's files; raises a ValueError if the file was changed, or an OSError."""
+        if (expected := self.files.get(path.name)) and _sha256(path) != expected:
+            raise ValueError(f"changed after the run wrote it, as the SHA-256 in {RESULT} shows")
+        return path
+
     def write(self, run: Path) -> None:
         """Writes the file whole."""
-        write_whole(run / RESULT, json.dumps(self.to_dict(), indent=2) + "\n")
+        write_whole(run / RESULT, seal(json.dumps(self.to_dict(), indent=2) + "\n"))
 
     @staticmethod
     def delete(run: Path) -> None:
@@ -140,9 +164,34 @@ def how_to_finish(run: Path) -> str:
     return f"is this a run folder? Finish the run with 'tfmnist train --resume {shlex.quote(str(run))}'."
 
 
+def _how_to_repair(run: Path) -> str:
+    return f"'tfmnist train --resume {shlex.quote(str(run))}' writes it again from the last checkpoint."
+
+
+@contextmanager
+def intact_files(run: Path, result: Result | None) -> Generator[Callable[[str], Path]]:
+    """Yields a function from a file's name to its path, as `checked` does, which also compares the file's digest.
+
+    Args:
+        run: the run's folder.
+        result: its result; None while there is none, to compare nothing.
+    """
+    with checked(run, how_to_finish(run), _how_to_repair(run)) as file:
+        yield lambda name: result.check(file(name)) if result else file(name)
+
+
+def digests(run: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that holds results of a run, except `result.json`."""
+    return {name: _sha256(run / name) for name in (HISTORY, WEIGHTS, EVALUATION, INSPECTION)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def read_weights(run: Path) -> dict[str, NDArray[Any]]:
     """Reads the final weights of a run by name. Raises an `InputError` if it is not finished or they are damaged."""
-    with checked(run, how_to_finish(run)) as file:
+    with intact_files(run, Result.read(run)) as file:
         return read_npz(file(WEIGHTS))
 
 
@@ -214,7 +263,30 @@ class Evaluation:
     def read(cls, run: Path) -> Self:
         """Reads the file. Raises OSError, ValueError or KeyError if it is missing or damaged."""
         arrays = read_npz(run / EVALUATION)
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        evaluation = cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        evaluation._check()
+        return evaluation
+
+    def _check(self) -> None:
+        """Raises a ValueError if the arrays do not fit together."""
+        examples, classes = len(self.labels), len(self.class_names)
+        mistakes = len(self.mistake_index)
+        shapes = (
+            (self.labels.shape, (examples,)),
+            (self.probabilities.shape, (examples, classes)),
+            (self.loss.shape, ()),
+            (self.class_names.shape, (classes,)),
+            (self.mistake_index.shape, (mistakes,)),
+            (self.mistake_images.shape[:1], (mistakes,)),
+            ((self.mistake_images.ndim,), (3,)),
+        )
+        if not examples or any(actual != expected for actual, expected in shapes):
+            raise ValueError(f"its arrays do not fit together, for {examples} examples of {classes} classes")
+        if not np.isfinite(self.probabilities).all():
+            raise ValueError("a probability is not finite")
+        for values, below in ((self.labels, classes), (self.mistake_index, examples)):
+            if values.dtype.kind not in "iu" or (len(values) and not 0 <= values.min() <= values.max() < below):
+                raise ValueError(f"an index is not from 0 to {below - 1}")
 
     def write(self, run: Path) -> None:
         """Writes the file whole."""

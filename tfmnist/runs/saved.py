@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from tfmnist.artifacts.versions import find_version
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.reports.page import checked
 from tfmnist.runs.folder import follow_link
-from tfmnist.runs.result import EVALUATION, HISTORY, EpochRow, Evaluation, Result, how_to_finish
+from tfmnist.runs.result import EVALUATION, HISTORY, RESULT, EpochRow, Evaluation, Result, intact_files
 
 if TYPE_CHECKING:
     from tfmnist.nn.models import Network
@@ -37,7 +36,8 @@ class SavedRun:
     @cached_property
     def history(self) -> list[EpochRow]:
         """One row per finished epoch, with `loss`, `accuracy`, `validation_accuracy` and so on."""
-        with checked(self.path, how_to_finish(self.path)) as file:
+        result = self.result if (self.path / RESULT).exists() else None
+        with intact_files(self.path, result) as file:
             return EpochRow.read_all(file(HISTORY).parent)
 
     @cached_property
@@ -57,8 +57,7 @@ class SavedRun:
 
         `labels` and `classes` (the predicted ones) are int64 `[n]`, `probabilities` float32 `[n, number of classes]`.
         """
-        Result.read(self.path)  # says what is wrong with a run that has none
-        with checked(self.path, how_to_finish(self.path)) as file:
+        with intact_files(self.path, self.result) as file:
             return Evaluation.read(file(EVALUATION).parent)
 
     def export(self, destination: str | Path) -> Path:

@@ -24,10 +24,19 @@ from tfmnist.errors import DivergedError, Interrupted
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.recipe import Recipe
 from tfmnist.runs.events import Clock, Event, Run, Started, Trained
-from tfmnist.runs.export import form_of, make_card, versions, write
+from tfmnist.runs.export import find_written, form_of, make_card, versions, write
 from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
-from tfmnist.runs.result import INSPECTION, WEIGHTS, DataSummary, Divergence, Evaluation, Result, write_history
+from tfmnist.runs.result import (
+    INSPECTION,
+    WEIGHTS,
+    DataSummary,
+    Divergence,
+    Evaluation,
+    Result,
+    digests,
+    write_history,
+)
 from tfmnist.runs.step_log import StepLog
 from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import command_line, git_commit, processor_name, processors
@@ -54,8 +63,7 @@ class RunSession:
     def run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         """Trains from the trainer's state to the end, and yields the events of `run_events`."""
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
-        done = Result.find(path) if trainer.finished else None
-        if done and done.epochs == trainer.state.epoch:
+        if trainer.finished and (done := Result.find_complete(path, trainer.state.epoch)):
             if done.data.source != self.digits.source:  # moved
                 done.data.source = self.digits.source
                 done.write(path)
@@ -191,10 +199,12 @@ class RunSession:
         figures = background.submit(draw_figures, path) if recipe.export.report else None
         if normalize:
             card = make_card(recipe, result, form)
-            version = write(path / "model", model, card, normalize.result(), spread(digits.train, 64))
+            version = find_written(path / "model", card) or write(
+                path / "model", model, card, normalize.result(), spread(digits.train, 64)
+            )
             result.model = version.relative_to(path).as_posix()
         self.clock.lap("export")
-        result.seconds = self.clock.all()
+        result.seconds, result.files = self.clock.all(), digests(path)
         result.write(path)
         link_latest(path)
         if figures:

@@ -19,6 +19,7 @@ from tfmnist.runs.screen import show_run
 from tfmnist.runs.session import RunSession
 from tfmnist.runs.transfer import start_from
 from tfmnist.system.files import write_whole
+from tfmnist.system.seals import seal
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint
 from tfmnist.training.loop import Trainer
 from tfmnist.training.threads import choose_threads, set_threads
@@ -107,8 +108,9 @@ def run_events(
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with locked(path):
-            check_new_folder(path, recipe.to_toml())
-            write_whole(path / "recipe.toml", recipe.to_toml())
+            text = seal(recipe.to_toml())
+            check_new_folder(path, text)
+            write_whole(path / "recipe.toml", text)
             is_ours = True
             session = RunSession(path, recipe, digits, trainer, clock)
             session.write_history()
@@ -166,9 +168,9 @@ def resume_events(
                 raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
         state.data_sha256 = _digest(digits)
         Divergence.delete(path)
-        if not (trainer.finished and done and done.epochs == state.epoch):
+        if not (trainer.finished and Result.find_complete(path, state.epoch)):
             Result.delete(path)  # before anything that it goes with changes
-        write_whole(path / "recipe.toml", recipe.to_toml())
+        write_whole(path / "recipe.toml", seal(recipe.to_toml()))
         session = RunSession(path, recipe, digits, trainer, clock, notes)
         session.write_history()  # up to this checkpoint
         with errors_in_one_line():

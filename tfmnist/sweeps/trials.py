@@ -14,6 +14,7 @@ from tfmnist.recipe import Recipe
 from tfmnist.runs.own_code import name_of
 from tfmnist.sweeps.sweep_file import Range, Search, Sweep
 from tfmnist.system.files import write_whole
+from tfmnist.system.seals import seal, unseal
 
 TABLE = "sweep.json"
 
@@ -129,11 +130,11 @@ class SweepTable(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> "SweepTable":
         """Reads the table of a sweep's folder; raises an OSError, or a ValueError if it is damaged."""
-        return cls.model_validate_json((folder / TABLE).read_text(encoding="utf-8"))
+        return cls.model_validate_json(unseal((folder / TABLE).read_bytes()))
 
     def write(self, folder: Path) -> None:
         """Writes the table into a sweep's folder."""
-        write_whole(folder / TABLE, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        write_whole(folder / TABLE, seal(json.dumps(self.model_dump(mode="json"), indent=2) + "\n"))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
