@@ -1,12 +1,31 @@
 """Errors: their exit codes, and the suggestions in them."""
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError, did_you_mean, few, printable, show
+from tfmnist.errors import (
+    DATABASE,
+    FULL,
+    IO,
+    MEMORY,
+    READ_ONLY,
+    DivergedError,
+    Fault,
+    FaultError,
+    InputError,
+    Interrupted,
+    TfmnistError,
+    did_you_mean,
+    faults_in_one_line,
+    few,
+    find_fault,
+    printable,
+    show,
+)
 
 
 @pytest.mark.parametrize(("error", "code"), [(TfmnistError, 1), (DivergedError, 1), (InputError, 2), (Interrupted, 75)])
@@ -75,3 +94,56 @@ def test_what_would_command_a_terminal_is_escaped(text: str | Path, shown: str) 
 def test_values_are_shown_in_one_short_line(value: Any, shown: str) -> None:
     assert show(value) == shown
     assert show(10**5000) == "too long to show (int)"
+
+
+# Faults of the machine
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow names it."""
+
+
+class StorageInternalError(Exception):
+    """As Optuna names it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), FULL),
+        (OSError(errno.EROFS, "Read-only file system"), READ_ONLY),
+        (OSError(errno.EIO, "Input/output error"), IO),
+        (MemoryError(), MEMORY),
+        (ResourceExhaustedError("OOM when allocating"), MEMORY),
+        (ResourceExhaustedError("x/saved_model.pb; No space left on device"), FULL),
+        (StorageInternalError("no connection"), DATABASE),
+        (FileNotFoundError(errno.ENOENT, "No such file"), None),
+        (PermissionError(errno.EACCES, "Permission denied"), None),
+        (InputError("--x is 3: expected 4."), None),
+        (KeyError("x"), None),
+        (None, None),
+    ],
+)
+def test_a_fault_is_told_from_other_errors(error: Exception | None, fault: Fault | None) -> None:
+    assert find_fault(error) is fault
+
+
+def test_what_led_to_an_error_counts() -> None:
+    with pytest.raises(InputError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise InputError("cannot make the folder") from None
+    assert find_fault(caught.value) is FULL
+    caught.value.__context__ = caught.value
+    assert find_fault(caught.value) is None
+
+
+def test_a_fault_names_the_folder_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(FaultError) as caught, faults_in_one_line(tmp_path, "try again"):
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+    assert str(caught.value) == f"{tmp_path}: the disk is full; free some space, and try again."
+    assert find_fault(caught.value) is FULL and caught.value.exit_code == 1
+    for other in (InputError("x"), KeyError("x")):
+        with pytest.raises(type(other)), faults_in_one_line(tmp_path, "try again"):
+            raise other

@@ -1,8 +1,14 @@
-"""The errors that a user can meet, each with its exit code on the command line."""
+"""The errors that a user can meet, each with its exit code on the command line.
+
+Among them the faults of the machine, such as a full disk, which are neither the user's nor the program's.
+"""
 
 import difflib
+import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +80,80 @@ def check_name(path: str | Path | None) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{str(path)!a}: not a UTF-8 name; rename it, or choose another.") from None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of the machine, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+FULL = Fault("the disk is full", "free some space")
+QUOTA = Fault("the disk quota is used up", "free some space")
+READ_ONLY = Fault("the disk is read-only", "make it writable")
+IO = Fault("the disk cannot be read or written", "see that it works again")
+MEMORY = Fault(
+    "out of memory", "free some memory, or make the network or the batch smaller (model.hidden, train.batch_size)"
+)
+FILES = Fault("too many files are open", "raise the limit with 'ulimit -n'")
+DATABASE = Fault("the database does not answer", "see that it works again")
+FAULTS = (FULL, QUOTA, READ_ONLY, IO, MEMORY, FILES, DATABASE)
+
+_BY_ERRNO = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: QUOTA,
+    errno.EROFS: READ_ONLY,
+    errno.EIO: IO,
+    errno.ESTALE: IO,
+    errno.ENOMEM: MEMORY,
+    errno.EMFILE: FILES,
+    errno.ENFILE: FILES,
+}
+_BY_TYPE = {  # of libraries that are not imported here
+    "MemoryError": MEMORY,
+    "ResourceExhaustedError": MEMORY,
+    "StorageInternalError": DATABASE,
+    "OperationalError": DATABASE,
+}
+
+
+def find_fault(error: BaseException | None) -> Fault | None:
+    """Returns the fault that an error, or one that led to it, stands for; None if the machine is not to blame."""
+    seen: set[int] = set()
+    while error and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, FaultError):
+            return error.fault
+        fault = _BY_ERRNO.get(error.errno or 0) if isinstance(error, OSError) else _BY_TYPE.get(type(error).__name__)
+        if fault:  # TensorFlow calls a full disk an exhausted resource too
+            return FULL if fault is MEMORY and "No space left" in str(error) else fault
+        error = error.__cause__ or error.__context__
+    return None
+
+
+class FaultError(TfmnistError):
+    """A fault of the machine, in one line."""
+
+    def __init__(self, path: Path, fault: Fault, advice: str) -> None:
+        super().__init__(f"{path}: {fault.reason}; {fault.remedy}, and {advice}.")
+        self.fault = fault
+
+
+@contextmanager
+def faults_in_one_line(path: Path, advice: str) -> Generator[None]:
+    """Turns an error that stands for a fault of the machine into a `FaultError` that names a file or folder.
+
+    Args:
+        path: what the block reads or writes.
+        advice: what to do once the fault is mended; the end of a sentence.
+    """
+    try:
+        yield
+    except TfmnistError:
+        raise
+    except Exception as error:
+        if fault := find_fault(error):
+            raise FaultError(path, fault, advice) from error
+        raise

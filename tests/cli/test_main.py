@@ -46,10 +46,14 @@ def test_help_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str], mon
         (KeyboardInterrupt(), 130, "interrupted"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 2, "x: No such file; choose another path, or "),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "x: Permission denied; choose another path, or "),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "x: No space left on device\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            1,
+            "x: the disk is full; free some space, and try again.",
+        ),
         (OSError("odd"), 1, "odd\n"),
         (UnicodeEncodeError("utf-8", "x\udcff", 1, 2, "surrogates not allowed"), 2, r"'x\udcff': not a UTF-8 name"),
-        (MemoryError(), 1, "out of memory: make the network or the batch smaller"),
+        (MemoryError(), 1, "out of memory; free some memory, or make the network or the batch smaller"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(

@@ -1,5 +1,6 @@
 """Runs from start to finish: repeated, stopped, resumed, diverged, started from another."""
 
+import errno
 import json
 import math
 import re
@@ -91,6 +92,28 @@ def test_a_run_that_is_killed_after_its_export_does_not_export_again(
     labels.write_bytes(labels.read_bytes().swapcase() + b"x")
     Result.delete(path)
     assert tfmnist.resume(path).result["model"] == "model/2", "a damaged version is not the result of a run"
+
+
+@pytest.mark.parametrize("fault", ["full", "gone"])
+def test_a_full_disk_and_a_folder_that_disappears_are_named(
+    fault: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+
+    def save(*_: Any) -> None:
+        if fault == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.rename(tmp_path / "moved")
+        (path / "checkpoints").mkdir()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "save_checkpoint", save)
+        with pytest.raises(tfmnist.TfmnistError) as caught:
+            tfmnist.run(recipe.replace({"export.report": False}), path, progress=False)
+    message, reason = str(caught.value), "the disk is full; free some space" if fault == "full" else "the run folder is"
+    assert message.startswith(f"{path}: {reason}") and "\n" not in message
+    resumed = tfmnist.resume(path if fault == "full" else tmp_path / "moved", progress=False)
+    assert resumed.result["epochs"] == 3
 
 
 @pytest.mark.parametrize("name", ["result.json", "weights.npz", "metrics.jsonl", "evaluation.npz"])

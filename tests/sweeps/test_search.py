@@ -174,6 +174,27 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_trial(training: FakeTraining, 
     assert {trial.state for trial in result_of(GRID, tmp_path).trials} == {"done"}
 
 
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot be read or written"),
+        (OSError(errno.EROFS, "Read-only file system"), "the disk is read-only"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_fault_of_the_machine_fails_no_trial_whatever_hides_it(
+    fault: Exception, says: str, training: FakeTraining, tmp_path: Path
+) -> None:
+    hidden = InputError("cannot make the run folder")
+    hidden.__context__ = fault
+    for error in (fault, hidden):
+        training.error = lambda folder, recipe, error=error: error if folder.name == "0003" else None
+        with pytest.raises(Interrupted, match=f"{says}.*, and run the same command to resume"):
+            result_of(GRID, tmp_path)
+    training.error = lambda folder, recipe: None
+    assert {trial.state for trial in result_of(GRID, tmp_path).trials} == {"done"}
+
+
 def test_if_every_trial_diverges_there_is_no_best(training: FakeTraining, tmp_path: Path) -> None:
     training.error = diverge_above(0)
     assert result_of(GRID, tmp_path).best is None and not (tmp_path / "best.toml").exists()

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfmnist.errors import DivergedError, InputError
+from tfmnist.errors import FAULTS, DivergedError, InputError
 from tfmnist.recipe import Recipe
 from tfmnist.runs.result import write_history
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.trials import Trial
-from tfmnist.sweeps.worker import DISK_FULL, how_ended, open_source, train, work
+from tfmnist.sweeps.worker import how_ended, open_source, train, work
 from tfmnist.system.files import read_npz
 from tfmnist.training.checkpoint import list_checkpoints
 
@@ -159,7 +159,7 @@ def test_a_process_that_finds_no_room_says_so(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
-        assert how_ended(process.wait(60)) == DISK_FULL
+        assert how_ended(process.wait(60)) == FAULTS[0].reason
     assert how_ended(1) == "exit code 1" and how_ended(-9) == "the worker process ended by SIGKILL"
 
 

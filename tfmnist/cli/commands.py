@@ -196,19 +196,29 @@ def ensemble(
     print("\n  ".join([str(path), *checks]))
 
 
-def report(run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")]) -> None:
+def report(
+    run: Annotated[str, Positional, arg(metavar="RUN_OR_SWEEP")],
+    out: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = "",
+) -> None:
     """Rewrites report.html and the figures of a run or a sweep.
 
     Args:
         run: Folder of a finished run, or of a sweep, which may still be running.
+        out: Folder for the report and its figures; by default that of the run or sweep.
     """
+    folder = Path(out or run)
     if (Path(run) / "sweep.toml").exists():
         from tfmnist.sweeps.report import write_sweep_report as write
     else:
         from tfmnist.runs.report import write_report as write
 
         finish(run)
-    print(write(Path(run)))
+    try:
+        page = write(Path(run), out=folder)
+    except OSError as error:
+        reason = f"cannot write the report there: {error.strerror}"
+        raise InputError(f"{folder}: {reason}; choose another folder with --out FOLDER.") from error
+    print(page)
 
 
 def runs(

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from tfmnist.cli.data import data
 from tfmnist.cli.serve import serve
 from tfmnist.cli.sweep import study, sweep
 from tfmnist.cli.train import train
-from tfmnist.errors import InputError, TfmnistError, did_you_mean, printable
+from tfmnist.errors import InputError, TfmnistError, did_you_mean, find_fault, printable
 from tfmnist.system.machine import VERSION
 from tfmnist.system.streams import checked_output, open_outputs
 
@@ -40,18 +41,34 @@ COMMANDS: dict[str, Callable[..., Any]] = {command.__name__: command for command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors that a user can meet are one line on standard error."""
     open_outputs()
+    ends_process = arguments is None
     try:
         with checked_output():
-            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        if ends_process:
+            _ignore_signals()
+        return code
     except BrokenPipeError:  # the reader of the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
+        if ends_process:
+            _ignore_signals()
         code, message = _describe(error)
         if not message:
             raise
         print(f"tfmnist: {printable(message)}", file=sys.stderr)
+        if isinstance(error, KeyboardInterrupt) and ends_process:
+            os._exit(
+                code
+            )  # at once: TensorFlow's threads may compute for long, and abort a process that ends meanwhile
         return code
+
+
+def _ignore_signals() -> None:
+    """Lets the process end as it has decided to: a signal that comes late would change its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _describe(error: BaseException) -> tuple[int, str]:
@@ -63,13 +80,14 @@ def _describe(error: BaseException) -> tuple[int, str]:
             return 130, "interrupted"
         case UnicodeEncodeError() if error.reason == "surrogates not allowed":  # a path that TensorFlow cannot take
             return 2, f"{error.object!a}: not a UTF-8 name; rename it, or choose another."
+        case Exception() if fault := find_fault(error):
+            name = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+            return 1, f"{name}{fault.reason}; {fault.remedy}, and try again."
         case OSError():
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
             if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError):
                 return 2, f"{text}; choose another path, or change its permissions."
             return 1, text
-        case Exception() if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-            return 1, "out of memory: make the network or the batch smaller (model.hidden, train.batch_size)"
     return 1, ""
 
 

@@ -57,7 +57,7 @@ class Picture:
 
 def save_figures(figures: Mapping[str, "Figure"], folder: Path) -> dict[str, Picture]:
     """Writes each figure as `folder/NAME.png`, and returns them by name, ready to be embedded."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, Picture] = {}
     for name, figure in figures.items():
         path = folder / f"{name}.png"

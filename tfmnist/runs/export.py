@@ -15,7 +15,7 @@ from tfmnist.artifacts.saved_model import make_signatures, trace_normalize, writ
 from tfmnist.artifacts.versions import list_versions, read_card
 from tfmnist.data.idx import read_images
 from tfmnist.data.split import Digits, Split, spread
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, faults_in_one_line
 from tfmnist.nn.losses import LossFunction, find_loss
 from tfmnist.nn.models import Network, as_network
 from tfmnist.nn.runtime import check_runtime
@@ -123,15 +123,18 @@ def write_as(
     format: Format, destination: Path, model: Network, card: ModelCard, data: Digits | None
 ) -> tuple[Path, list[str]]:
     """Writes a network in one of the formats; returns what `export_checked` does, and raises what `export` does."""
-    if format == "savedmodel":
-        return write(destination, model, card), []
-    if data is None:
-        raise InputError(f"format is {format!r}: expected the data set to check the file on; pass data=digits.")
-    for name, split in (("training", data.train), ("test", data.test)):
-        check_split(split, model, name)
-        if not len(split) and (name == "test" or format == "litert"):
-            raise InputError(f"{data.source}: its {name} split is empty; {format} needs its images to check the file.")
-    return write_portable(destination, model, card, data, format)
+    with faults_in_one_line(destination, "export again"):
+        if format == "savedmodel":
+            return write(destination, model, card), []
+        if data is None:
+            raise InputError(f"format is {format!r}: expected the data set to check the file on; pass data=digits.")
+        for name, split in (("training", data.train), ("test", data.test)):
+            check_split(split, model, name)
+            if not len(split) and (name == "test" or format == "litert"):
+                raise InputError(
+                    f"{data.source}: its {name} split is empty; {format} needs its images to check the file."
+                )
+        return write_portable(destination, model, card, data, format)
 
 
 def _describe(

@@ -37,12 +37,13 @@ class Drawn:
     class_names: Sequence[str]
 
 
-def write_report(run: Path, drawn: Drawn | None = None) -> Path:
+def write_report(run: Path, drawn: Drawn | None = None, out: Path | None = None) -> Path:
     """Writes the page of a finished run, `report.html`, and returns its path.
 
     Args:
         run: a run folder with `result.json`, `recipe.toml` and, without `drawn`, the files that `draw_figures` needs.
         drawn: the figures, if `draw_figures` has drawn them already.
+        out: the folder for the page and its figures, made if missing; by default the run's.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -50,7 +51,7 @@ def write_report(run: Path, drawn: Drawn | None = None) -> Path:
     result = Result.read(run)
     with checked(run, how_to_finish(run), "restore it as it was.") as file:
         recipe = unseal(file("recipe.toml").read_bytes()).strip()
-    drawn = drawn or draw_figures(run, result)
+    drawn = drawn or draw_figures(run, result, out)
     values = {
         "result": result,
         "data": result.data.model_dump(mode="json", exclude={"sha256", "class_names", "form"}, exclude_none=True),
@@ -60,15 +61,16 @@ def write_report(run: Path, drawn: Drawn | None = None) -> Path:
         "recipe": recipe,
         "run": shlex.quote(str(run)),
     }
-    return write_page(run / "report.html", "run.html", values)
+    return write_page((out or run) / "report.html", "run.html", values)
 
 
-def draw_figures(run: Path, result: Result | None = None) -> Drawn:
+def draw_figures(run: Path, result: Result | None = None, out: Path | None = None) -> Drawn:
     """Draws `figures/*.png` of an evaluated run; `result.json` need not exist yet.
 
     Args:
         run: a run folder with `metrics.jsonl`, `evaluation.npz` and, except in runs of version 0.1, `inspection.npz`.
         result: the run's result, if it is finished, whose digests the files must have.
+        out: the folder in which `figures` is made; by default the run's.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -93,7 +95,7 @@ def draw_figures(run: Path, result: Result | None = None) -> Drawn:
     }
     if inspection:
         figures |= _inspection_figures(inspection)
-    return Drawn(save_figures(figures, run / "figures"), metrics, names)
+    return Drawn(save_figures(figures, (out or run) / "figures"), metrics, names)
 
 
 def _inspection_figures(inspection: Inspection) -> "dict[str, Figure]":

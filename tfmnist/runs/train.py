@@ -1,13 +1,15 @@
 """Runs from start to finish: `run` and `resume`, and their events one by one."""
 
 import os
+import shlex
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tfmnist.data.split import Digits
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, TfmnistError, faults_in_one_line
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import build_trainer, load_events, make_model, make_objective
@@ -107,7 +109,7 @@ def run_events(
     trainer.state.data_sha256 = _digest(digits)
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
-        with locked(path):
+        with _faults_in_one_line(path), locked(path):
             text = seal(recipe.to_toml())
             check_new_folder(path, text)
             write_whole(path / "recipe.toml", text)
@@ -149,7 +151,10 @@ def resume_events(
     digits = yield from load_events(recipe.data, recipe.train.seed)
     is_new = not list_checkpoints(path / "checkpoints")
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
-    with locked(path):  # before the checkpoint is read: another process must not write a newer one meanwhile
+    with (
+        _faults_in_one_line(path),
+        locked(path),
+    ):  # before the checkpoint is read: another process must not write a newer one meanwhile
         try:
             notes = _restore(path, trainer)
         except InputError as error:
@@ -175,6 +180,22 @@ def resume_events(
         session.write_history()  # up to this checkpoint
         with errors_in_one_line():
             yield from session.run(stop, profiled, evaluate_test)
+
+
+@contextmanager
+def _faults_in_one_line(path: Path) -> Iterator[None]:
+    """Turns a fault of the machine, and a run folder that disappears, into one line that says what is safe."""
+    command = f"tfmnist train --resume {shlex.quote(str(path))}"
+    with faults_in_one_line(path, f"resume with: {command} (all that was saved before is intact)"):
+        try:
+            yield
+        except FileNotFoundError:
+            if path.exists():
+                raise
+            advice = "resume it where it is now, or start it again"
+            raise TfmnistError(
+                f"{path}: the run folder is gone, deleted or moved by another program; {advice}."
+            ) from None
 
 
 def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:

@@ -30,11 +30,12 @@ _ENDED = ("done", "pruned", "diverged", "failed")
 _RECIPES = {"best": "best recipe", "unswept": "baseline"}  # keys of `confirmed`
 
 
-def write_sweep_report(folder: Path) -> Path:
+def write_sweep_report(folder: Path, out: Path | None = None) -> Path:
     """Draws the figures of a sweep and writes its page, `report.html`, whose path it returns.
 
     Args:
         folder: of a sweep, finished or not, with `sweep.json` and, if a trial was trained to the end, `best.toml`.
+        out: the folder for the page and its figures, made if missing; by default the sweep's.
 
     Raises:
         InputError: `sweep.json` is missing or damaged, or no trial has ended yet.
@@ -68,7 +69,7 @@ def write_sweep_report(folder: Path) -> Path:
         "result": _result(table, best),
         "states": Counter(trials.states),
         "training_time": _duration(float(trials.seconds.sum())),
-        "figures": save_figures(figures, folder / "figures"),
+        "figures": save_figures(figures, (out or folder) / "figures"),
         "verdict": compare(*accuracies.values()) if confirmed else "",
         "confirmed": _confirmed_rows(table) if confirmed else [],
         "keys": [(key.name, _text(best.values.get(key.name, "not searched")), _range(key)) for key in keys if best],
@@ -83,7 +84,7 @@ def write_sweep_report(folder: Path) -> Path:
         "head": head,
         "rows": [_trial_row(table, trial)[: len(head)] for trial in ranked(table.search, table.trials)],
     }
-    return write_page(folder / "report.html", "sweep.html", values)
+    return write_page((out or folder) / "report.html", "sweep.html", values)
 
 
 def compare(best: Sequence[float], baseline: Sequence[float]) -> str:

@@ -31,7 +31,7 @@ from tfmnist.sweeps.trials import (
     delete_unkept,
     write_table,
 )
-from tfmnist.sweeps.worker import full_disk_interrupts
+from tfmnist.sweeps.worker import faults_interrupt
 from tfmnist.sweeps.workers import Workers
 from tfmnist.system.files import write_whole
 
@@ -64,7 +64,7 @@ def search_events(
         import tfmnist.sweeps.hparams  # noqa: F401  needs the extra [tensorboard]
     make_folder_at(folder)
     stop = stop or Flag()
-    with full_disk_interrupts(folder), locked(folder):  # several commands may share a database, but not a folder
+    with faults_interrupt(folder), locked(folder):  # several commands may share a database, but not a folder
         _check_same(sweep, folder)
         until = time.time() + 60 * sweep.search.minutes if sweep.search.minutes else 0.0
         study = Study(sweep, folder, storage, until=until)

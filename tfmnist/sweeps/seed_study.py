@@ -11,7 +11,7 @@ from tfmnist.runs.folder import locked
 from tfmnist.runs.own_code import pin
 from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.trials import SeedResult, StudyResult
-from tfmnist.sweeps.worker import full_disk_interrupts
+from tfmnist.sweeps.worker import faults_interrupt
 from tfmnist.sweeps.workers import Workers
 from tfmnist.system.files import write_whole
 
@@ -36,7 +36,7 @@ def study_events(
         raise InputError(f"{folder}: holds another recipe, or this one before it was changed; choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     stop = stop or Flag()
-    with full_disk_interrupts(folder), locked(folder):
+    with faults_interrupt(folder), locked(folder):
         write_whole(folder / "recipe.toml", recipe.to_toml())
         source = SeedList(recipe, seeds, folder)
         source.retry_failed()

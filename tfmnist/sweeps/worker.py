@@ -8,11 +8,10 @@ its trial and ends. What the loop guarantees, wherever it is killed:
 - A finished trial is never trained again: its result is recorded before its claim is released.
 - An unfinished trial is resumed from its checkpoint, in the same run folder, by any worker of the same sweep.
 - A trial that loses its process twice is marked failed, and the others continue.
-- A full disk fails no trial: the command stops, to be resumed when there is space.
+- A fault of the machine, such as a full disk, fails no trial: the command stops, to be resumed when it is mended.
 """
 
 import contextlib
-import errno
 import json
 import os
 import queue
@@ -25,7 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
-from tfmnist.errors import DivergedError, InputError, Interrupted
+from tfmnist.errors import FAULTS, DivergedError, InputError, Interrupted, find_fault
 from tfmnist.recipe import Recipe, is_whole
 from tfmnist.runs.result import read_history
 from tfmnist.sweeps.claims import Claim, Claims
@@ -37,9 +36,7 @@ _MOST_LOSSES = 2  # processes that a trial may lose before it fails
 _IDLE = 0.2  # seconds between searches for a trial while others train the last ones
 _PATIENCE = 20.0  # seconds in which to save the trial after standard input has ended
 
-DISK_FULL = "the disk is full"
-"""How a worker process ended that could not write."""
-_NO_ROOM = 73  # its exit code
+_FIRST_FAULT = 80  # exit code of a worker process that the machine has stopped, for the first of FAULTS
 
 _CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
 
@@ -152,7 +149,7 @@ def _train_trial(source: TrialSource, trial: Trial, stop: threading.Event, train
     except DivergedError as error:
         trial.state, trial.reason = "diverged", str(error)
     except (InputError, OSError) as error:
-        if is_disk_full(error):
+        if find_fault(error):
             raise
         trial.state, trial.reason = "failed", str(error)
 
@@ -183,26 +180,21 @@ def _add_history(trial: Trial, folder: Path, *, first: bool) -> None:
         trial.curve = [{key: row[key] for key in _CURVE} for row in history]
 
 
-def is_disk_full(error: Exception) -> bool:
-    """Whether an error says that the disk is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 @contextlib.contextmanager
-def full_disk_interrupts(folder: Path) -> Iterator[None]:
-    """Turns the error of a full disk into an `Interrupted`."""
+def faults_interrupt(folder: Path) -> Iterator[None]:
+    """Turns the errors of a machine at fault into an `Interrupted`."""
     try:
         yield
-    except OSError as error:
-        if not is_disk_full(error):
+    except Exception as error:
+        if isinstance(error, Interrupted) or not (fault := find_fault(error)):
             raise
-        raise Interrupted(f"{folder}: {DISK_FULL}; free some space, and run the same command to resume.") from None
+        raise Interrupted(f"{folder}: {fault.reason}; {fault.remedy}, and run the same command to resume.") from None
 
 
 def how_ended(code: int) -> str:
     """Describes how a worker process ended, from its exit code."""
-    if code == _NO_ROOM:
-        return DISK_FULL
+    if 0 <= code - _FIRST_FAULT < len(FAULTS):
+        return FAULTS[code - _FIRST_FAULT].reason
     return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
@@ -242,10 +234,12 @@ def main() -> None:
             source = open_source(json.loads(job))
             for _ in work(source, Claims(source.folder, worker), stop):
                 pass
-        except OSError as error:
-            if not is_disk_full(error):
+        except Exception as error:
+            if not (fault := find_fault(error)):
                 raise
-            sys.exit(_NO_ROOM)
+            with contextlib.suppress(OSError):  # the disk may be full
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            sys.exit(_FIRST_FAULT + FAULTS.index(fault))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ a Ray cluster need this package, and the current folder at the same path, for ex
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -19,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfmnist.errors import InputError, TfmnistError
+from tfmnist.errors import FAULTS, FaultError, InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
-from tfmnist.sweeps.worker import DISK_FULL, TrialSource, how_ended, work
+from tfmnist.sweeps.worker import TrialSource, how_ended, work
 from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
@@ -108,8 +107,8 @@ class Workers:
             for name, worker in list(self._alive.items()):
                 if reason := worker.ended():
                     self._alive.pop(name).wait(0)
-                    if reason == DISK_FULL:
-                        raise OSError(errno.ENOSPC, reason)
+                    if fault := next((fault for fault in FAULTS if fault.reason == reason), None):
+                        raise FaultError(source.folder, fault, "run the same command again")
                     failures = 0 if claims.lose(name, reason) else failures + 1
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, even if the power fails, and arrays in `.npz` files."""
 
+import errno
 import io
 import os
 import secrets
@@ -30,6 +31,11 @@ def whole_file(path: Path) -> Generator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename == str(temporary) or (error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
