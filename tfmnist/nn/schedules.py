@@ -13,6 +13,16 @@ from tfmnist.errors import InputError
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 
+class Scaled:
+    """A schedule times `factor`, a variable that is 1 at first: it can change without compiling the loop again."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule, self.factor = schedule, tf.Variable(tf.ones([]), trainable=False)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.schedule(step) * self.factor
+
+
 def constant(learning_rate: float) -> Schedule:
     """f(t) = learning_rate."""
     check_positive(learning_rate=learning_rate)

@@ -16,7 +16,7 @@ from tfmnist.errors import InputError
 from tfmnist.nn.losses import Objective, find_loss
 from tfmnist.nn.models import CNN, MLP, Network, as_network
 from tfmnist.nn.optimizers import OPTIMIZERS, Optimizer
-from tfmnist.nn.schedules import Schedule, constant, cosine, exponential, one_cycle, staircase, warmup
+from tfmnist.nn.schedules import Scaled, Schedule, constant, cosine, exponential, one_cycle, staircase, warmup
 from tfmnist.recipe import Data, Loss, Model, Recipe, is_own
 from tfmnist.recipe import Optimizer as OptimizerSection
 from tfmnist.recipe import Schedule as ScheduleSection
@@ -163,6 +163,8 @@ def build_trainer(
         model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
     steps = -(-len(digits.train) // recipe.train.batch_size)
     schedule = make_schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, recipe.train.epochs)
+    if recipe.train.on_nonfinite == "rollback":
+        schedule = Scaled(schedule)
     return Trainer(
         model,
         make_optimizer(recipe.optimizer, model.parameters, schedule),

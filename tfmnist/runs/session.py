@@ -37,6 +37,7 @@ from tfmnist.runs.result import (
     digests,
     write_history,
 )
+from tfmnist.runs.rollback import Rollback
 from tfmnist.runs.step_log import StepLog
 from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import command_line, git_commit, processor_name, processors
@@ -111,6 +112,21 @@ class RunSession:
                 raise DivergedError(f"{error} Last good checkpoint: {last}.") from None
 
     def _train(self) -> Iterator[StepLoss | Progress | Epoch]:
+        """Trains, if need be from the start of an epoch with a lower learning rate, as `train.on_nonfinite` says."""
+        if self.recipe.train.on_nonfinite == "fail":
+            yield from self._attempt()
+            return
+        rollback = Rollback(self.path / "checkpoints", self.trainer)
+        if not list_checkpoints(self.path / "checkpoints"):
+            self._save()  # the start of the first epoch
+        while True:
+            try:
+                yield from self._attempt()
+                return
+            except DivergedError as error:
+                rollback.go_back(error)
+
+    def _attempt(self) -> Iterator[StepLoss | Progress | Epoch]:
         """Trains, and writes what happens to the logs that the recipe asks for."""
         trainer, recipe = self.trainer, self.recipe
         events = trainer.run()

@@ -6,6 +6,7 @@ are functions of the seed, the epoch and the step. Each array has a checksum, so
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,21 +20,29 @@ _KEEP = 2  # the newest, and the one before in case it is damaged
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, recipe: str) -> Path:
-    """Writes `folder/step-NNNNNNNN.npz` and removes all but the newest two."""
+    """Writes `folder/step-NNNNNNNN.npz`; removes all but the newest two, and the newest at the end of an epoch."""
     arrays = {name: variable.numpy() for name, variable in trainer.named_variables().items()}
     arrays |= {f"best/{name}": array for name, array in (trainer.best_weights or {}).items()}
     arrays |= {"state": np.array(json.dumps(asdict(trainer.state))), "recipe": np.array(recipe)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{int(arrays['optimizer/step']):08d}.npz"
     write_npz(path, arrays)
-    for old in list_checkpoints(folder)[:-_KEEP]:
-        old.unlink(missing_ok=True)
+    checkpoints = list_checkpoints(folder)
+    kept = {*checkpoints[-_KEEP:], *ends_of_epochs(checkpoints, trainer)[-1:]}
+    for old in checkpoints:
+        if old not in kept:
+            old.unlink(missing_ok=True)
     return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoints, oldest first."""
     return sorted(folder.glob("step-*.npz"), key=lambda path: (len(path.name), path.name))
+
+
+def ends_of_epochs(checkpoints: Sequence[Path], trainer: Trainer) -> list[Path]:
+    """Returns those of the checkpoints that were taken between two epochs, or before the first."""
+    return [path for path in checkpoints if int(path.stem.rpartition("-")[2]) % max(1, trainer.plan.steps) == 0]
 
 
 def restore_checkpoint(path: Path, trainer: Trainer) -> None:

@@ -41,8 +41,9 @@ class Epoch:
     images_per_second: float  # in training
     metrics: dict[str, float] = field(default_factory=dict)
     """The means of the functions passed as `metrics`, by name, over the validation examples."""
+    notes: tuple[str, ...] = ()
+    """What was unusual, one line each: what looks wrong with the training, or that it went back to a checkpoint."""
 
     def to_row(self) -> dict[str, Any]:
-        """Returns the line of `metrics.jsonl`, without `metrics` if there are none."""
-        row = asdict(self)
-        return row if self.metrics else {key: value for key, value in row.items() if key != "metrics"}
+        """Returns the line of `metrics.jsonl`, without `metrics` and `notes` if there are none."""
+        return {key: value for key, value in asdict(self).items() if value or key not in ("metrics", "notes")}

@@ -26,6 +26,7 @@ from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Augment, Loss, Train
 from tfmnist.training.evaluation import check_split, outputs
 from tfmnist.training.events import Epoch, Progress, StepLoss
+from tfmnist.training.health import diagnose, is_warning
 from tfmnist.training.layout import TransposedKernels
 from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
@@ -47,6 +48,8 @@ class State:
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     data_sha256: str = ""  # of the training data, if the caller knows it
+    rollbacks: int = 0  # how often the training went back to a checkpoint
+    notes: list[str] = field(default_factory=list)  # of the current epoch, for its line in the history
 
 
 class Trainer:
@@ -61,7 +64,7 @@ class Trainer:
             integers `[n]`), or a `tf.data.Dataset` of batches of such images and labels.
         validation: examples in one of the same forms, evaluated after every epoch; None for no validation.
         settings: epochs, batch size, seed and so on: `tfmnist.recipe.Train`, the `train` section of a recipe. Its
-            `threads` and `tensorboard` apply only to runs in a folder, and have no effect here.
+            `threads`, `tensorboard` and `on_nonfinite` apply only to runs in a folder, and have no effect here.
         loss: the name of a loss; a function `(logits, labels) -> [batch]`; or, with penalties, a `tfmnist.recipe.Loss`
             or an `Objective`.
         augment: random changes of the images: a `tfmnist.recipe.Augment`, or a function of images, uint8
@@ -106,6 +109,7 @@ class Trainer:
         self.model.check_forward()
         self.optimizer = optimizer or Adam(self.model.parameters)
         _check_fit(self.model, self.optimizer, train, shape, self.validation, settings, metrics)
+        self.train = train if isinstance(train, Split) else None
         self.augment = _block_augment(augment, settings.seed, shape)
         self.mode: CompileMode = _choose_mode(settings.compile, self.model)
         # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
@@ -274,9 +278,13 @@ class Trainer:
             seconds=state.seconds,
             images_per_second=count / state.seconds,
             metrics=metrics,
+            notes=tuple(state.notes),
         )
+        warned = any(is_warning(note) for row in state.history for note in row.get("notes", ()))
+        if not warned and (sign := self._diagnose(epoch)):
+            epoch = replace(epoch, notes=(*epoch.notes, sign))
         started = State(epoch=epoch.epoch, history=[*state.history, epoch.to_row()], data_sha256=state.data_sha256)
-        self.state = replace(started, best=state.best, best_epoch=state.best_epoch)
+        self.state = replace(started, best=state.best, best_epoch=state.best_epoch, rollbacks=state.rollbacks)
         if loss is not None and accuracy is not None:
             score = accuracy if self.settings.monitor == "accuracy" else -loss
             if state.best is None or score > state.best:
@@ -294,6 +302,15 @@ class Trainer:
                 set_weights(self.model, self._current_weights())
             measured = outputs(self.model, self.validation, self.loss, self.metrics)
         return measured.metrics.loss, measured.metrics.accuracy, measured.extra
+
+    def _diagnose(self, epoch: Epoch) -> str:
+        """Returns what looks wrong with the training after an epoch, in one line; empty if nothing does."""
+        if epoch.epoch & (epoch.epoch - 1):  # after 1, 2, 4, 8 ... epochs, so that it costs nothing
+            return ""
+        evaluated = (
+            len(self.validation) if self.validation is not None and len(self.validation) else self.state.examples
+        )
+        return diagnose(self.model, self.train, epoch, evaluated, self.loss.name)
 
     @property
     def finished(self) -> bool:
@@ -349,6 +366,7 @@ def fit(
     threads: Literal["auto"] = "auto",
     log_steps: Literal[0] = 0,
     tensorboard: Literal[False] = False,
+    on_nonfinite: Literal["fail"] = "fail",
 ) -> list[Epoch]:
     """Trains a network in place, shows the progress, and returns one `Epoch` for each epoch trained.
 
@@ -386,8 +404,8 @@ def fit(
         monitor: the validation result that `patience` watches.
         progress: True to show a live line in a terminal or a notebook and to print a line per epoch; a number to also
             print a line every so many steps; False or 0 to print nothing.
-        threads, log_steps, tensorboard: apply only to `tfmnist.run`; accepted here at their defaults, so that you can
-            pass `**recipe.train.model_dump()`.
+        threads, log_steps, tensorboard, on_nonfinite: apply only to `tfmnist.run`; accepted here at their defaults, so
+            that you can pass `**recipe.train.model_dump()`.
 
     Returns:
         One `Epoch` for each epoch trained, in order; fewer than `epochs` after early stopping.
@@ -396,7 +414,8 @@ def fit(
         InputError: a value is out of range, or data, model, loss and optimizer do not fit each other.
         DivergedError: a loss or a weight is no longer finite.
     """
-    for name, value in {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard}.items():
+    given = {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard, "on_nonfinite": on_nonfinite}
+    for name, value in given.items():
         if value != Train.model_fields[name].get_default():
             raise InputError(f"{name} is {value!r} but has no effect in fit; leave it out, or use tfmnist.run.")
     if monitor != "accuracy" and not patience:

@@ -81,6 +81,8 @@ class TrainingScreen:
         self._print_row(_ROW.format(*training, loss, accuracy, *speed))
         for name, value in event.metrics.items():
             self._print_row(f"{'':>7} {name} {value:.4f}")
+        for note in event.notes:
+            self._print_row(f"{'':>7} {note}")
 
     def _print_progress(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Prints a line every `progress` steps; `loss` is the mean since the epoch began."""
