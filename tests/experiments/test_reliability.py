@@ -38,3 +38,11 @@ def test_damaged_files_are_named_or_change_nothing(script: Script, tmp_path: Pat
     rows += damage.attack(run, 2, ["predict"], 4, sorted(name for name in written if name.startswith("model/")))
     assert [row for row in rows if row[3] in ("different", "traceback")] == []
     assert sum(row[3] == "named" for row in rows) > 30
+
+
+def test_mutated_files_and_requests_are_read_or_refused(script: Script, tmp_path: Path) -> None:
+    fuzz = script("fuzz")
+    for name, (parse, seeds) in fuzz.parsers(tmp_path).items():
+        refused, _, _, faults = fuzz.attack(parse, seeds, 60 if name == "pictures" else 200, 1)
+        assert not faults, name
+        assert refused or name == "pictures", "whose status says what is wrong"

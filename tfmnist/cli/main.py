@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"tfmnist: {printable(message)}", file=sys.stderr)
         if isinstance(error, KeyboardInterrupt) and ends_process:
-            os._exit(
-                code
-            )  # at once: TensorFlow's threads may compute for long, and abort a process that ends meanwhile
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # TensorFlow's threads may compute for long, or abort a process that ends meanwhile
         return code
 
 

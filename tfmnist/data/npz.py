@@ -70,7 +70,7 @@ def _read(path: Path, wanted: Iterable[str]) -> tuple[list[str], Arrays]:
     arrays: Arrays = {}
     name = "(directory)"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:  # which leaves no file open
             keys = list(file.files)
             for name in [name for name in wanted if name in keys]:
                 arrays[name] = np.asarray(file[name])

@@ -159,7 +159,7 @@ def is_trained(path: Path) -> bool:
         return False
     settings = Recipe.load_run(path).train
     try:
-        with np.load(checkpoints[-1], allow_pickle=False) as arrays:
+        with checkpoints[-1].open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             state = json.loads(str(arrays["state"]))
         waited = state["epoch"] - state["best_epoch"]
         return state["epoch"] >= settings.epochs or bool(settings.patience and waited >= settings.patience)
