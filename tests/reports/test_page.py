@@ -50,7 +50,7 @@ def raising(error: Exception) -> Callable[[], Any]:
         (lambda: Path("no/such/file").read_text(), "missing"),
         (lambda: json.loads("{"), "damaged: Expecting property name"),
         (lambda: TypeAdapter(list[int]).validate_python([1, "one"]), "damaged: 1 Input should be a valid integer"),
-        (raising(KeyError("some key")), "damaged: 'some key'"),
+        (raising(KeyError("some key")), "damaged: it has no 'some key'"),
         (raising(zlib.error("two\nlines")), "damaged: two lines"),
     ],
 )

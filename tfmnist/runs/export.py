@@ -30,7 +30,7 @@ from tfmnist.system.machine import VERSION
 from tfmnist.training.evaluation import check_split
 from tfmnist.training.loop import set_weights
 
-_NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit", "files")  # keys of a result
+_NOT_IN_CARD = ("data", "versions", "seconds", "host", "command", "git_commit", "sha256", "files")  # keys of a result
 
 
 def export(

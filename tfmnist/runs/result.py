@@ -47,6 +47,8 @@ class Result(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
+    sha256: str = ""
+    """Of the other lines of the file, once it is written; missing in runs of early versions."""
     name: str
     test_accuracy: float
     test_accuracy_ci95: tuple[float, float]
@@ -85,7 +87,9 @@ class Result(BaseModel):
         if not (run / RESULT).exists() and (divergence := Divergence.find(run)):
             raise InputError(f"{run}: {divergence.message}")
         with checked(run, how_to_finish(run), _how_to_repair(run)) as file:
-            return cls.model_validate_json(unseal(file(RESULT).read_bytes()))
+            content = file(RESULT).read_bytes()
+            unseal(content)
+            return cls.model_validate_json(content)
 
     @classmethod
     def find(cls, run: Path) -> Self | None:
@@ -115,8 +119,11 @@ class Result(BaseModel):
         return path
 
     def write(self, run: Path) -> None:
-        """Writes the file whole."""
-        write_whole(run / RESULT, seal(json.dumps(self.to_dict(), indent=2) + "\n"))
+        """Writes the file whole, and sets `sha256`."""
+        values = {key: value for key, value in self.to_dict().items() if key != "sha256"}
+        text = seal(json.dumps(values, indent=2) + "\n")
+        write_whole(run / RESULT, text)
+        self.sha256 = json.loads(text)["sha256"]
 
     @staticmethod
     def delete(run: Path) -> None:

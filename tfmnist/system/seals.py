@@ -7,7 +7,7 @@ earlier versions wrote none.
 import hashlib
 import re
 
-_SEAL = re.compile(rb'(\{\n  "sha256": "|# sha256 )([0-9a-f]{64})(?:",)?\n')
+_SEAL = re.compile(rb'\{\n  "([^"\n]*)": "([^"\n]{64})",\n|# (sha256) ([^\n]*)\n')  # whole lines, even damaged
 
 
 def seal(text: str) -> str:
@@ -25,6 +25,7 @@ def unseal(content: bytes) -> str:
     text = content
     if found := _SEAL.match(content):
         text = (b"{\n" if content.startswith(b"{") else b"") + content[found.end() :]
-        if hashlib.sha256(text).hexdigest().encode() != found[2]:
+        written = (found[1] or found[3], found[2] or found[4])
+        if written != (b"sha256", hashlib.sha256(text).hexdigest().encode()):
             raise ValueError("changed after it was written, as its SHA-256 shows")
     return text.decode()
