@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from commands import start
 from PIL import Image
 
 import tfmnist as library
@@ -43,13 +44,12 @@ confirm = 0
 """
 
 
-def tfmnist(*words: str, cwd: Path | None = None) -> tuple[int, str]:
+def tfmnist(*words: str) -> tuple[int, str]:
     """Runs a command; returns its exit code and the last line of its standard error."""
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TFMNIST_CACHE": f"{tempfile.gettempdir()}/tfmnist-cache"}
-    command = [sys.executable, "-m", "tfmnist", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300, check=False)
-    lines = done.stderr.strip().splitlines()
-    return done.returncode, "traceback" if "Traceback" in done.stderr else lines[-1] if lines else ""
+    process = start(words)
+    errors = process.communicate(timeout=300)[1]
+    lines = errors.strip().splitlines()
+    return process.returncode, "traceback" if "Traceback" in errors else lines[-1] if lines else ""
 
 
 @contextlib.contextmanager
@@ -166,8 +166,7 @@ def deleted() -> list[Sequence[str]]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = [*RUN, "--run-dir", str(run), "--epochs", "2000"]
-        command = [sys.executable, "-m", "tfmnist", *words]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = start(words)
         while not list(run.glob("checkpoints/*")):
             time.sleep(0.05)
         os.rename(run, run.with_name("moved"))

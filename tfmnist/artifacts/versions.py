@@ -4,7 +4,6 @@ A version is a folder with a SavedModel and a manifest, or with `model.onnx` or 
 Here and elsewhere, the path of a version is the SavedModel's folder or the file.
 """
 
-import hashlib
 import logging
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import Literal
 from tfmnist.artifacts.card import EXTRA, ModelCard
 from tfmnist.artifacts.sealed import SUFFIXES, is_intact, read_sealed_card
 from tfmnist.errors import InputError
-from tfmnist.system.files import publish, staged_folder
+from tfmnist.system.files import file_sha256, publish, staged_folder
 
 _NAMES = ("saved_model.pb", "model.onnx", "model.tflite")  # every version has one of these
 _STAGED, _OLD = "writing", 3600.0  # name of a folder that is being written; seconds, far more than writing takes
@@ -117,7 +116,7 @@ def publish_version(folder: Path, destination: Path) -> Path:
 
 def write_manifest(version: Path) -> None:
     """Writes the SHA-256 of every other file of a version, in the format of the `sha256sum` command."""
-    lines = [f"{_sha256(version / name)}  {name}\n" for name in _list_files(version)]
+    lines = [f"{file_sha256(version / name)}  {name}\n" for name in _list_files(version)]
     (version / MANIFEST).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
@@ -134,7 +133,7 @@ def compare_files(version: Path) -> dict[str, FileState]:
         for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
             digest, name = line.split("  ", 1)
             path = version / name
-            states[name] = "missing" if not path.exists() else "intact" if _sha256(path) == digest else "damaged"
+            states[name] = "missing" if not path.exists() else "intact" if file_sha256(path) == digest else "damaged"
         for name in _list_files(version):
             states.setdefault(name, "not in the manifest")
     states.pop(MANIFEST, None)
@@ -177,7 +176,3 @@ def _readable(version: Path) -> Generator[None]:
 
 def _list_files(version: Path) -> list[str]:
     return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if not path.is_dir())
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,5 @@
 """The typed files of a run folder: each type alone reads and writes its file."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 from tfmnist.reports.page import checked
-from tfmnist.system.files import read_npz, write_npz, write_whole
+from tfmnist.system.files import file_sha256, read_npz, write_npz, write_whole
 from tfmnist.system.seals import seal, unseal
 
 RESULT, DIVERGED, HISTORY, WEIGHTS = "result.json", "diverged.json", "metrics.jsonl", "weights.npz"
@@ -114,7 +113,7 @@ class Result(BaseModel):
 
     def check(self, path: Path) -> Path:
         """Returns the path of one of the run's files; raises a ValueError if the file was changed, or an OSError."""
-        if (expected := self.files.get(path.name)) and _sha256(path) != expected:
+        if (expected := self.files.get(path.name)) and file_sha256(path) != expected:
             raise ValueError(f"changed after the run wrote it, as the SHA-256 in {RESULT} shows")
         return path
 
@@ -189,11 +188,7 @@ def intact_files(run: Path, result: Result | None) -> Generator[Callable[[str], 
 
 def digests(run: Path) -> dict[str, str]:
     """Returns the SHA-256 of each file that holds results of a run, except `result.json`."""
-    return {name: _sha256(run / name) for name in (HISTORY, WEIGHTS, EVALUATION, INSPECTION)}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return {name: file_sha256(run / name) for name in (HISTORY, WEIGHTS, EVALUATION, INSPECTION)}
 
 
 def read_weights(run: Path) -> dict[str, NDArray[Any]]:

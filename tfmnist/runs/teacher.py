@@ -1,6 +1,5 @@
 """The teacher of a recipe that distils: an exported model, loaded as part of the loss."""
 
-import hashlib
 from collections.abc import Sequence
 
 from tfmnist.artifacts.exported import Exported
@@ -9,6 +8,7 @@ from tfmnist.errors import InputError
 from tfmnist.nn.losses import Objective
 from tfmnist.recipe import Distill
 from tfmnist.runs.saved import find_model
+from tfmnist.system.files import file_sha256
 from tfmnist.training.distill import Distillation
 
 
@@ -30,7 +30,7 @@ def with_teacher(
     if path.is_file() or not (path / "saved_model.pb").is_file():
         raise InputError(f"recipe key 'distill.teacher' is {section.teacher!r}: expected a SavedModel; export one.")
     model = Exported(path)
-    digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    digest = file_sha256(path / MANIFEST)
     if section.teacher_sha256 not in ("", digest):
         raise InputError(
             f"{path}: its digest is {digest[:12]}..., recipe key 'distill.teacher_sha256' says "

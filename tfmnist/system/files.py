@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, even if the power fails, and arrays in `.npz` files."""
 
 import errno
+import hashlib
 import io
 import os
 import secrets
@@ -111,6 +112,11 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: np.lib.format.read_array(member, allow_pickle=False) for name, member in members.items()}
     except Exception as error:  # damaged archives and headers raise many kinds, none of them documented
         raise ValueError(f"damaged: {one_line(error)}") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def one_line(error: Exception) -> str:
