@@ -57,7 +57,12 @@ def test_a_damaged_card_is_a_value_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ModelCard.read(tmp_path)
     (tmp_path / "assets.extra").mkdir()
-    for content in ("", "[]", "{}", '{"loss": "quadratic"}'):
+    good = '{"loss": "quadratic", "image_shape": [28, 28], "class_names": ["a", "b"]'
+    (tmp_path / "assets.extra/model_card.json").write_text(good + "}")
+    ModelCard.read(tmp_path)
+    wrong = ('"image_shape": [0, 28]', '"class_names": []', '"temperature": NaN', '"temperature": 0', '"threshold": 2')
+    others = ("", "[]", "{}", '{"loss": "quadratic"}', "[" * 100_000, "[1, 2]", '"\\u0000"', "9" * 5000)
+    for content in (*others, *(f"{good}, {value}}}" for value in wrong)):
         (tmp_path / "assets.extra/model_card.json").write_text(content)
         with pytest.raises(ValueError):
             ModelCard.read(tmp_path)

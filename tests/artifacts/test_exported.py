@@ -14,6 +14,7 @@ import tensorflow as tf
 import tfmnist
 from tfmnist.artifacts import exported as exported_module
 from tfmnist.artifacts.card import ModelCard
+from tfmnist.artifacts.versions import write_manifest
 from tfmnist.errors import InputError
 from tfmnist.photos.normalize import ImageFormat
 from tfmnist.photos.status import Status
@@ -121,3 +122,20 @@ def test_an_older_export_has_no_format(write: Write, card: ModelCard, tmp_path: 
     assert len(older.predict(IMAGES).classes) == 9
     with pytest.raises(InputError, match="without the format of its images; export it again"):
         _ = older.image_format
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b"), ("a", "b", "c", "d")])
+def test_a_card_with_another_number_of_class_names_is_refused(
+    write: Write, card: ModelCard, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    write(tmp_path / "m")
+    version = tmp_path / "m" / "1"
+    card.model_copy(update={"class_names": names}).write(version)
+    write_manifest(version)  # as if it had been changed on purpose
+    other = tfmnist.load_exported(version)
+    said = f"its model card has {len(names)} class names, but the model 3 classes; export the model again"
+    for _ in range(2):
+        with pytest.raises(InputError, match=said):
+            other.predict(IMAGES)
+    with pytest.raises(InputError, match=said):
+        other.predict_pictures([IMAGES[0].tobytes()])

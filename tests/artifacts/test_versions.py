@@ -109,9 +109,10 @@ def test_every_file_is_compared_with_the_manifest(tmp_path: Path) -> None:
         "variables/data": "missing",
         "variables/notes.txt": "not in the manifest",
     }
-    (version / "assets.extra" / "manifest.sha256").write_text("nothing like it\n")
-    with pytest.raises(InputError, match="its manifest or model card is damaged"):
-        compare_files(version)
+    for text in ("nothing like it\n", "", "{}"):
+        (version / "assets.extra" / "manifest.sha256").write_text(text)
+        with pytest.raises(InputError, match="its manifest or model card is damaged"):
+            compare_files(version)
     (version / "assets.extra" / "manifest.sha256").unlink()
     with pytest.raises(InputError, match=r"manifest\.sha256: cannot read it: No such file"):
         compare_files(version)

@@ -328,6 +328,14 @@ def test_a_damaged_picture_is_refused(kind: str) -> None:
         assert complaint(damaged_pictures()[kind]).startswith("damaged: ")
 
 
+def test_a_picture_whose_palette_is_missing_is_damaged() -> None:
+    png = encode(image())
+    head = png.index(b"IHDR") + 4
+    indices = bytearray(png[head : head + 13])
+    indices[9] = 3  # its values are indices of a palette
+    assert complaint(png[: head - 8] + chunk(b"IHDR", bytes(indices)) + png[head + 17 :]) == "damaged"
+
+
 def test_a_huge_picture_of_any_format_is_refused() -> None:
     def complain(data: bytes) -> str:
         return complaint(data).removesuffix(" pixels, at most 64 megapixels are read: shrink it")

@@ -3,14 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tfmnist.photos.status import Status
 
 EXTRA = "assets.extra"
 _FILE = f"{EXTRA}/model_card.json"
+
+
+_Size = Annotated[int, Field(ge=1)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelCard(BaseModel):
@@ -19,8 +24,8 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     loss: str  # the kind of loss, which decides how logits become probabilities
-    temperature: float | None = None  # by which logits are divided before they become probabilities; None for 1
-    threshold: float | None = None  # probability from which an answer counts as sure; None for 0, all of them
+    temperature: _Positive | None = None  # by which logits are divided before they become probabilities; None for 1
+    threshold: _Share | None = None  # probability from which an answer counts as sure; None for 0, all of them
     recipe: dict[str, Any] | None = None  # the resolved recipe of a run, paths cut to their last component
     members: list[dict[str, Any]] | None = None  # recipe and result of each run, for an ensemble in place of a recipe
     result: dict[str, Any] | None = None  # the run's result: accuracy, date, processor and so on, but not the host
@@ -28,8 +33,8 @@ class ModelCard(BaseModel):
     parameters: int | None = None  # number of trainable parameters, for a network without a run
     versions: dict[str, str] | None = None  # of tfmnist and the libraries, by name
     form: dict[str, Any] | None = None  # the fields of the `ImageFormat` of the training images
-    image_shape: tuple[int, int]  # height and width
-    class_names: tuple[str, ...]  # one name per class, in the order of the logits
+    image_shape: tuple[_Size, _Size]  # height and width
+    class_names: tuple[str, ...] = Field(min_length=1)  # one name per class, in the order of the logits
     signatures: dict[str, Any] | None = None  # dtype, shape and range of every input and output, by signature
 
     @classmethod

@@ -114,8 +114,18 @@ class Exported:
             return self._functions[name](inputs)
         with self._lock:
             outputs = self._functions[name](inputs)
+            self._check(outputs)
             self._called.add(name)
             return outputs
+
+    def _check(self, outputs: dict[str, Any]) -> None:
+        """Compares the outputs with the model card."""
+        computed = outputs["logits"].shape[-1] if "logits" in outputs else self.classes
+        if computed != self.classes:
+            raise InputError(
+                f"{self.path}: its model card has {self.classes} class names, but the model {computed} classes; "
+                "export the model again."
+            )
 
     def predict(self, images: npt.ArrayLike) -> Predictions:
         """Classifies n images: uint8 `[n, height, width]` in 0 to 255, or float `[n, height, width]` in [0, 1].

@@ -130,7 +130,10 @@ def compare_files(version: Path) -> dict[str, FileState]:
     with _readable(version):
         if version.suffix in SUFFIXES and version.is_file():
             return {version.name: "intact" if is_intact(version) else "damaged"}
-        for line in (version / MANIFEST).read_text(encoding="utf-8").splitlines():
+        lines = (version / MANIFEST).read_text(encoding="utf-8").splitlines()
+        if not lines:
+            raise ValueError("an empty manifest")
+        for line in lines:
             digest, name = line.split("  ", 1)
             path = version / name
             states[name] = "missing" if not path.exists() else "intact" if file_sha256(path) == digest else "damaged"

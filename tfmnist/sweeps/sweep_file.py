@@ -29,8 +29,8 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tfmnist.errors import InputError, did_you_mean
-from tfmnist.recipe import Recipe, is_own, locate, nearest_key, parse_toml, suggest_key
+from tfmnist.errors import InputError, did_you_mean, show
+from tfmnist.recipe import Count, Recipe, is_own, locate, nearest_key, parse_toml, suggest_key
 from tfmnist.runs.own_code import pin, source_digest
 
 Value = Any  # of a recipe key
@@ -41,6 +41,9 @@ _IDLE = {  # keys without effect in a sweep, and why
 }
 MOST_POINTS = 10_000  # of a grid, all of which are checked before the first trial, 10,000 per second
 _UNSEARCHED = ("export.model", "export.report", "train.threads", "train.log_steps", "train.tensorboard")
+
+
+_Number = Annotated[int | float, Field(ge=-(2.0**62), le=2.0**62)]
 
 
 class _Table(BaseModel):
@@ -54,9 +57,9 @@ class Range(_Table):
 
     choice: tuple[Value, ...] = ()
     """The values of a list."""
-    low: int | float | None = None
+    low: _Number | None = None
     """The smallest value."""
-    high: int | float | None = None
+    high: _Number | None = None
     """The largest value, included."""
     log: bool = False
     """Whether to search on a logarithmic scale."""
@@ -119,13 +122,13 @@ class Search(_Table):
     """Rule that ends poor trials early, by their result after each epoch."""
     objective: Literal["accuracy", "loss", "accuracy and time"] = "accuracy"
     """Validation result by which trials are compared; with time, the seconds of training are a second objective."""
-    trials: int = Field(default=0, ge=0)
+    trials: Count = 0
     """Number of trials; 0 for all points of a grid, otherwise 30."""
-    minutes: float = Field(default=0, ge=0)
+    minutes: float = Field(default=0, ge=0, le=1e9)
     """No trial begins after this many minutes; 0 for no limit."""
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**62)], ...] = Field(default=(0,), min_length=1)
     """Seeds to train each trial with; its result is the mean over them."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**62)
     """Seed of the sampler."""
     confirm: int = Field(default=5, ge=0, le=MOST_POINTS)
     """Number of fresh seeds with which the best recipe and the base recipe are trained again and tested; 0 for none."""
@@ -469,10 +472,9 @@ def _sentence(error: ValidationError) -> str:
         hint, meant = did_you_mean(name, table.model_fields), nearest_key(name)
         if meant and table is not Range and not hint.startswith("; did you mean"):
             hint = f'; did you mean "{meant}", in [fixed]?'
-        return f"key {where!r} does not exist{hint}"
+        return f"key {show(where)} does not exist{hint}"
     if first["type"] == "missing" and where == "space":
         return "there is no [space]: expected at least one recipe key to search."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return (
-        f"{where!r} is {first['input']!r}: {message}." if first["type"] != "value_error" else f"{where!r}: {message}."
-    )
+    given = f" is {show(first['input'])}" if first["type"] != "value_error" else ""
+    return f"{where!r}{given}: {message}."

@@ -126,7 +126,7 @@ def _opened(data: bytes) -> Generator[ImageFile]:
     except (UnreadablePicture, MemoryError):
         raise
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
-        raise UnreadablePicture(f"damaged: {one_line(error)}") from None
+        raise UnreadablePicture(f"damaged: {one_line(error)}" if str(error) else "damaged") from None
 
 
 def _read_shrunk(data: bytes, side: int) -> Image.Image:
