@@ -1,5 +1,6 @@
 """Losses: against float64 sums written out here, at the extremes too, with the gradients that calculus gives."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,19 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfmnist.nn.losses import LOSSES, cross_entropy, find_loss, naive_cross_entropy, penalty, probabilities, quadratic
+from tfmnist.errors import InputError
+from tfmnist.nn.losses import (
+    LOSSES,
+    Objective,
+    cross_entropy,
+    find_loss,
+    naive_cross_entropy,
+    penalty,
+    per_example,
+    probabilities,
+    quadratic,
+    scores,
+)
 
 Array = NDArray[Any]
 
@@ -181,6 +194,52 @@ def test_probabilities_sum_to_one_at_the_extremes(kind: str) -> None:
     assert (rows >= 0).all()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-6)
     np.testing.assert_allclose(rows[1], np.exp([0, -1, -100]) / np.exp([0, -1, -100]).sum(), rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 3.0])
+def test_logits_are_divided_by_the_temperature(kind: str, temperature: float) -> None:
+    z = np.log(sigmoid(LOGITS)) if kind == "quadratic" else LOGITS
+    numbers = scores(kind, tf.constant(LOGITS), temperature)
+    np.testing.assert_allclose(numbers, z / temperature, rtol=1e-5, atol=1e-6)
+    shares = probabilities(kind, tf.constant(LOGITS), temperature)
+    np.testing.assert_allclose(shares, np.exp(log_softmax(z / temperature)), rtol=1e-5)
+    if temperature == 1.0:
+        np.testing.assert_array_equal(scores(kind, tf.constant(LOGITS)), numbers)
+
+
+def test_an_objective_penalises_only_on_request() -> None:
+    kernels, logits = [tf.Variable([[1.0, -2.0]])], tf.constant(LOGITS)
+    mean = float(tf.reduce_mean(cross_entropy(logits, tf.constant(LABELS))))
+    assert float(Objective().mean(logits, tf.constant(LABELS), kernels)) == mean
+    assert float(find_loss(Objective(l1=0.5)).mean(logits, tf.constant(LABELS), kernels)) == pytest.approx(mean + 1.5)
+
+
+def test_a_loss_must_return_one_number_per_example() -> None:
+    logits, labels = tf.constant(LOGITS), tf.constant(LABELS)
+
+    def computed(values: Any) -> Any:
+        return per_example(lambda logits, labels: values, logits, labels, "mine")
+
+    given = computed(np.arange(5))
+    assert given.dtype == tf.float32 and given.numpy().tolist() == [0, 1, 2, 3, 4]
+    for values in (3.0, np.zeros([5, 1]), np.zeros([4]), np.zeros([6]), np.zeros([1, 5])):
+        shape = re.escape(str(list(np.shape(values))))
+        with pytest.raises(InputError, match=rf"mine returns shape {shape}, expected \[batch\]: one number"):
+            computed(values)
+    with pytest.raises(InputError, match="mine returns None"):
+        computed(None)
+
+
+def test_the_shape_of_a_loss_may_be_unknown_in_a_graph() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int64)])
+    def graph(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+        outside = lambda logits, labels: tf.py_function(lambda z, y: z[:, 0], [logits, labels], tf.float32)  # noqa: E731
+        assert outside(logits, labels).shape.rank is None
+        return per_example(outside, logits, labels, "mine")
+
+    assert graph.get_concrete_function().structured_outputs.shape.as_list() == [None]
+    np.testing.assert_array_equal(graph(LOGITS, LABELS), LOGITS[:, 0])
 
 
 def test_a_function_of_the_users_is_not_taken_for_ours_of_that_name() -> None:

@@ -147,10 +147,16 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         ('[space]\n"model.dropout" = {low = 0.5, high = 0.5}', "low 0.5 must be below high 0.5"),
         ('[space]\n"model.dropout" = {low = 0, high = 0.5, log = true}', "with log it must be above 0"),
         ('[space]\n"model.dropout" = {low = 0.1}', "expected both low and high"),
-        ('[space]\n"model.dropout" = {low = 0, high = ' + "9" * 4000 + "}", r"999\.\.\. \(4,000 characters\): expected less"),
+        (
+            '[space]\n"model.dropout" = {low = 0, high = ' + "9" * 4000 + "}",
+            r"999\.\.\. \(4,000 characters\): expected less",
+        ),
         ('[space]\n"model.dropout" = {low = -1e300, high = 1}', "low' is -1e\\+300: expected greater"),
         ('[space]\n"model.dropout" = {low = nan, high = 1}', "low' is nan: expected"),
-        (SPACE + "[search]\ntrials = " + "9" * 4000, r"\(4,000 characters\): expected less than or equal to 1000000000"),
+        (
+            SPACE + "[search]\ntrials = " + "9" * 4000,
+            r"\(4,000 characters\): expected less than or equal to 1000000000",
+        ),
         (SPACE + "[search]\nseed = " + "9" * 4000, r"search.seed' is 9.*\(4,000 characters\): expected less"),
         (SPACE + "[search]\nminutes = " + "9" * 4000, r"search.minutes' is 9.*\(4,000 characters\): expected"),
         ('[space]\n"model.dropout" = {}', "expected a list of values, or low and high"),

@@ -15,7 +15,7 @@ from tfmnist.nn.models import CNN, MLP, Network
 from tfmnist.nn.optimizers import OPTIMIZERS, Adam
 from tfmnist.recipe import Augment, Train
 from tfmnist.system.files import read_npz, write_npz
-from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint, save_checkpoint
+from tfmnist.training.checkpoint import ends_of_epochs, list_checkpoints, restore_checkpoint, save_checkpoint
 from tfmnist.training.events import Epoch
 from tfmnist.training.loop import Trainer
 
@@ -155,6 +155,27 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in list_checkpoints(tmp_path)] == names[-2:]
     assert len(list(tmp_path.iterdir())) == 3
     assert list_checkpoints(tmp_path / "none") == []
+
+
+def test_the_newest_at_the_end_of_an_epoch_is_kept_too(tmp_path: Path) -> None:
+    trainer, kept = make(), []
+    for _ in trainer.run():  # after the steps 2, 4 and 5 of each epoch
+        save_checkpoint(tmp_path, trainer, "")
+        paths = list_checkpoints(tmp_path)
+        kept.append([int(path.stem.removeprefix("step-")) for path in paths])
+        assert [path.name for path in ends_of_epochs(paths, trainer)] == [
+            path.name for path, step in zip(paths, kept[-1]) if step in (5, 10, 15)
+        ]
+    assert kept == [[2], [2, 4], [4, 5], [5, 7], [5, 7, 9], [9, 10], [10, 12], [10, 12, 14], [14, 15]]
+
+
+def test_before_the_first_step_is_between_epochs_too(tmp_path: Path) -> None:
+    trainer = make()
+    paths = [save_checkpoint(tmp_path, trainer, "")]
+    assert paths[0].name == "step-00000000.npz"
+    paths += [save_checkpoint(tmp_path, trainer, "") for _ in zip(range(2), trainer.run())]
+    assert ends_of_epochs(paths, trainer) == paths[:1]
+    assert list_checkpoints(tmp_path) == paths
 
 
 def test_the_newest_is_kept_beyond_a_hundred_million_steps(tmp_path: Path) -> None:
