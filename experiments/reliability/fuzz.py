@@ -8,6 +8,7 @@ input in hexadecimal. So is an input that takes over 2 seconds, or 300 MB more m
 """
 
 import argparse
+import gzip
 import io
 import json
 import random
@@ -15,10 +16,12 @@ import resource
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 import tfmnist
@@ -27,10 +30,11 @@ from tfmnist.data.csv_files import read_csv
 from tfmnist.data.idx import read_idx
 from tfmnist.data.npz import read_npz
 from tfmnist.errors import InputError, TfmnistError
+from tfmnist.photos.decode import decode
 from tfmnist.recipe import Recipe
 from tfmnist.runs.result import Result
-from tfmnist.serving.messages import RequestError, parse_json
-from tfmnist.serving.tensors import Spec, from_data, from_lists
+from tfmnist.serving.messages import RequestError, decompress, parse_json
+from tfmnist.serving.tensors import STRING, Spec, from_bytes, from_data, from_lists
 from tfmnist.sweeps.sweep_file import Sweep
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -67,7 +71,8 @@ def mutate(content: bytes, chooser: random.Random) -> bytes:
                 )
             case _:
                 changed = changed[at:] + changed[:at]
-    return bytes(changed[:MOST])
+        del changed[MOST:]
+    return bytes(changed)
 
 
 def through_file(read: Callable[[Path], object], path: Path) -> Parser:
@@ -96,6 +101,26 @@ def request(body: bytes) -> object:
         shape = [size for size in value["shape"] if type(size) is int and 0 <= size < 2**40]
         return from_data(value["data"], spec, shape)
     return from_lists(value, spec)
+
+
+def binary(data: bytes) -> object:
+    """Reads binary tensors as the Open Inference Protocol does: numbers, or strings after their lengths."""
+    if data[:1] == b"3":
+        return from_bytes(memoryview(data)[1:], Spec("image_bytes", STRING, (None,)), [3])
+    return from_bytes(memoryview(data), Spec("images", np.dtype(np.uint8), (None, 4, 4)), [len(data) // 16, 4, 4])
+
+
+def decoder() -> Parser:
+    """Returns a function that decodes a picture in graph, the first step of `image_bytes`."""
+    graph = tf.function(lambda content: decode(content)[1], input_signature=[tf.TensorSpec([], tf.string)])
+
+    def parse(content: bytes) -> object:
+        try:
+            return graph(content)
+        except tf.errors.InvalidArgumentError:  # which `image_bytes` turns into a status
+            raise InputError("damaged") from None
+
+    return parse
 
 
 def parsers(folder: Path) -> dict[str, tuple[Parser, list[bytes]]]:
@@ -138,6 +163,12 @@ def parsers(folder: Path) -> dict[str, tuple[Parser, list[bytes]]]:
             request,
             [b"[[[1,2,3,4],[1,2,3,4],[1,2,3,4],[1,2,3,4]]]", b'{"shape":[1,4,4],"data":[%s]}' % b",".join([b"7"] * 16)],
         ),
+        "binary": (binary, [bytes(32), b"3" + b"\5\0\0\0digit" * 3]),
+        "compressed": (
+            lambda body: decompress(body, "gzip", MOST),
+            [gzip.compress(bytes(9000)), zlib.compress(pixels.tobytes() * 9)],
+        ),
+        "decoder": (decoder(), pictures()),
         "pictures": (lambda content: exported.predict_pictures([content]), pictures()),
     }
 
