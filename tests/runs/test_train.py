@@ -75,6 +75,29 @@ def test_a_run_that_is_killed_when_trained_further_is_not_finished_until_it_is_r
     assert again.result["test_accuracy"] == done.result["test_accuracy"]
 
 
+@pytest.mark.parametrize("moment", ["link_latest", "write_report", None])
+def test_the_report_of_a_run_that_was_trained_further_is_never_the_old_one(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str | None
+) -> None:
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    path = tmp_path / "run"
+    tfmnist.run(recipe.replace({"train.epochs": 1, "export.report": True, "export.model": False}), path)
+    assert (path / "report.html").is_file()
+    if moment:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"tfmnist.runs.session.{moment}", kill)
+            with pytest.raises(Killed):
+                tfmnist.resume(path, epochs=3)
+        assert (path / "result.json").is_file() and not (path / "report.html").exists()
+        result = tfmnist.resume(path).result
+    else:
+        result = tfmnist.resume(path, epochs=3).result
+    assert result["epochs"] == 3
+    assert f"{100 * result['test_accuracy']:.2f}" in (path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_run_that_is_killed_after_its_export_does_not_export_again(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from tfmnist.runs.result import (
     EVALUATION,
     HISTORY,
     INSPECTION,
+    REPORT,
     Evaluation,
     Inspection,
     Result,
@@ -61,7 +62,7 @@ def write_report(run: Path, drawn: Drawn | None = None, out: Path | None = None)
         "recipe": recipe,
         "run": shlex.quote(str(run)),
     }
-    return write_page((out or run) / "report.html", "run.html", values)
+    return write_page((out or run) / REPORT, "run.html", values)
 
 
 def draw_figures(run: Path, result: Result | None = None, out: Path | None = None) -> Drawn:

@@ -20,6 +20,7 @@ from tfmnist.system.files import file_sha256, read_npz, write_npz, write_whole
 from tfmnist.system.seals import seal, unseal
 
 RESULT, DIVERGED, HISTORY, WEIGHTS = "result.json", "diverged.json", "metrics.jsonl", "weights.npz"
+REPORT = "report.html"
 EVALUATION, INSPECTION = "evaluation.npz", "inspection.npz"
 _MISTAKES = 32  # whose images are saved
 
@@ -126,8 +127,12 @@ class Result(BaseModel):
 
     @staticmethod
     def delete(run: Path) -> None:
-        """Deletes the file if there is one: the run is not finished any more, and nobody reads its other results."""
-        (run / RESULT).unlink(missing_ok=True)
+        """Deletes the file if there is one, and the report: the run is not finished any more.
+
+        Nobody reads its other results then.
+        """
+        for name in (RESULT, REPORT):
+            (run / name).unlink(missing_ok=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what the file holds, as JSON types."""

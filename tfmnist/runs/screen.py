@@ -6,6 +6,7 @@ from contextlib import closing
 from tfmnist.data.bulk_decode import DecodingProgress
 from tfmnist.runs.events import Event, Run, Started
 from tfmnist.runs.own_code import name_of
+from tfmnist.runs.result import REPORT
 from tfmnist.training.events import Epoch, Progress
 from tfmnist.training.profile import Profile
 from tfmnist.training.screen import TrainingScreen
@@ -75,8 +76,8 @@ def _describe_result(event: Run) -> str:
     ]
     if "model" in result:
         lines.append(f"model    {event.path / result['model']}")
-    if (event.path / "report.html").exists():
-        lines.append(f"report   {event.path / 'report.html'}")
+    if (event.path / REPORT).exists():
+        lines.append(f"report   {event.path / REPORT}")
     return "\n".join(lines)
 
 

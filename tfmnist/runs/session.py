@@ -29,6 +29,7 @@ from tfmnist.runs.folder import link_latest
 from tfmnist.runs.report import draw_figures, write_report
 from tfmnist.runs.result import (
     INSPECTION,
+    REPORT,
     WEIGHTS,
     DataSummary,
     Divergence,
@@ -65,10 +66,10 @@ class RunSession:
         """Trains from the trainer's state to the end, and yields the events of `run_events`."""
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
         if trainer.finished and (done := Result.find_complete(path, trainer.state.epoch)):
-            if done.data.source != self.digits.source:  # moved
+            if moved := done.data.source != self.digits.source:
                 done.data.source = self.digits.source
                 done.write(path)
-            if recipe.export.report and not (path / "report.html").exists():
+            if recipe.export.report and (moved or not (path / REPORT).exists()):
                 write_report(path)
             yield Run(path, done.to_dict())
             return

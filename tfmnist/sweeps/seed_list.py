@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmnist.recipe import Recipe
-from tfmnist.runs.result import Result, read_history
+from tfmnist.runs.result import REPORT, Result, read_history
 from tfmnist.sweeps.trials import SeedResult, Trial
 from tfmnist.system.files import write_whole
 
@@ -62,7 +62,7 @@ class SeedList:
         """Returns the result of a seed, or None if it is not finished."""
         run = self._run(seed)
         result = Result.find(run)
-        if result is None or (self.recipe.export.report and not (run / "report.html").exists()):
+        if result is None or (self.recipe.export.report and not (run / REPORT).exists()):
             return None
         seconds = sum(row["seconds"] for row in read_history(run)) or result.seconds.get("train") or 0.0
         return SeedResult(self.folder.name, seed, result.test_accuracy, result.validation_accuracy, seconds)
