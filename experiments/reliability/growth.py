@@ -34,7 +34,7 @@ RECIPES = {
     "cnn-fast": {"data.per_class": 20, "train.epochs": 1},
 }
 MOMENTS = 5
-PAUSE = 0.02  # seconds of each client between requests
+PAUSE = 0.1  # seconds of each client between requests
 WHAT = ("megabytes", "threads", "open files")
 
 
@@ -127,15 +127,18 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
-        parts = {f"{kind}, {given.runs} runs": train(folder, given.runs, kind) for kind in RECIPES}
+        for kind in RECIPES:
+            show(f"{kind}, {given.runs} runs", train(folder, given.runs, kind))
         model = folder / "mlp0"
-        parts[f"{given.predictions:,} predictions"] = predict(model, given.predictions)
-        parts[f"a server, {given.minutes:g} minutes"] = serve(model, given.minutes)
-    rows: list[list[str]] = []
-    for part, measured in parts.items():
-        rows += [[part, what, *map(str, values)] for what, values in zip(WHAT, zip(*measured))]
+        show(f"{given.predictions:,} predictions", predict(model, given.predictions))
+        show(f"a server, {given.minutes:g} minutes", serve(model, given.minutes))
+
+
+def show(work: str, measured: list[list[int]]) -> None:
+    """Prints a table of the measurements."""
     head = [f"after {moment + 1}/{MOMENTS}" for moment in range(MOMENTS)]
-    print(markdown(["work", "of the process", *head], rows))
+    rows = [[what, *map(str, values)] for what, values in zip(WHAT, zip(*measured))]
+    print(f"\n{markdown([work, *head], rows)}", flush=True)
 
 
 if __name__ == "__main__":
