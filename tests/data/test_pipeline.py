@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -74,6 +75,14 @@ def test_automatic_blocks_have_about_the_images_asked_for(count: int, batch: int
     assert all(steps == plan.block for steps in full[:-1])
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "images", "length"),
+    [(60_000, 64, 5000, 79), (60_000, 64, 60_000, 937), (1000, 10, 100, 10), (1000, 10, 300, 34), (1000, 10, 3, 1)],
+)
+def test_automatic_blocks_are_nearly_equal(count: int, batch: int, images: int, length: int) -> None:
+    assert make_plan(count, batch, "auto", images).block == length
+
+
 def test_a_block_longer_than_an_epoch_is_not_padded_beyond_it() -> None:
     assert make_plan(23, 5, 1_000_000, 100).shapes == [(4, 5), (1, 3)]
     assert make_plan(3, 5, 1_000_000, 100).shapes == [(1, 3)]
@@ -105,6 +114,17 @@ def test_a_short_last_batch_is_a_block_of_its_own() -> None:
     assert [tuple(block.labels.shape) for block in blocks] == [(3, 5), (3, 5), (1, 3)]
     assert {(block.images.dtype.name, block.labels.dtype.name) for block in blocks} == {("uint8", "int64")}
     assert [(block.epoch, block.first, block.end) for block in blocks] == [(0, 0, 3), (0, 3, 4), (0, 4, 5)]
+    assert [block.last for block in blocks] == [False, False, True]
+
+
+def test_the_last_block_of_each_epoch_says_so() -> None:
+    blocks = stream_blocks(numbered(20), Plan(20, 5, 3), seed=1, epochs=range(2, 4))
+    assert [(block.epoch, block.end, block.last) for block in blocks] == [
+        (2, 3, False),
+        (2, 4, True),
+        (3, 3, False),
+        (3, 4, True),
+    ]
 
 
 @pytest.mark.parametrize("block", [1, 3, 100])
@@ -202,6 +222,20 @@ def test_augmented_images_depend_on_neither_block_nor_skip() -> None:
         assert same(whole, moved(Plan(23, 5, block), augment))
     for skip in (1, 3, 4):
         assert same(whole[skip:], moved(Plan(23, 5, 3), augment, skip))
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 4])
+def test_augmentation_is_told_the_number_of_a_blocks_first_step(skip: int) -> None:
+    plan = Plan(23, 5, 3)  # five steps per epoch
+    told: list[int] = []
+
+    def augment(images: Any, step: Any) -> Any:
+        return images + tf.cast(step, tf.uint8)  # as a number in every pixel, of which the last is 0
+
+    for block in stream_blocks(numbered(23), plan, seed=1, epochs=range(2, 4), skip=skip, augment=augment):
+        told.append(int(np.asarray(block.images)[0, 0, -1, -1]))
+        assert told[-1] == 5 * block.epoch + block.first
+    assert told[0] == 10 + skip and told[-3:] == [15, 18, 19]
 
 
 @settings(max_examples=15, deadline=None)
