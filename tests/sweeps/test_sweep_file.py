@@ -148,6 +148,11 @@ def test_fixed_keys_and_the_recipe_are_the_trials(tmp_path: Path) -> None:
         ('[space]\n"model.dropout" = {low = 0, high = 0.5, log = true}', "with log it must be above 0"),
         ('[space]\n"model.dropout" = {low = 0.1}', "expected both low and high"),
         (
+            '[space]\n"optimizer.epsilon" = [[1]]\n"optimizer.epsilonn" = {low = 0.1, high = 1}\n'
+            '[search]\nsampler = "random"',
+            "'optimizer.epsilonn' does not exist; did you mean",
+        ),
+        (
             '[space]\n"model.dropout" = {low = 0, high = ' + "9" * 4000 + "}",
             r"999\.\.\. \(4,000 characters\): expected less",
         ),

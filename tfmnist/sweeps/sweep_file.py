@@ -294,8 +294,9 @@ class Sweep(_Table):
                 "recipe key 'data.validation' is 0: trials are compared by validation; set it in [fixed], for example "
                 "to 5000."
             )
-        for key, values in self.space.items():
+        for key in self.space:  # all of them first, since the values of one depend on the others
             _check_key("space", key)
+        for key, values in self.space.items():
             if key == "train.seed":
                 raise InputError("space: 'train.seed' cannot be searched; set search.seeds, the seeds of each trial.")
             for other in values.when:
