@@ -69,6 +69,25 @@ def test_stopping_saves_what_is_trained_within_seconds(small: Path, tmp_path: Pa
     assert [path.name for path in (tmp_path / ".claims").iterdir()] == ["lock"]
 
 
+def test_a_process_that_has_trained_many_is_replaced(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom tfmnist.sweeps import worker\n"
+        "worker._MOST_TRIALS, sys.argv = 1, sys.argv[2:]\nworker.main()\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    source, before, pids = SeedList(recipe(small, 1), (0, 1, 2), tmp_path / "study"), children(), set[int]()
+    (tmp_path / "study").mkdir()
+    with closing(Workers(1)) as workers:
+        for _ in workers.run(source, threading.Event()):
+            pids |= children() - before
+    assert len(pids) == 3 and source.left() == 0 and source.failures() == []
+    assert children() == before
+
+
 def test_processes_that_end_before_they_train_are_not_started_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ its trial and ends. What the loop guarantees, wherever it is killed:
 
 import contextlib
 import json
+import math
 import os
 import queue
 import shutil
@@ -36,6 +37,8 @@ _MOST_LOSSES = 2  # processes that a trial may lose before it fails
 _IDLE = 0.2  # seconds between searches for a trial while others train the last ones
 _PATIENCE = 20.0  # seconds in which to save the trial after standard input has ended
 
+_MOST_TRIALS = 40  # of a process, which XLA lets grow by 6 MB or more with each
+RENEW, _RENEWED = "it is to be replaced by a new process", 79  # after so many; the exit code
 _FIRST_FAULT = 80  # exit code of a worker process that the machine has stopped, for the first of FAULTS
 
 _CURVE = ("epoch", "validation_accuracy", "validation_loss", "seconds")
@@ -84,16 +87,20 @@ def train(folder: Path, recipe: Recipe, stop: threading.Event, evaluate_test: bo
                 yield event.result
 
 
-def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train) -> Generator[None]:
-    """Trains trials until none is left or `stop` is set; yields after each epoch and each trial.
+def work(
+    source: TrialSource, claims: Claims, stop: threading.Event, train: Train = train, most: float = math.inf
+) -> Generator[None]:
+    """Trains trials until none is left, `stop` is set or it has trained `most`; yields after each epoch and each trial.
 
     Args:
         source: where the trials come from and the results go.
         claims: of this worker.
         stop: once set, the current trial is saved and released; the next start resumes it.
         train: trains one run.
+        most: number of trials.
     """
-    while not stop.is_set():
+    trained = 0
+    while not stop.is_set() and trained < most:
         with claims.exclusive():
             for number in source.unfinished():
                 if claim := claims.take(number):
@@ -109,6 +116,7 @@ def work(source: TrialSource, claims: Claims, stop: threading.Event, train: Trai
                     if trial.state != "running":
                         source.finish(trial)
                     claim.release()
+            trained += 1
             yield
         elif source.left():  # others train the last ones, and may still lose their process
             stop.wait(_IDLE)
@@ -193,6 +201,8 @@ def faults_interrupt(folder: Path) -> Iterator[None]:
 
 def how_ended(code: int) -> str:
     """Describes how a worker process ended, from its exit code."""
+    if code == _RENEWED:
+        return RENEW
     if 0 <= code - _FIRST_FAULT < len(FAULTS):
         return FAULTS[code - _FIRST_FAULT].reason
     return f"the worker process ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -232,8 +242,10 @@ def main() -> None:
     while (job := jobs.get()) and not stop.is_set():
         try:
             source = open_source(json.loads(job))
-            for _ in work(source, Claims(source.folder, worker), stop):
+            for _ in work(source, Claims(source.folder, worker), stop, most=_MOST_TRIALS):
                 pass
+            if source.left() and not stop.is_set():
+                sys.exit(_RENEWED)
         except Exception as error:
             if not (fault := find_fault(error)):
                 raise

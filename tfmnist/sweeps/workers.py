@@ -20,7 +20,7 @@ from typing import Any
 
 from tfmnist.errors import FAULTS, FaultError, InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
-from tfmnist.sweeps.worker import TrialSource, how_ended, work
+from tfmnist.sweeps.worker import RENEW, TrialSource, how_ended, work
 from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
@@ -107,6 +107,8 @@ class Workers:
             for name, worker in list(self._alive.items()):
                 if reason := worker.ended():
                     self._alive.pop(name).wait(0)
+                    if reason == RENEW:
+                        continue
                     if fault := next((fault for fault in FAULTS if fault.reason == reason), None):
                         raise FaultError(source.folder, fault, "run the same command again")
                     failures = 0 if claims.lose(name, reason) else failures + 1
