@@ -4,12 +4,15 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import tfmnist
 
@@ -22,6 +25,25 @@ def test_public_names_are_there_and_documented() -> None:
     for name in PUBLIC:
         assert getattr(tfmnist, name).__doc__, name
     assert set(PUBLIC) <= set(dir(tfmnist))
+
+
+def test_the_versions_known_to_work_are_allowed_by_the_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [
+        *project["dependencies"],
+        *(line for name in extras if name not in ("benchmark", "gpu") for line in extras[name]),
+    ]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    known = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines[1:])}
+    checked = 0
+    for requirement in map(Requirement, needed):
+        if requirement.name != "tfmnist":
+            assert known[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+            checked += 1
+    assert checked > 20
+    for requirement in map(Requirement, project["dependencies"]):
+        assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, requirement
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

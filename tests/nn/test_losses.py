@@ -209,7 +209,7 @@ def test_logits_are_divided_by_the_temperature(kind: str, temperature: float) ->
 
 
 def test_an_objective_penalises_only_on_request() -> None:
-    kernels, logits = [tf.Variable([[1.0, -2.0]])], tf.constant(LOGITS)
+    kernels, logits = [tf.Variable(tf.constant([[1.0, -2.0]]))], tf.constant(LOGITS)
     mean = float(tf.reduce_mean(cross_entropy(logits, tf.constant(LABELS))))
     assert float(Objective().mean(logits, tf.constant(LABELS), kernels)) == mean
     assert float(find_loss(Objective(l1=0.5)).mean(logits, tf.constant(LABELS), kernels)) == pytest.approx(mean + 1.5)
@@ -232,12 +232,12 @@ def test_a_loss_must_return_one_number_per_example() -> None:
 
 
 def test_the_shape_of_a_loss_may_be_unknown_in_a_graph() -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int64)])
-    def graph(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+    def compute(logits: tf.Tensor, labels: tf.Tensor) -> Any:
         outside = lambda logits, labels: tf.py_function(lambda z, y: z[:, 0], [logits, labels], tf.float32)  # noqa: E731
         assert outside(logits, labels).shape.rank is None
         return per_example(outside, logits, labels, "mine")
 
+    graph: Any = tf.function(compute, [tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int64)])
     assert graph.get_concrete_function().structured_outputs.shape.as_list() == [None]
     np.testing.assert_array_equal(graph(LOGITS, LABELS), LOGITS[:, 0])
 

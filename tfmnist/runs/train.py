@@ -30,6 +30,9 @@ from tfmnist.training.threads import choose_threads, set_threads
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, *, progress: bool = True) -> Run:
     """Trains a recipe, evaluates it on the test set, exports it, and writes the run folder.
 
+    XLA keeps what it compiles for as long as the process lives: 6 MB for each run of a small network. For hundreds of
+    runs in one process, set `train.compile` to "graph", or start a study or a sweep, which replace their processes.
+
     Args:
         recipe: a recipe, the name of a shipped one, or the path of a `.toml` file.
         run_dir: a new or empty folder; by default `runs/<recipe>-<UTC time>`, to which `runs/newest` then points, and
