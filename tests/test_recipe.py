@@ -252,6 +252,7 @@ def test_what_people_type_suggests_the_right_key(tmp_path: Path, typed: str, mea
         ('about = "mine"', "'about' is 'mine': expected a section, with keys such as 'about.summary'."),
         ('"train.epochs" = 3', "'train.epochs' is in quotes: expected train.epochs = ..., without quotes."),
         ('extend = "mlp"', "'extend' does not exist; did you mean 'extends'?"),
+        ('[data]\nkind = "mlp"', "'data.kind' does not exist; did you mean 'schedule.kind'?"),
         ('[about]\nsummery = ""', "'about.summery' does not exist; did you mean 'summary'?"),
         ("[training]\nepochs = 3", "recipe section 'training' does not exist; did you mean 'train'?"),
         (

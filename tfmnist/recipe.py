@@ -664,7 +664,7 @@ class Recipe(Section):
                 hint = did_you_mean(section, self.sections()) if key else suggest_key(name)
                 raise InputError(f"recipe {'section' if key else 'key'} {section!r} does not exist{hint}")
             target = values[section]
-            if key == "kind" and isinstance(value, str) and locate(value) != target["kind"] and "options" in target:
+            if key == "kind" and "options" in target and isinstance(value, str) and locate(value) != target["kind"]:
                 target |= {"options": {}, "source_sha256": ""}  # those of the code that was named before do not apply
             if key.startswith("options.") and "options" in target:
                 target["options"][key.partition(".")[2]] = value
