@@ -80,6 +80,20 @@ def test_calibration_by_hand() -> None:
     assert result.error == pytest.approx((2 * 0.45 + 0.7 + 0.1) / 4)
 
 
+def test_calibration_has_fifteen_bins_and_counts_a_single_example() -> None:
+    result = calibration(np.array([1]), np.array([[0.25, 0.75]]))
+    assert len(result.counts) == 15 and len(result.edges) == 16
+    assert result.error == pytest.approx(0.25)
+
+
+def test_temperatures_of_probabilities_that_are_zero_are_finite() -> None:
+    shares = at_temperature(np.array([[1.0, 0.0], [0.5, 0.5]], np.float32), 2.0)
+    np.testing.assert_allclose(shares, [[1.0, 0.0], [0.5, 0.5]], atol=1e-20)
+    assert 0 < shares[0, 1] < 1e-20, "as the smallest number above 0"
+    better = recalibrate(np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 1.0]], np.float32))
+    assert better.temperature == pytest.approx(fit_temperature(np.array([0, 1]), np.eye(2)))
+
+
 def test_the_best_temperature_is_the_one_of_the_odds() -> None:
     # three of four are right at odds of 9 to 1; at odds of 3 to 1 they are calibrated: 9^(1/T) = 3
     probabilities = np.array([[0.9, 0.1]] * 4)
@@ -103,6 +117,9 @@ def test_a_threshold_reaches_an_accuracy_with_the_most_answers() -> None:
     assert find_threshold(wrong_at(1), probabilities) == (0.99, 1 / 6)  # of two as confident, one is wrong
     assert find_threshold(wrong_at(3), probabilities, accuracy=0.8) == (0.6, 1.0)
     assert find_threshold(wrong_at(0), probabilities) == (1.0, 0.0)
+    others = probabilities[:, ::-1]  # whose predictions are class 1
+    assert find_threshold(1 - wrong_at(4), others) == (0.8, 4 / 6)
+    assert find_threshold(wrong_at(2), probabilities) == (0.99, 1 / 6), "a tie is answered whole or not at all"
 
 
 def test_no_examples_are_no_error() -> None:
