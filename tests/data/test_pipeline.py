@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from functools import partial
@@ -208,6 +209,12 @@ def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1) -> 
     change = augment and partial(augment_block, seed=seed, **augment.model_dump())
     stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=change)
     return [np.asarray(images) for block in stream for images in block.images[: block.end - block.first]]
+
+
+def test_no_generated_code_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    moved(Plan(23, 5, 3), Augment(rotate=20, elastic=1.0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def same(one: list[Array], other: list[Array]) -> bool:

@@ -67,8 +67,13 @@ def augment_block(
 def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
     """Returns float32 in [-1, 1), `shape` with its first axis repeated per step: a function of (seed, name, step)."""
     key = tf.constant(seeds.key(seed, name), tf.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def draw(step: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox")
+
     draws = tf.map_fn(
-        lambda step: tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox"),
+        draw,
         numbers,
         fn_output_signature=tf.TensorSpec([None] * len(shape), tf.float32),
     )

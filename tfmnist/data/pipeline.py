@@ -112,9 +112,10 @@ def stream_blocks(
     number = len(epochs) * len(plan.blocks) - sum(end <= skip for _, end in plan.blocks)
     # not from_generator: with Python 3.11 it makes malloc return freed memory above 128 kB to the system at once, and
     # a step of 784-512-10 took half as long again, with 490 page faults
-    blocks = tf.data.Dataset.range(number).map(gather)
+    as_it_is = tf.autograph.experimental.do_not_convert  # a conversion leaves a file if the process is killed
+    blocks = tf.data.Dataset.range(number).map(as_it_is(gather))
     if augment is not None:
-        blocks = blocks.map(lambda images, labels, step: (augment(images, step), labels, step))
+        blocks = blocks.map(as_it_is(lambda images, labels, step: (augment(images, step), labels, step)))
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing to tune, and its thread delays the end by seconds
     prepared = iter(blocks.prefetch(2).with_options(options))
