@@ -1,7 +1,6 @@
 """The trials of a sweep in a journal or a database, as several processes see them."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,15 +190,21 @@ def test_samplers_keep_away_from_where_trainings_diverge(tmp_path: Path, objecti
     assert first >= 4 and last < first
 
 
-def test_a_wrong_storage_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"--storage nowhere: .*; expected the URL of a database; correct it, or leave it out\."
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_another_sweep_of_the_same_name_is_refused(tmp_path: Path, kind: str) -> None:
+    storage = f"sqlite:///{tmp_path}/shared.db" if kind == "sqlite" else str(tmp_path / "shared.log")
+    sweep = parse('sampler = "grid"\ntrials = 3')
+    Study(sweep, tmp_path / "one", storage, data_sha256="a")
+    Study(sweep, tmp_path / "other", storage, data_sha256="a")
+    Study(sweep, tmp_path / "worker", storage)
+    own = '[fixed]\n"train.epochs" = 2' + SPACE + 'sampler = "grid"\ntrials = 3'
+    for changed, data, what in (
+        (parse('sampler = "grid"\ntrials = 4'), "a", "sweep file"),
+        (sweep, "b", "data"),
+        (sweep.model_copy(update={"recipe": sweep.recipe.replace({"train.epochs": 3})}), "a", "recipe"),
+        (Sweep.parse(own, "some"), "a", "sweep file"),
     ):
-        Study(parse(""), tmp_path, "nowhere")
-
-
-def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tfmnist.sweeps.optuna_study")
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r"pip install 'tfmnist\[sweep\]'"):
-        import tfmnist.sweeps.optuna_study  # noqa: F401
+        with pytest.raises(InputError, match=rf"its study 'some' was begun with another {what}; rename"):
+            Study(changed, tmp_path / "third", storage, data_sha256=data)
+    assert Study(sweep, tmp_path / "one", storage, data_sha256="a").count() == 0
+    Study(Sweep.parse(own, "another"), tmp_path / "third", storage, data_sha256="a")

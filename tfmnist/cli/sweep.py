@@ -24,7 +24,7 @@ def sweep(
     run_dir: Annotated[str, arg(metavar="DIR", help_behavior_hint="")] = "",
     workers: int = 0,
     threads: int = 1,
-    storage: Annotated[str, arg(metavar="URL", help_behavior_hint="")] = "",
+    storage: Annotated[str, arg(metavar="URL_OR_FILE", help_behavior_hint="")] = "",
     ray: Annotated[str, arg(metavar="ADDRESS", help_behavior_hint="")] = "",
 ) -> None:
     """Searches recipes: trains many and reports the best.
@@ -36,7 +36,8 @@ def sweep(
         run_dir: Folder of the sweep and its trials; by default sweeps/<name of the file>.
         workers: Number of worker processes; 0 for one per processor, -1 to train in this process.
         threads: TensorFlow threads per process.
-        storage: URL of a database for the search, which several machines may share; by default a file in the folder.
+        storage: URL of a database, or path of a file, for the search, which several machines may share; by default a
+            file in the folder.
         ray: Address of a Ray cluster to train on: HOST:PORT, auto, or local to start one on this machine.
     """
     from tfmnist.sweeps.sweep_file import Sweep

@@ -29,6 +29,11 @@ def load_section(section: Data, seed: int) -> Digits:
     return load(seed=seed, **section.model_dump())
 
 
+def digest_of(digits: Digits) -> str:
+    """Returns the digests of the training and validation examples; the test set is not read before the end."""
+    return f"{digits.train.sha256} {digits.validation.sha256}"
+
+
 def load_events(section: Data, seed: int) -> Generator[DecodingProgress, None, Digits]:
     """Like `load_section`; yields its progress while pictures are decoded, and returns the data set."""
     return sources.load_events(seed=seed, **section.model_dump())

@@ -12,7 +12,7 @@ from tfmnist.data.split import Digits
 from tfmnist.errors import InputError, TfmnistError, faults_in_one_line
 from tfmnist.nn.runtime import check_runtime
 from tfmnist.recipe import Recipe
-from tfmnist.runs.build import build_trainer, load_events, make_model, make_objective
+from tfmnist.runs.build import build_trainer, digest_of, load_events, make_model, make_objective
 from tfmnist.runs.events import Clock, Event, Run
 from tfmnist.runs.folder import check_new_folder, delete_folder, follow_link, locked, make_folder
 from tfmnist.runs.own_code import errors_in_one_line, pin
@@ -109,7 +109,7 @@ def run_events(
     recipe = pin(_with_absolute_paths(recipe))
     digits = yield from load_events(recipe.data, recipe.train.seed)
     recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
-    trainer.state.data_sha256 = _digest(digits)
+    trainer.state.data_sha256 = digest_of(digits)
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
         with _faults_in_one_line(path), locked(path):
@@ -168,13 +168,13 @@ def resume_events(
         begun = state.epoch + bool(state.step)
         if epochs is not None and begun > epochs:
             raise InputError(f"{path}: has begun {begun} epochs, more than train.epochs, {epochs}; choose more.")
-        is_same = state.data_sha256 in (_digest(digits), digits.train.sha256)  # the latter as 0.1 wrote it
+        is_same = state.data_sha256 in (digest_of(digits), digits.train.sha256)  # the latter as 0.1 wrote it
         if not is_same or (done and done.data.sha256 != digits.sha256):
             if data is not None:
                 raise InputError(f"{path}: {data} is not the data of its checkpoints, by digest; give the same data.")
             if state.data_sha256:
                 raise InputError(f"{path}: {recipe.data.source} has changed since the run began; restore the old data.")
-        state.data_sha256 = _digest(digits)
+        state.data_sha256 = digest_of(digits)
         Divergence.delete(path)
         if not (trainer.finished and Result.find_complete(path, state.epoch)):
             Result.delete(path)  # before anything that it goes with changes
@@ -238,11 +238,6 @@ def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:
                 raise
             notes.append(f"skipped: {error}")
     return tuple(notes)
-
-
-def _digest(digits: Digits) -> str:
-    """Returns the digests of the training and validation examples; the test set is not read before the end."""
-    return f"{digits.train.sha256} {digits.validation.sha256}"
 
 
 def _check_extra(recipe: Recipe) -> None:

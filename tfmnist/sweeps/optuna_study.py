@@ -6,10 +6,9 @@ trials begin, and for TPE and CMA-ES also on the trials that have ended by then.
 before its values were drawn gets the same values later.
 """
 
-import contextlib
+import hashlib
 import json
 import math
-import os
 import platform
 import time
 import warnings
@@ -24,14 +23,13 @@ from tfmnist.runs.result import read_history
 from tfmnist.sweeps.sweep_file import Sweep, encode
 from tfmnist.sweeps.trials import Trial, run_names
 from tfmnist.system.files import write_whole
-from tfmnist.system.locks import lock
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     try:
         import optuna
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
+
+        from tfmnist.sweeps.optuna_storage import open_storage, without_password
     except ImportError:
         raise InputError(
             "sweeps need Optuna, which is not installed; install it with: pip install 'tfmnist[sweep]'"
@@ -47,17 +45,20 @@ class Study:
     Args:
         sweep: what to search.
         folder: the sweep's folder.
-        storage: URL of a database; by default the journal in the folder.
+        storage: URL of a database, or path of a journal, which several commands share; by default the folder's journal.
         owner: whose trials to resume; by default those of this folder.
         until: time, in seconds since the epoch, after which no trial begins; 0 for no limit.
+        data_sha256: of the data, to be compared with those of other commands.
 
     Raises:
-        InputError: the storage cannot be opened.
+        InputError: the storage cannot be opened, or has another sweep of this name.
     """
 
     evaluate_test = False
 
-    def __init__(self, sweep: Sweep, folder: Path, storage: str = "", owner: str = "", until: float = 0.0) -> None:
+    def __init__(
+        self, sweep: Sweep, folder: Path, storage: str = "", owner: str = "", until: float = 0.0, data_sha256: str = ""
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.folder, self.metric = sweep, folder, sweep.search.metric
         self._storage, self._until = storage, until
@@ -67,22 +68,38 @@ class Study:
         best: Literal["minimize", "maximize"] = "minimize" if sweep.search.objective == "loss" else "maximize"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                self._study = optuna.create_study(
-                    study_name=sweep.name if storage else "sweep",
-                    storage=_open_storage(storage, folder),
-                    directions=[best, "minimize"] if sweep.search.times else [best],
-                    sampler=_SamplerByNumber(sweep),
-                    pruner=_make_pruner(sweep),
-                    load_if_exists=True,
-                )
-            except Exception as error:
-                if not storage:
-                    raise
-                reason = str(error).splitlines()[0]
+            self._study = optuna.create_study(
+                study_name=sweep.name if storage else "sweep",
+                storage=open_storage(storage, folder),
+                directions=[best, "minimize"] if sweep.search.times else [best],
+                sampler=_SamplerByNumber(sweep),
+                pruner=_make_pruner(sweep),
+                load_if_exists=True,
+            )
+        if storage:
+            self._check_same(data_sha256)
+
+    def _check_same(self, data_sha256: str) -> None:
+        """Compares the sweep, its recipe, its code and its data with what the study was begun with."""
+        data = self.sweep.recipe.data.model_copy(update={"source": ""})  # each machine may have it elsewhere
+        recipe = self.sweep.recipe.model_copy(update={"data": data})
+        parts = {
+            "sweep file": self.sweep.text,
+            "recipe": recipe.to_toml(),
+            "source code": json.dumps(self.sweep.sources, sort_keys=True),
+            "data": data_sha256,
+        }
+        for name, text in parts.items():
+            if not text:  # a worker does not load the data
+                continue
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            begun = self._study.user_attrs.get(name) or digest
+            self._study.set_user_attr(name, begun)
+            if begun != digest:
                 raise InputError(
-                    f"--storage {storage}: {reason}; expected the URL of a database; correct it, or leave it out."
-                ) from None
+                    f"--storage {without_password(self._storage)}: its study {self.sweep.name!r} was begun with "
+                    f"another {name}; rename the sweep file to begin another study, or restore what was changed."
+                )
 
     def job(self) -> dict[str, Any]:
         """Returns what another process needs to open the same study, as JSON types."""
@@ -239,30 +256,6 @@ class _SamplerByNumber(optuna.samplers.BaseSampler):
         self._sampler.after_trial(study, trial, state, values)
 
 
-class _JournalLock:
-    """The journal's lock, dropped when its process ends; Optuna's own waits 30 s for a holder that was killed.
-
-    It is on a file of its own, since Optuna reads the journal without the lock, which Windows would not allow.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def acquire(self) -> bool:
-        locked = self._path.with_name(f".{self._path.name}.lock").open("ab")
-        lock(locked)
-        self._locked = locked
-        with self._path.open("r+b") as journal:
-            end = journal.seek(0, os.SEEK_END)
-            journal.seek(max(0, end - 1))
-            if journal.read(1) not in (b"", b"\n"):  # half a line, whose writer was killed
-                journal.truncate(self._path.read_bytes().rfind(b"\n") + 1)
-        return True
-
-    def release(self) -> None:
-        self._locked.close()
-
-
 def _owner_of(folder: Path) -> str:
     """Returns whose a folder's trials are in a database: the host and folder where it was made, wherever it is now."""
     path = folder / ".owner"
@@ -270,19 +263,6 @@ def _owner_of(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, f"{platform.node()}:{folder.resolve()}")
     return path.read_text(encoding="utf-8")
-
-
-def _open_storage(url: str, folder: Path) -> Any:
-    if url:
-        patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-        with contextlib.suppress(Exception):
-            return RDBStorage(url, patient)
-        time.sleep(1.0)  # another command may be creating the tables
-        return RDBStorage(url, patient)
-    path = folder / "journal.log"
-    path.touch()
-    lock: Any = _JournalLock(path)
-    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def _make_pruner(sweep: Sweep) -> Any:

@@ -67,7 +67,12 @@ def search_events(
     with faults_interrupt(folder), locked(folder):  # several commands may share a database, but not a folder
         _check_same(sweep, folder)
         until = time.time() + 60 * sweep.search.minutes if sweep.search.minutes else 0.0
-        study = Study(sweep, folder, storage, until=until)
+        data = ""
+        if storage:
+            from tfmnist.runs.build import digest_of, load_section  # imports TensorFlow
+
+            data = digest_of(load_section(sweep.recipe.data, sweep.recipe.train.seed))
+        study = Study(sweep, folder, storage, until=until, data_sha256=data)
         yield from _search(sweep, folder, study, workers, stop)
         trials = study.trials()
         ended = [trial for trial in trials if trial.state != "running"]
@@ -111,7 +116,8 @@ def sweep(
         run_dir: its folder; by default `sweeps/<name of the file>`.
         workers: number of worker processes; 0 for one per processor, -1 to train in this process.
         threads: TensorFlow threads per process.
-        storage: URL of a database for the search, which several machines may share; by default a file in the folder.
+        storage: URL of a database, or path of a file, for the search, which several machines may share; by default a
+            file in the folder.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto`, or `local` to start one on this machine.
         progress: whether to print what `tfmnist sweep` prints: a live table in a terminal or a notebook, otherwise one
             line per trial; and the result.
