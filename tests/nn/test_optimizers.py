@@ -1,5 +1,6 @@
 """Optimizers: against the papers' formulas in plain numbers, fused or composed, eager or compiled."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from tfmnist.nn.optimizers import (
     Optimizer,
     RMSprop,
     clip_by_global_norm,
+    muon_update,
     one_minus_power,
     orthogonal,
 )
@@ -479,3 +481,39 @@ def test_slot_names_are_a_tuple_not_the_letters_of_one() -> None:
 
     with pytest.raises(InputError, match="slot_names is 'momentum': expected a tuple of names"):
         OneSlot([tf.Variable(tf.ones([2]))])
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    def defaults(kind: type[Optimizer]) -> dict[str, Any]:
+        parameters = inspect.signature(kind).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+
+    assert defaults(SGD) == {"learning_rate": 0.001, "fused": True}
+    assert defaults(Momentum)["momentum"] == 0.9 and defaults(AdamW)["weight_decay"] == 0.01
+    assert {name: defaults(Muon)[name] for name in ("learning_rate", "weight_decay", "fused")} == {
+        "learning_rate": 0.04,
+        "weight_decay": 0.01,
+        "fused": True,
+    }
+    assert inspect.signature(orthogonal).parameters["iterations"].default == 3
+    assert not SGD([tf.Variable(tf.zeros([2]))]).step.trainable
+
+
+def test_parameters_of_one_name_are_refused() -> None:
+    parameters = [tf.Variable(tf.zeros([2]), name="w") for _ in range(2)]
+    with pytest.raises(InputError, match=r"parameters have the names \['w', 'w'\]: expected a unique name for each"):
+        SGD(parameters).named_variables()
+    assert SGD(parameters).named_variables(["a", "b"])
+
+
+def test_muon_rounds_the_products_of_dense_kernels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    types: list[tf.DType] = []
+
+    def record(matrix: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        types.append(dtype)
+        return matrix
+
+    monkeypatch.setattr("tfmnist.nn.optimizers.orthogonal", record)
+    for shape in ([6, 4], [3, 3, 2, 4]):
+        muon_update(tf.ones(shape), tf.zeros(shape), tf.constant(0.1), 0.9)
+    assert types == [tf.bfloat16, tf.float32]
