@@ -503,3 +503,17 @@ def test_a_start_that_does_not_fit_leaves_no_folder(
         tfmnist.run(onward.replace(changes), tmp_path / "run")
     assert str(caught.value).isprintable()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("length", [0, 5, 18, 73, 74, 200])
+def test_a_recipe_that_is_cut_is_named_by_report_and_resume(done: Run, tmp_path: Path, length: int) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(done.path, path)
+    whole = (path / "recipe.toml").read_bytes()
+    for content in (whole[:length], b"#" + whole[2:], whole.partition(b"\n")[2]):
+        (path / "recipe.toml").write_bytes(content)
+        with pytest.raises(tfmnist.InputError, match=r"recipe.toml: "):
+            write_report(path)
+    (path / "recipe.toml").write_bytes(whole[:length])
+    with pytest.raises(tfmnist.InputError, match=r"recipe.toml: "):
+        tfmnist.resume(path)

@@ -41,6 +41,8 @@ def test_each_changed_bit_is_noticed_or_changes_only_the_seal(text: str) -> None
 def test_each_shorter_file_is_noticed(text: str) -> None:
     whole = seal(text).encode()
     first = whole.index(b"\n", 2) + 1
+    if text == TOML:
+        first = len("# sha256 ")  # cut within the digest too
     for length in range(first, len(whole)):
         with pytest.raises(ValueError, match="changed"):
             unseal(whole[:length])

@@ -51,7 +51,10 @@ def write_report(run: Path, drawn: Drawn | None = None, out: Path | None = None)
     """
     result = Result.read(run)
     with checked(run, how_to_finish(run), "restore it as it was.") as file:
-        recipe = unseal(file("recipe.toml").read_bytes()).strip()
+        content = file("recipe.toml").read_bytes()
+        recipe = unseal(content)
+        if result.files and recipe.encode() == content:  # of a version that seals recipes
+            raise ValueError("its first line, its SHA-256, is damaged")
     drawn = drawn or draw_figures(run, result, out)
     values = {
         "result": result,
@@ -59,7 +62,7 @@ def write_report(run: Path, drawn: Drawn | None = None, out: Path | None = None)
         "metrics": drawn.metrics,
         "figures": drawn.figures,
         "classes": _class_rows(drawn.metrics, drawn.class_names),
-        "recipe": recipe,
+        "recipe": recipe.strip(),
         "run": shlex.quote(str(run)),
     }
     return write_page((out or run) / REPORT, "run.html", values)

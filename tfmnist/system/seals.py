@@ -7,7 +7,7 @@ earlier versions wrote none.
 import hashlib
 import re
 
-_SEAL = re.compile(rb'\{\n  "([^"\n]*)": "([^"\n]{64})",\n|# (sha256) ([^\n]*)\n')  # whole lines, even damaged
+_SEAL = re.compile(rb'\{\n  "([^"\n]*)": "([^"\n]{64})",\n|# (sha256) ([^\n]*)(?:\n|\Z)')  # whole lines, even damaged
 
 
 def seal(text: str) -> str:
