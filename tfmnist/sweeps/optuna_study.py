@@ -89,13 +89,14 @@ class Study:
             "source code": json.dumps(self.sweep.sources, sort_keys=True),
             "data": data_sha256,
         }
+        known = self._study.user_attrs
         for name, text in parts.items():
             if not text:  # a worker does not load the data
                 continue
             digest = hashlib.sha256(text.encode()).hexdigest()
-            begun = self._study.user_attrs.get(name) or digest
-            self._study.set_user_attr(name, begun)
-            if begun != digest:
+            if name not in known:
+                self._study.set_user_attr(name, digest)
+            elif known[name] != digest:
                 raise InputError(
                     f"--storage {without_password(self._storage)}: its study {self.sweep.name!r} was begun with "
                     f"another {name}; rename the sweep file to begin another study, or restore what was changed."
