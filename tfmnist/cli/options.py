@@ -23,7 +23,15 @@ SHORT_FORMS = {
     "train.seed": "--seed",
     "model.freeze": "--freeze",
 }
-_OTHERS = ("resume", "run_dir", "init_from", "profile", "help")  # options that are not keys of a recipe
+_OTHERS = (
+    "resume",
+    "run_dir",
+    "init_from",
+    "profile",
+    "processes",
+    "ray",
+    "help",
+)  # options that are not keys of a recipe
 _Boolean = Literal["true", "false", "True", "False"]  # as in TOML, or as in Python
 _OPTION = re.compile(r"--((?:model|loss|optimizer)\.options\.[A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
 _INTEGERS = re.compile(r"\[[\d\s,]*\]|\d+(,\d+)+,?")  # [512, 256] or 512,256
@@ -41,6 +49,8 @@ class TrainArguments:
     run_dir: str = ""
     init_from: str = ""
     profile: bool = False
+    processes: int | None = None
+    ray: str = ""
 
 
 def parse_train(words: list[str], summary: str) -> TrainArguments:
@@ -130,12 +140,17 @@ def _arguments(shown: Recipe) -> dict[str, Any]:
     start += "The last layer starts afresh if the classes differ."
     resume = "Resume the stopped run in this folder, such as runs/newest. Only --epochs can change, and --data "
     resume += "if the same data are now elsewhere."
+    processes = "Train in this many processes, each with a share of every batch, started on this machine. Needs "
+    processes += "steps of more than 10 ms to pay. TF_CONFIG in the environment names processes started elsewhere."
+    ray = "Start the other processes on this Ray cluster: HOST:PORT, or auto for the one that runs here."
     arguments: dict[str, Any] = {
         "recipe": Annotated[_option(str, recipe, metavar="[RECIPE]"), Positional],
         "resume": _option(str, resume, metavar="RUN"),
         "run_dir": _option(str, "A new folder for the run; runs/<recipe>-<UTC time> by default.", metavar="DIR"),
         "init_from": _option(str, start, metavar="RUN"),
         "profile": _option(bool, "First measure where a step spends its time, for about 15 s."),
+        "processes": _option(int, processes, metavar="N"),
+        "ray": _option(str, ray, metavar="ADDRESS"),
         **dict.fromkeys(SHORT_FORMS),
     }
     for section in Recipe.sections():

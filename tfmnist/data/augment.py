@@ -24,6 +24,7 @@ def augment_block(
     shift: float = 0.0,
     elastic: float = 0.0,
     elastic_width: float = 4.0,
+    rows: slice = slice(None),
 ) -> tf.Tensor:
     """Returns the block with every image rotated, scaled, sheared, shifted and distorted at random.
 
@@ -39,18 +40,19 @@ def augment_block(
         shift: largest shift in pixels along each axis.
         elastic: root mean square in pixels of a random displacement that varies smoothly.
         elastic_width: standard deviation in pixels of the Gaussian that smooths the displacements.
+        rows: those of each batch to return.
 
     Returns:
-        uint8, the shape of `images`; pixels from outside are 0.
+        uint8, the shape of `images[:, rows]`; pixels from outside are 0.
     """
     steps, batch, height, width = tf.unstack(tf.shape(images))
     numbers = first_step + tf.range(tf.cast(steps, tf.int64))
+    images = images[:, rows]
     flat = tf.reshape(images, [-1, height, width])
-    transforms = affine_transforms(
-        _draw("augment", seed, numbers, [batch, 6]), height, width, rotate=rotate, scale=scale, shear=shear, shift=shift
-    )
+    draws = _draw("augment", seed, numbers, [batch, 6], rows)
+    transforms = affine_transforms(draws, height, width, rotate=rotate, scale=scale, shear=shear, shift=shift)
     if elastic:
-        noise = _draw("elastic", seed, numbers, [batch, 2, height, width])
+        noise = _draw("elastic", seed, numbers, [batch, 2, height, width], rows)
         moved = sample(flat, transforms, elastic_fields(noise, elastic, elastic_width))
     else:
         moved = tf.raw_ops.ImageProjectiveTransformV3(
@@ -64,13 +66,13 @@ def augment_block(
     return tf.reshape(tf.cast(tf.round(moved), tf.uint8), tf.shape(images))
 
 
-def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Returns float32 in [-1, 1), `shape` with its first axis repeated per step: a function of (seed, name, step)."""
+def _draw(name: str, seed: int, numbers: tf.Tensor, shape: Sequence[Any], rows: slice) -> tf.Tensor:
+    """Returns float32 in [-1, 1): for each step the `rows` of `shape`, all of one axis; f(seed, name, step)."""
     key = tf.constant(seeds.key(seed, name), tf.int64)
 
     @tf.autograph.experimental.do_not_convert
     def draw(step: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox")
+        return tf.random.stateless_uniform(shape, tf.stack([key, step]), -1.0, 1.0, alg="philox")[rows]
 
     draws = tf.map_fn(
         draw,

@@ -74,7 +74,7 @@ def make_plan(count: int, batch_size: int, block: int | str, images_per_block: i
 class Block:
     """The steps from `first` to before `end` of an epoch; rows beyond `end - first` are padding."""
 
-    images: tf.Tensor  # uint8 [block, batch, height, width]
+    images: tf.Tensor  # uint8 [block, batch, height, width], or some rows of each batch
     labels: tf.Tensor  # int64 [block, batch]
     epoch: int  # from 0
     first: int
@@ -83,7 +83,14 @@ class Block:
 
 
 def stream_blocks(
-    split: Split, plan: Plan, *, seed: int, epochs: range, skip: int = 0, augment: Augment | None = None
+    split: Split,
+    plan: Plan,
+    *,
+    seed: int,
+    epochs: range,
+    skip: int = 0,
+    augment: Augment | None = None,
+    rows: slice = slice(None),
 ) -> Iterator[Block]:
     """Yields the blocks of all epochs, prepared in the background by `tf.data` while the caller computes.
 
@@ -93,7 +100,9 @@ def stream_blocks(
         seed: with the epoch, decides the order; with the step, the augmentation.
         epochs: those to yield, counted from 0.
         skip: steps of the first one already done; the rest is exactly as without an interruption.
-        augment: changes the images of a block, given the number of its first step; None for no change.
+        augment: changes the images of a block, given the number of its first step; None for no change. It takes whole
+            batches and returns `rows` of them.
+        rows: those of each batch whose images the blocks contain.
     """
 
     def cuts() -> Iterator[tuple[int, int, int]]:
@@ -101,7 +110,10 @@ def stream_blocks(
             done = skip if epoch == epochs.start else 0
             yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
 
-    source = [_gather(split, plan, seed, cuts())]  # emptied below, since TensorFlow never releases the function
+    gathered = rows if augment is None else slice(None)
+    source = [
+        _gather(split, plan, seed, cuts(), gathered)
+    ]  # emptied below, since TensorFlow never releases the function
 
     def gather(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         block: Any = tf.numpy_function(lambda _: next(source[0]), [index], (tf.uint8, tf.int64, tf.int64))
@@ -128,7 +140,7 @@ def stream_blocks(
 
 
 def _gather(
-    split: Split, plan: Plan, seed: int, cuts: Iterator[tuple[int, int, int]]
+    split: Split, plan: Plan, seed: int, cuts: Iterator[tuple[int, int, int]], gathered: slice
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], np.int64]]:
     """Yields images, labels and the number of the first step, for each (epoch, first, end)."""
     order, of_epoch = np.empty(0, np.int64), -1
@@ -138,4 +150,7 @@ def _gather(
         rows = order[first * plan.batch_size : end * plan.batch_size]
         steps, batch = (plan.block, plan.batch_size) if first < plan.full else (1, plan.short)
         rows = np.pad(rows, (0, steps * batch - len(rows))).reshape(steps, batch)
-        yield *split.take(rows), np.int64(epoch * plan.steps + first)
+        images, labels = split.take(rows[:, gathered])
+        if images.shape[1] < batch:
+            labels = split.labels[rows]
+        yield images, labels, np.int64(epoch * plan.steps + first)

@@ -179,6 +179,14 @@ class BatchNorm(Layer):
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         training = training and not self.frozen
         images = x if x.shape.rank == 4 else x[:, tf.newaxis, tf.newaxis, :]
+        y, mean, variance = self.normalize(images, training)
+        if training:
+            self.mean.assign_sub((1.0 - self.momentum) * (self.mean - mean))
+            self.variance.assign_sub((1.0 - self.momentum) * (self.variance - variance))
+        return y if x.shape.rank == 4 else y[:, 0, 0, :]
+
+    def normalize(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns y for `[batch, height, width, channels]`, and μ and σ², float32 `[channels]`, σ² unbiased."""
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=images,
             scale=self.scale,
@@ -188,10 +196,7 @@ class BatchNorm(Layer):
             epsilon=self.epsilon,
             is_training=training,
         )
-        if training:
-            self.mean.assign_sub((1.0 - self.momentum) * (self.mean - mean))
-            self.variance.assign_sub((1.0 - self.momentum) * (self.variance - variance))
-        return y if x.shape.rank == 4 else y[:, 0, 0, :]
+        return y, mean, variance
 
 
 class Dropout(Layer):
@@ -210,10 +215,13 @@ class Dropout(Layer):
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         if not training or self.rate == 0.0:
             return x
-        seed = _seed(self.name, self.key, step)
-        # integers, which are the same in every compiler; floats are not
-        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
+        bits = self.draw(tf.shape(x), _seed(self.name, self.key, step))
         return tf.where(bits >= tf.constant(self.threshold, tf.uint32), x / (1.0 - self.rate), tf.zeros_like(x))
+
+    def draw(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns random bits, uint32 of the shape of a whole batch, for a seed, int64 `[2]`."""
+        # integers, which are the same in every compiler; floats are not
+        return tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")  # type: ignore[arg-type]
 
 
 class Noise(Layer):
@@ -231,8 +239,11 @@ class Noise(Layer):
     def forward(self, x: tf.Tensor, training: bool, step: tf.Tensor | None) -> tf.Tensor:
         if not training or self.deviation == 0.0:
             return x
-        seed = _seed(self.name, self.key, step)
-        return x + tf.cast(tf.random.stateless_normal(tf.shape(x), seed, 0.0, self.deviation, alg="philox"), x.dtype)  # type: ignore[arg-type]
+        return x + tf.cast(self.draw(tf.shape(x), _seed(self.name, self.key, step)), x.dtype)
+
+    def draw(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the noise, float32 of the shape of a whole batch, for a seed, int64 `[2]`."""
+        return tf.random.stateless_normal(shape, seed, 0.0, self.deviation, alg="philox")  # type: ignore[arg-type]
 
 
 class Pool(Layer):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,9 @@ from tfmnist.recipe import Optimizer as OptimizerSection
 from tfmnist.recipe import Schedule as ScheduleSection
 from tfmnist.runs.own_code import errors_in_one_line, load_own, name_of
 from tfmnist.training.loop import Trainer
+
+if TYPE_CHECKING:
+    from tfmnist.training.distribute import Processes
 
 
 def load_section(section: Data, seed: int) -> Digits:
@@ -158,11 +162,15 @@ def compare_gradients(recipe: Recipe, examples: int = 20, samples: int = 50) -> 
 
 
 def build_trainer(
-    recipe: Recipe, digits: Digits, model: Network | None = None, objective: Objective | None = None
+    recipe: Recipe,
+    digits: Digits,
+    model: Network | None = None,
+    objective: Objective | None = None,
+    processes: "Processes | None" = None,
 ) -> Trainer:
     """Returns the trainer for a recipe and its data.
 
-    `model` replaces the network that the recipe describes, and `objective` its loss.
+    `model` replaces the network that the recipe describes, and `objective` its loss; `processes` train together.
     """
     if model is None:
         model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
@@ -179,4 +187,5 @@ def build_trainer(
         loss=objective or make_objective(recipe.loss),
         augment=recipe.augment,
         clip_norm=recipe.optimizer.clip_norm,
+        processes=processes,
     )

@@ -10,13 +10,15 @@ import json
 import math
 import os
 import platform
+import shlex
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmnist.artifacts.saved_model import trace_normalize
 from tfmnist.data.split import Digits, spread
@@ -44,11 +46,14 @@ from tfmnist.system.files import write_npz, write_whole
 from tfmnist.system.machine import command_line, git_commit, processor_name, processors
 from tfmnist.training.checkpoint import list_checkpoints, save_checkpoint
 from tfmnist.training.evaluation import outputs
-from tfmnist.training.events import Epoch, Progress, StepLoss
+from tfmnist.training.events import Epoch, Progress, StepLoss, Verdict
 from tfmnist.training.inspection import inspect
 from tfmnist.training.loop import Trainer, set_weights
 from tfmnist.training.profile import profile
 from tfmnist.training.threads import choose_threads, threads_set
+
+if TYPE_CHECKING:
+    from tfmnist.training.distribute import Processes
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,19 @@ class RunSession:
     trainer: Trainer
     clock: Clock
     notes: tuple[str, ...] = ()
+    processes: "Processes | None" = None  # those that train together, of which this is the chief
 
     def run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         """Trains from the trainer's state to the end, and yields the events of `run_events`."""
+        command = f"tfmnist train --resume {shlex.quote(str(self.path))}"
+        remedy = f"start all processes again, with --resume: {command}"
+        with self.processes.watched(remedy) if self.processes else nullcontext():
+            yield from self._run(stop, profiled, evaluate_test)
+
+    def _run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
+        if self.processes:
+            self.processes.send_state(trainer)
         if trainer.finished and (done := Result.find_complete(path, trainer.state.epoch)):
             if moved := done.data.source != self.digits.source:
                 done.data.source = self.digits.source
@@ -73,7 +87,7 @@ class RunSession:
                 write_report(path)
             yield Run(path, done.to_dict())
             return
-        notes = (*self.notes, *_describe_choices(recipe, trainer, self.digits))
+        notes = (*self.notes, *_describe_choices(recipe, trainer, self.digits), *self._describe_processes())
         yield Started(path, recipe, self.digits, trainer.model, notes, trainer.state.epoch + 1)
         clock.lap("compile")
         commit = git_commit() if evaluate_test else None  # of the code that runs: files may change while it does
@@ -82,7 +96,7 @@ class RunSession:
             # in parallel with compiling and training, which leave a core idle now and then
             exports = recipe.export.model and evaluate_test
             normalize = background.submit(trace_normalize, form, self.digits.class_names) if exports else None
-            if not trainer.finished:
+            if not trainer.finished and not self.processes:
                 trainer.compile()
             clock.lap("compile")
             if profiled:
@@ -96,8 +110,7 @@ class RunSession:
                     if isinstance(event, Epoch):
                         self._save()
                     yield event
-                    may_stop = isinstance(event, Progress | Epoch) and not trainer.finished
-                    if may_stop and stop is not None and stop.is_set():
+                    if isinstance(event, Progress | Epoch) and self._must_stop(stop is not None and stop.is_set()):
                         self._save()
                         raise Interrupted(f"stopped and saved; resume with: tfmnist train --resume {path}")
                 clock.lap("train")
@@ -112,7 +125,30 @@ class RunSession:
                 last = checkpoints[-1] if checkpoints else "none yet"
                 raise DivergedError(f"{error} Last good checkpoint: {last}.") from None
 
+    def _must_stop(self, wanted: bool) -> bool:
+        """Whether to stop now, unless the training is over; several processes agree."""
+        if not self.processes:
+            return wanted and not self.trainer.finished
+        verdict = Verdict.FINISHED if self.trainer.finished else Verdict.CONTINUE
+        return self.processes.agree(verdict, wanted) == Verdict.STOP
+
+    def _describe_processes(self) -> list[str]:
+        """Returns a line on the processes that train together, if there are several, and their speed."""
+        if not self.processes or self.trainer.finished:
+            return []
+        self.trainer.compile()  # once, since all processes call what they have compiled equally often
+        return [self.processes.describe(self.trainer)]
+
     def _train(self) -> Iterator[StepLoss | Progress | Epoch]:
+        """Trains; tells the other processes, if there are any, when the training cannot go on."""
+        try:
+            yield from self._train_or_go_back()
+        except DivergedError:
+            if self.processes:
+                self.processes.agree(Verdict.DIVERGED)
+            raise
+
+    def _train_or_go_back(self) -> Iterator[StepLoss | Progress | Epoch]:
         """Trains, if need be from the start of an epoch with a lower learning rate, as `train.on_nonfinite` says."""
         if self.recipe.train.on_nonfinite == "fail":
             yield from self._attempt()
@@ -126,6 +162,9 @@ class RunSession:
                 return
             except DivergedError as error:
                 rollback.go_back(error)
+                if self.processes:
+                    self.processes.agree(Verdict.GO_BACK)
+                    self.processes.send_state(self.trainer)
 
     def _attempt(self) -> Iterator[StepLoss | Progress | Epoch]:
         """Trains, and writes what happens to the logs that the recipe asks for."""
@@ -172,6 +211,7 @@ class RunSession:
             where = f"after epoch {trainer.state.epoch}, the last"
             raise DivergedError(f"diverged: the test loss is {metrics.loss} {where}; lower optimizer.learning_rate.")
         self.clock.lap("evaluate")
+        together = {"processes": self.processes.count} if self.processes else {}
         result = Result(
             name=recipe.name,
             test_accuracy=metrics.accuracy,
@@ -194,7 +234,7 @@ class RunSession:
                 image_shape=digits.image_shape,
                 form=form.to_dict(),
             ),
-            compile={"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set()},
+            compile={"mode": trainer.mode, "block": trainer.plan.block, "threads": threads_set(), **together},
             versions=versions(),
             processors=os.cpu_count(),
             date=_now(),
@@ -239,10 +279,13 @@ def _describe_choices(recipe: Recipe, trainer: Trainer, digits: Digits) -> list[
     if trainer.settings.compile == "auto":
         processor = "CPU" if trainer.mode == "graph" else "GPU"
         why = f"auto: convolutions on a {processor}" if trainer.model.has_convolutions else "auto: dense layers"
+        why = "auto: several processes" if trainer.processes else why
     block = "auto" if trainer.settings.block == "auto" else "as requested"
     lines = [f"compile {trainer.mode} ({why}), {trainer.plan.block} steps per block ({block})"]
     chosen, threads = choose_threads(recipe, digits.image_shape, digits.classes), threads_set()
-    if chosen != threads:
+    if trainer.processes:
+        why = "for each of the processes"
+    elif chosen != threads:
         why = f"set for the process; {chosen} would suit this run"
     elif recipe.train.threads != "auto":
         why = "as requested" if recipe.train.threads == threads else f"the most, of {recipe.train.threads} requested"

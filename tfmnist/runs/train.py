@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmnist.data.split import Digits
 from tfmnist.errors import InputError, TfmnistError, faults_in_one_line
@@ -25,6 +25,9 @@ from tfmnist.system.seals import seal
 from tfmnist.training.checkpoint import list_checkpoints, restore_checkpoint
 from tfmnist.training.loop import Trainer
 from tfmnist.training.threads import choose_threads, set_threads
+
+if TYPE_CHECKING:
+    from tfmnist.training.distribute import Processes
 
 
 def run(recipe: Recipe | str | Path = "mlp", run_dir: str | Path | None = None, *, progress: bool = True) -> Run:
@@ -72,6 +75,7 @@ def run_events(
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
+    processes: "Processes | None" = None,
 ) -> Generator[Event]:
     """Like `run`, but prints nothing and yields what happens; it trains only as you ask for the next event.
 
@@ -95,11 +99,12 @@ def run_events(
         profiled: whether to measure where the time of a step goes before training, and yield a `Profile`.
         evaluate_test: False to end with `Trained` instead of `Run`: the test set is not read, nothing is exported, and
             no report is drawn.
+        processes: those that train together, of which this is the chief.
 
     Raises:
         InputError: as for `run`.
         DivergedError: as for `run`.
-        Interrupted: `stop` was set; everything is saved.
+        Interrupted: `stop` was set, and everything is saved; or another process has ended.
     """
     check_runtime()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -107,8 +112,9 @@ def run_events(
     _check_extra(recipe)
     clock = Clock()
     recipe = pin(_with_absolute_paths(recipe))
+    _send(recipe, processes)
     digits = yield from load_events(recipe.data, recipe.train.seed)
-    recipe, trainer = _build(recipe, digits, clock, owns_process, is_new=True)
+    recipe, trainer = _build(recipe, digits, clock, owns_process, True, processes)
     trainer.state.data_sha256 = digest_of(digits)
     path, is_ours = make_folder(recipe.name, run_dir), False
     try:
@@ -117,7 +123,7 @@ def run_events(
             check_new_folder(path, text)
             write_whole(path / "recipe.toml", text)
             is_ours = True
-            session = RunSession(path, recipe, digits, trainer, clock)
+            session = RunSession(path, recipe, digits, trainer, clock, processes=processes)
             session.write_history()
             with errors_in_one_line():
                 yield from session.run(stop, profiled, evaluate_test)
@@ -136,6 +142,7 @@ def resume_events(
     owns_process: bool = False,
     profiled: bool = False,
     evaluate_test: bool = True,
+    processes: "Processes | None" = None,
 ) -> Generator[Event]:
     """Like `resume`, but prints nothing and yields events; the other arguments are those of `run_events`."""
     check_runtime()
@@ -151,9 +158,10 @@ def resume_events(
     _check_extra(recipe)
     if data is not None:
         recipe = _with_absolute_paths(recipe.with_values({"data.source": str(data)}))
+    _send(recipe, processes)
     digits = yield from load_events(recipe.data, recipe.train.seed)
     is_new = not list_checkpoints(path / "checkpoints")
-    recipe, trainer = _build(recipe, digits, clock, owns_process, is_new)
+    recipe, trainer = _build(recipe, digits, clock, owns_process, is_new, processes)
     with (
         _faults_in_one_line(path),
         locked(path),
@@ -179,7 +187,7 @@ def resume_events(
         if not (trainer.finished and Result.find_complete(path, state.epoch)):
             Result.delete(path)  # before anything that it goes with changes
         write_whole(path / "recipe.toml", seal(recipe.to_toml()))
-        session = RunSession(path, recipe, digits, trainer, clock, notes)
+        session = RunSession(path, recipe, digits, trainer, clock, notes, processes)
         session.write_history()  # up to this checkpoint
         with errors_in_one_line():
             yield from session.run(stop, profiled, evaluate_test)
@@ -201,16 +209,37 @@ def _faults_in_one_line(path: Path) -> Iterator[None]:
             ) from None
 
 
-def _build(recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
-    """Returns the trainer, and the recipe with the digests of the weights it starts from and of its teacher."""
+def _send(recipe: Recipe, processes: "Processes | None") -> None:
+    if processes:
+        with processes.watched("start all processes again"):
+            processes.send(recipe.to_toml().encode())
+
+
+def _build(
+    recipe: Recipe, digits: Digits, clock: Clock, owns_process: bool, is_new: bool, processes: "Processes | None"
+) -> tuple[Recipe, Trainer]:
     clock.lap("load")
     with errors_in_one_line():
-        return _build_trainer(recipe, digits, owns_process, is_new)
+        if (owns_process or recipe.train.threads != "auto") and not processes:  # before TensorFlow computes
+            set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
+        recipe, trainer = prepare(recipe, digits, is_new, processes)
+    if processes:
+        with processes.watched("start all processes again"):
+            processes.check_same(digest_of(digits))
+    return recipe, trainer
 
 
-def _build_trainer(recipe: Recipe, digits: Digits, owns_process: bool, is_new: bool) -> tuple[Recipe, Trainer]:
-    if owns_process or recipe.train.threads != "auto":  # before TensorFlow computes
-        set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
+def prepare(
+    recipe: Recipe, digits: Digits, is_new: bool, processes: "Processes | None" = None
+) -> tuple[Recipe, Trainer]:
+    """Returns the trainer, and the recipe with the digests of the weights it starts from and of its teacher.
+
+    Args:
+        recipe: of the run.
+        digits: its data.
+        is_new: whether the run starts from the weights that the recipe names, rather than from a checkpoint.
+        processes: those that train together, if several do.
+    """
     model = make_model(recipe.model, digits.image_shape, digits.classes, recipe.train.seed)
     if recipe.model.init_from and is_new:
         digest = start_from(model, digits.class_names, recipe.model.init_from, recipe.model.init_sha256)
@@ -222,7 +251,7 @@ def _build_trainer(recipe: Recipe, digits: Digits, owns_process: bool, is_new: b
         about = recipe.distill, digits.image_shape, digits.class_names
         objective, digest = with_teacher(make_objective(recipe.loss), *about)
         recipe = recipe.replace({"distill.teacher_sha256": digest})
-    return recipe, build_trainer(recipe, digits, model, objective)
+    return recipe, build_trainer(recipe, digits, model, objective, processes)
 
 
 def _restore(path: Path, trainer: Trainer) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ are functions of the seed, the epoch and the step. Each array has a checksum, so
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,9 +21,7 @@ _KEEP = 2  # the newest, and the one before in case it is damaged
 
 def save_checkpoint(folder: Path, trainer: Trainer, recipe: str) -> Path:
     """Writes `folder/step-NNNNNNNN.npz`; removes all but the newest two, and the newest at the end of an epoch."""
-    arrays = {name: variable.numpy() for name, variable in trainer.named_variables().items()}
-    arrays |= {f"best/{name}": array for name, array in (trainer.best_weights or {}).items()}
-    arrays |= {"state": np.array(json.dumps(asdict(trainer.state))), "recipe": np.array(recipe)}
+    arrays = pack(trainer) | {"recipe": np.array(recipe)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{int(arrays['optimizer/step']):08d}.npz"
     write_npz(path, arrays)
@@ -53,12 +51,29 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
     """
     try:
         arrays = read_npz(path)
-        state = State(**json.loads(str(arrays.pop("state"))))
+        state = State(**json.loads(str(arrays["state"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: the checkpoint is damaged ({error}); delete it to resume from the one before."
         ) from None
-    arrays.pop("recipe", None)
+    unpack(
+        {name: array for name, array in arrays.items() if name not in ("recipe", "state")}, state, trainer, str(path)
+    )
+
+
+def pack(trainer: Trainer) -> dict[str, np.ndarray]:
+    """Returns weights, slots, averages and state."""
+    arrays = {name: variable.numpy() for name, variable in trainer.named_variables().items()}
+    arrays |= {f"best/{name}": array for name, array in (trainer.best_weights or {}).items()}
+    return arrays | {"state": np.array(json.dumps(asdict(trainer.state)))}
+
+
+def unpack(arrays: Mapping[str, np.ndarray], state: State, trainer: Trainer, source: str) -> None:
+    """Gives a trainer what `pack` has returned; on an error it is unchanged.
+
+    Raises:
+        InputError: the arrays, from `source`, are those of another network or optimizer.
+    """
     variables = trainer.named_variables()
     expected = {name: _kind(variable.numpy()) for name, variable in variables.items()}
     if any(name.startswith("best/") for name in arrays):
@@ -69,7 +84,9 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> None:
     for name in [*expected, *actual]:
         kind, wanted = actual.get(name, "missing"), expected.get(name, "nothing")
         if kind != wanted:
-            raise InputError(f"{path}: {name} is {kind}, expected {wanted}; the checkpoint belongs to another recipe.")
+            raise InputError(
+                f"{source}: {name} is {kind}, expected {wanted}; the checkpoint belongs to another recipe."
+            )
     for name, variable in variables.items():
         variable.assign(arrays[name])
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}

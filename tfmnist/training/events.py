@@ -1,6 +1,7 @@
 """The events of a training, which `Trainer.run` yields."""
 
 from dataclasses import asdict, dataclass, field
+from enum import IntEnum
 from typing import Any
 
 
@@ -47,3 +48,13 @@ class Epoch:
     def to_row(self) -> dict[str, Any]:
         """Returns the line of `metrics.jsonl`, without `metrics` and `notes` if there are none."""
         return {key: value for key, value in asdict(self).items() if value or key not in ("metrics", "notes")}
+
+
+class Verdict(IntEnum):
+    """What follows a block of steps that several processes have done together."""
+
+    CONTINUE = 0
+    STOP = 1  # and resume later
+    FINISHED = 2
+    DIVERGED = 3
+    GO_BACK = 4  # to a state that the chief sends

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +30,9 @@ from tfmnist.training.health import diagnose, is_warning
 from tfmnist.training.layout import TransposedKernels
 from tfmnist.training.screen import TrainingScreen
 from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
+
+if TYPE_CHECKING:
+    from tfmnist.training.distribute import Processes
 
 AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -72,6 +75,7 @@ class Trainer:
         clip_norm: gradients whose global norm is larger are scaled down to it; 0 for no limit.
         metrics: by name, functions like a loss; each `Epoch` has their means over the validation examples.
         steps_per_epoch: for a dataset, the number of batches in an epoch; 0 for one pass over the dataset.
+        processes: those that train together, of which this is one; each makes the same trainer.
 
     Attributes:
         model: the network, a plain module wrapped as one.
@@ -95,6 +99,7 @@ class Trainer:
         clip_norm: float = 0.0,
         metrics: Mapping[str, LossFunction] = MappingProxyType({}),
         steps_per_epoch: int = 0,
+        processes: "Processes | None" = None,
     ):
         check_runtime()
         if not 0 <= clip_norm < math.inf:
@@ -110,8 +115,9 @@ class Trainer:
         self.optimizer = optimizer or Adam(self.model.parameters)
         _check_fit(self.model, self.optimizer, train, shape, self.validation, settings, metrics)
         self.train = train if isinstance(train, Split) else None
-        self.augment = _block_augment(augment, settings.seed, shape)
-        self.mode: CompileMode = _choose_mode(settings.compile, self.model)
+        self.processes, rows = processes, processes.rows if processes else slice(None)
+        self.augment = _block_augment(augment, settings.seed, shape, rows)
+        self.mode: CompileMode = processes.mode if processes else _choose_mode(settings.compile, self.model)
         # a call of the compiled loop costs about a millisecond; steps with convolutions allow shorter blocks
         images_per_block = 10_000 if self.mode == "xla" else 2_000
         if isinstance(train, Split):
@@ -120,7 +126,9 @@ class Trainer:
                     f"steps_per_epoch is {steps_per_epoch}: it applies only to a tf.data.Dataset; leave it out."
                 )
             plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
-            self.blocks = partial(stream_blocks, train, plan, seed=settings.seed, augment=self.augment)
+            self.blocks = partial(stream_blocks, train, plan, seed=settings.seed, augment=self.augment, rows=rows)
+        elif processes:
+            raise InputError("a tf.data.Dataset cannot be trained on by several processes; give a Split or arrays.")
         else:
             plan = BatchSource(
                 train, self.model.classes, settings.block, images_per_block, steps_per_epoch, self.augment
@@ -144,6 +152,8 @@ class Trainer:
         options = {"loss": self.loss, "precision": settings.precision, "clip_norm": clip_norm}
         options["fused"] = self.mode != "xla"
         step = partial(train_step, self.model, self.optimizer, averages=self.averages, **options)
+        if processes:
+            step = processes.share(step, self.model)
         log_losses = bool(settings.log_steps)
         self.layout: Callable[[], AbstractContextManager[None]] = nullcontext
         if self.mode == "xla":
@@ -172,6 +182,8 @@ class Trainer:
         height, width = self.model.image_shape
         for steps, batch in self.plan.shapes:
             images = tf.zeros([steps, batch, height, width], tf.uint8)
+            if self.processes:
+                images = images[:, self.processes.rows]
             self.do_steps(images, tf.zeros([steps, batch], tf.int64), 0)
         return time.perf_counter() - began
 
@@ -181,7 +193,7 @@ class Trainer:
         Raises:
             InputError: XLA cannot compile an operation in user code.
         """
-        do = self._do_full if images.shape[1] == self.plan.batch_size else self._do_short
+        do = self._do_full if labels.shape[1] == self.plan.batch_size else self._do_short
         try:
             return do(images, labels, count)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
@@ -496,16 +508,20 @@ def _choose_mode(requested: str, model: Network) -> CompileMode:
 
 
 def _block_augment(
-    augment: Augment | AugmentFunction | None, seed: int, image_shape: tuple[int, int]
+    augment: Augment | AugmentFunction | None, seed: int, image_shape: tuple[int, int], rows: slice
 ) -> BlockAugment | None:
-    """Returns a function that changes a block of images, given the number of its first step; None for no change."""
+    """Returns a function of a block of images and the number of its first step; None for no change.
+
+    It changes the images, and returns `rows` of each batch.
+    """
     if augment is None or augment == Augment():
         return None
     if not callable(augment) and not isinstance(augment, Augment):
         raise InputError(f"augment is {augment!r}: expected a tfmnist.recipe.Augment, or a function (images, seed).")
     if isinstance(augment, Augment):
-        return partial(augment_block, seed=seed, **augment.model_dump())
-    return augment_steps(augment, seeds.key(seed, "augment"), image_shape)
+        return partial(augment_block, seed=seed, rows=rows, **augment.model_dump())
+    whole = augment_steps(augment, seeds.key(seed, "augment"), image_shape)
+    return whole if rows == slice(None) else lambda images, step: whole(images, step)[:, rows]
 
 
 def _check_fit(

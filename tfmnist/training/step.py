@@ -61,6 +61,7 @@ def train_step(
     clip_norm: float = 0.0,
     averages: WeightAverage | None = None,
     fused: bool | None = None,
+    combine: Callable[..., tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Forward, loss, tape, update: one step on one batch.
 
@@ -74,6 +75,7 @@ def train_step(
         clip_norm: limit of the gradients' global norm, 0 for none.
         averages: updated too, if given.
         fused: which form of the update rule to use; by default the optimizer's own choice.
+        combine: combines what `loss_and_gradients` returns with that of other processes, if given.
 
     Returns:
         The batch's mean loss, penalties included, float32 scalar; and the number of correct predictions, int64 scalar.
@@ -87,6 +89,8 @@ def train_step(
         precision=precision,
         step=optimizer.step,
     )
+    if combine is not None:
+        value, correct, gradients = combine(value, correct, gradients)
     if clip_norm:
         gradients = clip_by_global_norm(gradients, clip_norm)
     optimizer.apply(gradients, fused=fused)
