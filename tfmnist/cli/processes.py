@@ -11,7 +11,7 @@ from tfmnist.cli.options import TrainArguments
 from tfmnist.cli.process import stoppable, tensorflow_quietly
 from tfmnist.errors import InputError
 from tfmnist.recipe import Recipe
-from tfmnist.runs.cluster import PATIENCE, Check, Cluster, Peer, check_recipe, started, threads_of
+from tfmnist.runs.cluster import PATIENCE, Check, Cluster, Peer, check_recipe, free_address, started, threads_of
 
 if TYPE_CHECKING:
     from tfmnist.training.distribute import Processes
@@ -48,7 +48,7 @@ def joined(
     with contextlib.ExitStack() as stack:
         check: Check | None = None
         if cluster is None:
-            peers, chief = [Peer() for _ in range(count - 1)], Peer().address()
+            peers, chief = [Peer() for _ in range(count - 1)], free_address()
             cluster, check = stack.enter_context(started(peers, chief))
         yield _join(cluster, cluster.meet(stop, check, str(recipe.train.threads)))
 
@@ -75,4 +75,5 @@ def _join(cluster: Cluster, threads: str) -> "Processes":
     processes = Processes(len(cluster.addresses), cluster.index, cluster.local_index)
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # which TensorFlow has taken over
     return processes

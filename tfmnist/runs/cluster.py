@@ -242,22 +242,27 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.")
 
 
+def free_address(host: str = "127.0.0.1") -> str:
+    """Returns an address that is free on this machine, `host:port`."""
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return f"{host}:{free.getsockname()[1]}"
+
+
 class Peer:
-    """A further process of a training, on the machine where this object lives."""
+    """A further process of a training, on the machine where this object lives.
+
+    Attributes:
+        address: of the process.
+    """
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self._host = host
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the object
+        self.address = free_address(host)
         self._process: subprocess.Popen[bytes] | None = None
-
-    def address(self) -> str:
-        """Returns an address that is free on this machine."""
-        with socket.socket() as free:
-            free.bind((self._host, 0))
-            return f"{self._host}:{free.getsockname()[1]}"
 
     def start(self, environment: Mapping[str, str], folder: str) -> None:
         """Starts the process, in a folder, with these variables too."""
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed by `stop`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tfmnist", "train"],
             env={**os.environ, **environment},
@@ -286,6 +291,7 @@ class Peer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+            self._output.close()
 
 
 @contextlib.contextmanager
@@ -296,7 +302,7 @@ def started(peers: Sequence[Any], chief: str) -> Iterator[tuple[Cluster, Check]]
         peers: one `Peer` for each of the others, or what acts like it elsewhere.
         chief: the address of this process.
     """
-    cluster = Cluster((chief, *(peer.address() for peer in peers)), 0)
+    cluster = Cluster((chief, *(peer.address for peer in peers)), 0)
 
     def check() -> None:
         for index, peer in enumerate(peers, 1):

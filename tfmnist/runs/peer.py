@@ -27,7 +27,7 @@ def take_part(processes: Processes, stop: Flag) -> None:
         Interrupted: the training was stopped, or another process has ended.
         DivergedError: a loss or a weight is no longer finite.
     """
-    with processes.watched("start all processes again, with --resume"):
+    with processes.watched("start all processes again, with --resume."):
         recipe = _receive_recipe(processes)
         error: TfmnistError | None = None
         trainer: Trainer | None = None

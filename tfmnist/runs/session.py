@@ -14,7 +14,6 @@ import shlex
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,9 +69,11 @@ class RunSession:
 
     def run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         """Trains from the trainer's state to the end, and yields the events of `run_events`."""
-        command = f"tfmnist train --resume {shlex.quote(str(self.path))}"
-        remedy = f"start all processes again, with --resume: {command}"
-        with self.processes.watched(remedy) if self.processes else nullcontext():
+        if not self.processes:
+            yield from self._run(stop, profiled, evaluate_test)
+            return
+        command = f"tfmnist train --resume {shlex.quote(str(self.path))} --processes {self.processes.count}"
+        with self.processes.watched(f"start all processes again: {command}"):
             yield from self._run(stop, profiled, evaluate_test)
 
     def _run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:

@@ -211,7 +211,7 @@ def _faults_in_one_line(path: Path) -> Iterator[None]:
 
 def _send(recipe: Recipe, processes: "Processes | None") -> None:
     if processes:
-        with processes.watched("start all processes again"):
+        with processes.watched("start all processes again."):
             processes.send(recipe.to_toml().encode())
 
 
@@ -224,7 +224,7 @@ def _build(
             set_threads(choose_threads(recipe, digits.image_shape, digits.classes))
         recipe, trainer = prepare(recipe, digits, is_new, processes)
     if processes:
-        with processes.watched("start all processes again"):
+        with processes.watched("start all processes again."):
             processes.check_same(digest_of(digits))
     return recipe, trainer
 

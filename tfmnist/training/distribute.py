@@ -66,12 +66,7 @@ class Processes:
         return self.index == 0
 
     def share(self, step: Callable[..., Any], model: Network) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-        """Returns a step of all processes together, of images `[rows of a batch, ...]` and labels `[batch]`.
-
-        Args:
-            step: `train_step` with all arguments but images, labels and `combine`.
-            model: the network that it trains.
-        """
+        """See `Sharing`."""
         loss: Objective = step.keywords["loss"]  # type: ignore[attr-defined]
 
         def shared(images: tf.Tensor, labels: tf.Tensor) -> Any:
@@ -129,7 +124,7 @@ class Processes:
         except _LOST as error:
             found = re.search(r"/task:(\d+)", str(error))
             who = f"process {found[1]}" if found and int(found[1]) != self.index else "another process"
-            raise Interrupted(f"{who} has ended or does not answer; {remedy}.") from None
+            raise Interrupted(f"{who} has ended or does not answer; {remedy}") from None
 
     def describe(self, trainer: Trainer) -> str:
         """Returns a line on the processes and how long a step takes, tried out by all; the state of training stays."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -29,10 +29,7 @@ from tfmnist.training.events import Epoch, Progress, StepLoss
 from tfmnist.training.health import diagnose, is_warning
 from tfmnist.training.layout import TransposedKernels
 from tfmnist.training.screen import TrainingScreen
-from tfmnist.training.step import CompileMode, StepResults, WeightAverage, as_objective, make_steps, train_step
-
-if TYPE_CHECKING:
-    from tfmnist.training.distribute import Processes
+from tfmnist.training.step import CompileMode, Sharing, StepResults, WeightAverage, as_objective, make_steps, train_step
 
 AugmentFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -99,7 +96,7 @@ class Trainer:
         clip_norm: float = 0.0,
         metrics: Mapping[str, LossFunction] = MappingProxyType({}),
         steps_per_epoch: int = 0,
-        processes: "Processes | None" = None,
+        processes: Sharing | None = None,
     ):
         check_runtime()
         if not 0 <= clip_norm < math.inf:

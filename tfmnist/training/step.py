@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import tensorflow as tf
 
@@ -19,6 +19,24 @@ Steps = Callable[[tf.Tensor, tf.Tensor, int], StepResults]
 # each training compiles its own; from the fifth on, TensorFlow would warn
 _COMPILED = ("make_steps.<locals>.run", "Network._predict")
 tf.get_logger().addFilter(lambda record: not any(name in record.getMessage() for name in _COMPILED))
+
+
+class Sharing(Protocol):
+    """How this process shares the steps with others: `tfmnist.training.distribute.Processes`."""
+
+    rows: slice
+    """Of each batch, those that this process has."""
+    mode: CompileMode
+    """How the loop is compiled."""
+
+    def share(self, step: Callable[..., Any], model: Network) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+        """Returns a step of all processes together, of images `[rows of a batch, ...]` and labels `[batch]`.
+
+        Args:
+            step: `train_step` with all arguments but images, labels and `combine`.
+            model: the network that it trains.
+        """
+        ...
 
 
 class WeightAverage(tf.Module):
