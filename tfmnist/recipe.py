@@ -522,6 +522,8 @@ class Train(Section):
     """Write the loss of every N-th step to steps.jsonl; 0 for none."""
     tensorboard: bool = False
     """Write event files for TensorBoard to the run's folder; needs the extra tfmnist[tensorboard]."""
+    checkpoint_minutes: NotNegative = 0.0
+    """Save a checkpoint also within an epoch, after the first block that ends so long after the last; 0 for never."""
     on_nonfinite: Literal["fail", "rollback"] = "fail"
     """If a loss or a weight is not finite; rollback: back to the epoch's start, with half the learning rate."""
 

@@ -517,3 +517,14 @@ def test_a_recipe_that_is_cut_is_named_by_report_and_resume(done: Run, tmp_path:
     (path / "recipe.toml").write_bytes(whole[:length])
     with pytest.raises(tfmnist.InputError, match=r"recipe.toml: "):
         tfmnist.resume(path)
+
+
+def test_checkpoints_by_time_resume_within_an_epoch(recipe: Recipe, done: Run, tmp_path: Path, leave_at: LeaveAt) -> None:
+    often = recipe.replace({"train.checkpoint_minutes": 1e-9, "train.log_steps": 1})
+    leave_at(often, tmp_path / "often", 14)  # eight steps per epoch, three per block
+    steps = [path.name for path in (tmp_path / "often/checkpoints").iterdir()]
+    assert sorted(steps) == ["step-00000008.npz", "step-00000011.npz"]  # the end of the epoch is kept too
+    leave_at(recipe.replace({"train.checkpoint_minutes": 60, "train.log_steps": 1}), tmp_path / "rarely", 14)
+    assert [path.name for path in (tmp_path / "rarely/checkpoints").iterdir()] == ["step-00000008.npz"]
+    resumed = tfmnist.resume(tmp_path / "often", progress=False)
+    assert resumed.result["weights_sha256"] == done.result["weights_sha256"]

@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -107,9 +108,12 @@ class RunSession:
                 clock.lap("profile")
                 yield measured
             try:
+                interval, saved = 60 * recipe.train.checkpoint_minutes, time.monotonic()
                 for event in self._train():
-                    if isinstance(event, Epoch):
+                    is_due = isinstance(event, Progress) and 0 < interval <= time.monotonic() - saved
+                    if isinstance(event, Epoch) or is_due:
                         self._save()
+                        saved = time.monotonic()
                     yield event
                     if isinstance(event, Progress | Epoch) and self._must_stop(stop is not None and stop.is_set()):
                         self._save()

@@ -64,7 +64,8 @@ class Trainer:
             integers `[n]`), or a `tf.data.Dataset` of batches of such images and labels.
         validation: examples in one of the same forms, evaluated after every epoch; None for no validation.
         settings: epochs, batch size, seed and so on: `tfmnist.recipe.Train`, the `train` section of a recipe. Its
-            `threads`, `tensorboard` and `on_nonfinite` apply only to runs in a folder, and have no effect here.
+            `threads`, `tensorboard`, `checkpoint_minutes` and `on_nonfinite` apply only to runs in a folder, and have
+            no effect here.
         loss: the name of a loss; a function `(logits, labels) -> [batch]`; or, with penalties, a `tfmnist.recipe.Loss`
             or an `Objective`.
         augment: random changes of the images: a `tfmnist.recipe.Augment`, or a function of images, uint8
@@ -375,6 +376,7 @@ def fit(
     threads: Literal["auto"] = "auto",
     log_steps: Literal[0] = 0,
     tensorboard: Literal[False] = False,
+    checkpoint_minutes: Literal[0] = 0,
     on_nonfinite: Literal["fail"] = "fail",
 ) -> list[Epoch]:
     """Trains a network in place, shows the progress, and returns one `Epoch` for each epoch trained.
@@ -413,8 +415,8 @@ def fit(
         monitor: the validation result that `patience` watches.
         progress: True to show a live line in a terminal or a notebook and to print a line per epoch; a number to also
             print a line every so many steps; False or 0 to print nothing.
-        threads, log_steps, tensorboard, on_nonfinite: apply only to `tfmnist.run`; accepted here at their defaults, so
-            that you can pass `**recipe.train.model_dump()`.
+        threads, log_steps, tensorboard, checkpoint_minutes, on_nonfinite: apply only to `tfmnist.run`; accepted here at
+            their defaults, so that you can pass `**recipe.train.model_dump()`.
 
     Returns:
         One `Epoch` for each epoch trained, in order; fewer than `epochs` after early stopping.
@@ -423,7 +425,8 @@ def fit(
         InputError: a value is out of range, or data, model, loss and optimizer do not fit each other.
         DivergedError: a loss or a weight is no longer finite.
     """
-    given = {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard, "on_nonfinite": on_nonfinite}
+    given = {"threads": threads, "log_steps": log_steps, "tensorboard": tensorboard}
+    given |= {"checkpoint_minutes": checkpoint_minutes, "on_nonfinite": on_nonfinite}
     for name, value in given.items():
         if value != Train.model_fields[name].get_default():
             raise InputError(f"{name} is {value!r} but has no effect in fit; leave it out, or use tfmnist.run.")
