@@ -519,7 +519,7 @@ def test_a_recipe_that_is_cut_is_named_by_report_and_resume(done: Run, tmp_path:
         tfmnist.resume(path)
 
 
-def test_checkpoints_by_time_resume_within_an_epoch(recipe: Recipe, done: Run, tmp_path: Path, leave_at: LeaveAt) -> None:
+def test_checkpoints_by_time_resume_within_an_epoch(recipe: Recipe, done: Run, tmp_path: Path, leave_at: Any) -> None:
     often = recipe.replace({"train.checkpoint_minutes": 1e-9, "train.log_steps": 1})
     leave_at(often, tmp_path / "often", 14)  # eight steps per epoch, three per block
     steps = [path.name for path in (tmp_path / "often/checkpoints").iterdir()]
