@@ -131,11 +131,11 @@ def _gather(
     split: Split, plan: Plan, seed: int, cuts: Iterator[tuple[int, int, int]]
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], np.int64]]:
     """Yields images, labels and the number of the first step, for each (epoch, first, end)."""
-    order, of_epoch = np.empty(0, np.int64), -1
+    order, of_epoch = seeds.order_of(seed, 0, 0), -1
     for epoch, first, end in cuts:
         if epoch != of_epoch:
-            order, of_epoch = seeds.permutation(seed, epoch, plan.count), epoch
-        rows = order[first * plan.batch_size : end * plan.batch_size]
+            order, of_epoch = seeds.order_of(seed, epoch, plan.count), epoch
+        rows = order(first * plan.batch_size, min(end * plan.batch_size, plan.count))
         steps, batch = (plan.block, plan.batch_size) if first < plan.full else (1, plan.short)
         rows = np.pad(rows, (0, steps * batch - len(rows))).reshape(steps, batch)
         yield *split.take(rows), np.int64(epoch * plan.steps + first)
