@@ -39,9 +39,9 @@ def test_a_file_that_was_cut_short_is_an_error(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "array"
     path.write_bytes(bytes(1000))
     with path.open("rb") as file:
-        array_on_disk = FileMap.of(file, 0, (100, 10))
+        array_on_disk, numbers = FileMap.of(file, 0, (100, 10)), FileMap.of(file, 0, (1000,))
     os.truncate(path, 505)
-    assert not gather(array_on_disk, np.arange(50)).any()
+    assert not gather(array_on_disk, np.arange(50)).any() and not gather(numbers, np.arange(0, 500, 5)).any()
     with pytest.raises(OSError, match="cut short while it was used") as caught:
         gather(array_on_disk, np.arange(60))
     assert caught.value.filename == str(path)

@@ -4,6 +4,8 @@ import errno
 import math
 import mmap
 import os
+from collections.abc import Iterable
+from itertools import pairwise, repeat
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -54,12 +56,17 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
     flat = rows.reshape(-1)
     if flat.size and not 0 <= flat.min() <= flat.max() < len(array):
         raise IndexError(f"rows range from {flat.min()} to {flat.max()}, expected 0 to {len(array) - 1}")
-    copies = np.empty((flat.size, *array.shape[1:]), array.dtype)
-    size, view = array.strides[0], copies.reshape(-1).data.cast("B")
+    copies = np.empty((flat.size, math.prod(array.shape[1:])), array.dtype)
     firsts = np.flatnonzero(np.diff(flat, prepend=-2) != 1)  # of runs
-    offsets = (offset_in(mapped, array) + size * flat[firsts]).tolist()
-    for first, end, offset in zip(firsts.tolist(), [*firsts[1:].tolist(), flat.size], offsets):
-        _read(mapped, view[first * size : end * size], offset)
+    pieces: Iterable[Any] = copies
+    if 2 * len(firsts) > flat.size:
+        firsts = np.arange(flat.size)  # to iterate over rows is faster than to cut out short runs
+    else:
+        pieces = [copies[first:end] for first, end in pairwise([*firsts.tolist(), flat.size])]
+    offsets = (offset_in(mapped, array) + array.strides[0] * flat[firsts]).tolist()
+    if sum(map(os.preadv, repeat(mapped.descriptor), zip(pieces), offsets)) < copies.nbytes:
+        for piece, offset in zip(pieces, offsets):
+            _read(mapped, piece.reshape(-1).data.cast("B"), offset)
     return copies.reshape(*rows.shape, *array.shape[1:])
 
 
@@ -78,7 +85,7 @@ def offset_in(mapped: FileMap, array: npt.NDArray[Any]) -> int:
 
 
 def _read(mapped: FileMap, view: memoryview, offset: int) -> None:
-    """Fills a view from the file; one call reads 2 GiB at most."""
+    """Fills a view from the file, with several calls if need be: one reads 2 GiB at most."""
     while view:
         count = os.preadv(mapped.descriptor, [view], offset)
         if not count:
