@@ -206,8 +206,8 @@ def report(rows: list[dict[str, float]], speed: dict[str, Any]) -> str:
 
 {markdown(("mlp", "images/s, median"), [[name, f"{median(found):,.0f}"] for name, found in ways.items()])}
 
-Of {len(mapped)} turns, mapped reaches {ratio:.1%} of the speed in memory (median). {speed["bytes an image"]:.0f} bytes an
-image were read by calls. {processor_name()}, {processors()} processors."""
+Of {len(mapped)} turns, mapped reaches {ratio:.1%} of the speed in memory (median); {speed["bytes an image"]:.0f} bytes
+an image were read by calls. {processor_name()}, {processors()} processors."""
 
 
 MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {"start": measure_start, "speed": measure_speed}
