@@ -9,6 +9,7 @@ import pytest
 
 from tfmnist.data import mapped
 from tfmnist.data.mapped import FileMap, gather
+from tfmnist.errors import InputError
 
 
 def test_rows_of_a_large_mapped_file_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +43,12 @@ def test_a_file_that_was_cut_short_is_an_error(tmp_path: Path, monkeypatch: pyte
         array_on_disk, numbers = FileMap.of(file, 0, (100, 10)), FileMap.of(file, 0, (1000,))
     os.truncate(path, 505)
     assert not gather(array_on_disk, np.arange(50)).any() and not gather(numbers, np.arange(0, 500, 5)).any()
-    with pytest.raises(OSError, match="cut short while it was used") as caught:
+    with pytest.raises(InputError) as caught:
         gather(array_on_disk, np.arange(60))
-    assert caught.value.filename == str(path)
+    expected = (
+        "was cut short while it was read: it ends before byte 505, expected 1000 bytes as at first; restore the file."
+    )
+    assert str(caught.value) == f"{path}: {expected}"
 
 
 def test_a_map_closes_its_file(tmp_path: Path) -> None:

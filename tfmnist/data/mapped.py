@@ -1,6 +1,5 @@
 """Files mapped from disk, and rows of large ones read without their pages staying in memory."""
 
-import errno
 import math
 import mmap
 import os
@@ -10,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from tfmnist.errors import InputError
 
 _LARGE = 128 << 20  # bytes: the pages of smaller files may stay in memory
 
@@ -47,7 +48,7 @@ def gather(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[
 
     Raises:
         IndexError: a row is out of range.
-        OSError: the file has been cut short since it was mapped.
+        InputError: the file has been cut short since it was mapped.
     """
     is_large = array.nbytes > _LARGE and array.flags.c_contiguous
     mapped = find_map(array) if is_large and hasattr(os, "preadv") else None
@@ -89,5 +90,8 @@ def _read(mapped: FileMap, view: memoryview, offset: int) -> None:
     while view:
         count = os.preadv(mapped.descriptor, [view], offset)
         if not count:
-            raise OSError(errno.EIO, "the file has been cut short while it was used", mapped.path)
+            raise InputError(
+                f"{mapped.path}: was cut short while it was read: it ends before byte {offset}, expected {len(mapped)} "
+                "bytes as at first; restore the file."
+            )
         view, offset = view[count:], offset + count

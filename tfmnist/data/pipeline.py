@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfmnist import seeds
 from tfmnist.data.split import Split
+from tfmnist.errors import InputError
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -94,6 +95,10 @@ def stream_blocks(
         epochs: those to yield, counted from 0.
         skip: steps of the first one already done; the rest is exactly as without an interruption.
         augment: changes the images of a block, given the number of its first step; None for no change.
+
+    Raises:
+        InputError: the file of the images has been cut short.
+        OSError: it can no longer be read.
     """
 
     def cuts() -> Iterator[tuple[int, int, int]]:
@@ -102,9 +107,17 @@ def stream_blocks(
             yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
 
     source = [_gather(split, plan, seed, cuts())]  # emptied below, since TensorFlow never releases the function
+    failures: list[Exception] = []  # which tf.data would turn into an error of its own
+
+    def read(_: Any) -> Any:
+        try:
+            return next(source[0])
+        except (InputError, OSError) as error:
+            failures.append(error)
+            raise
 
     def gather(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        block: Any = tf.numpy_function(lambda _: next(source[0]), [index], (tf.uint8, tf.int64, tf.int64))
+        block: Any = tf.numpy_function(read, [index], (tf.uint8, tf.int64, tf.int64))
         for part, shape in zip(block, ([None, None, *split.image_shape], [None, None], [])):
             part.set_shape(shape)
         return tuple(block)
@@ -122,6 +135,10 @@ def stream_blocks(
     try:
         for (images, labels, _), (epoch, first, end) in zip(prepared, cuts()):
             yield Block(images, labels, epoch, first, end, end == plan.steps)  # type: ignore[arg-type]
+    except tf.errors.UnknownError:
+        if failures:
+            raise failures.pop() from None
+        raise
     finally:
         del prepared  # ends its thread, which uses the source
         source.clear()
