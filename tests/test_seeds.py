@@ -67,6 +67,13 @@ def test_every_example_comes_early_and_late_alike() -> None:
     np.testing.assert_allclose(positions.mean(axis=0), 4.5, atol=0.35)
 
 
+@pytest.mark.parametrize("most", [2**64 - 1, 50])
+def test_sorting_is_stable(most: int) -> None:
+    random = np.random.default_rng(0).integers(0, most, 5000, np.uint64, endpoint=True)
+    order = seeds._stable_order(random)
+    assert order.tolist() == np.argsort(random, kind="stable").tolist() and order.dtype == np.int64
+
+
 # order_of
 
 

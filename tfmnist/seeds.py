@@ -31,7 +31,16 @@ def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     definition, so that the order does not depend on the version of a shuffling routine.
     """
     random = np.random.Philox(key=[key(seed, "order"), epoch]).random_raw(count)
-    return np.argsort(random, kind="stable").astype(np.int64, copy=False)
+    return _stable_order(random)
+
+
+def _stable_order(random: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Sorts stably, in less than half the time where no two numbers are equal, as 64 random bits hardly ever are."""
+    order = np.argsort(random)
+    in_order = random[order]
+    if (in_order[1:] == in_order[:-1]).any():
+        order = np.argsort(random, kind="stable")
+    return order.astype(np.int64, copy=False)
 
 
 def order_of(seed: int, epoch: int, count: int) -> Callable[[int, int], npt.NDArray[np.int64]]:
