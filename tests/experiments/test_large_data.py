@@ -45,5 +45,8 @@ def test_what_is_measured_is_reported(script: ModuleType, tmp_path: Path, monkey
     assert len(speed["mapped"]) == len(speed["memory"]) == 2 and min(speed["mapped"]) > 0
     lines = script.report([{"images": 60_000, **start}], speed).splitlines()
     assert lines[2].startswith("| 60,000 | ") and len(lines[0].split("|")) == len(lines[2].split("|"))
-    text = script.report([], {"mapped": [50_000, 60_000, 1], "memory": [100_000, 80_000, 1], "bytes an image": 784})
-    assert "| 50,000 |" in text and "| 80,000 |" in text and "75.0% of the speed in memory" in text
+    wall = {"mapped": [50_000, 60_000, 1], "memory": [100_000, 80_000, 1], "bytes an image": 784}
+    text = script.report([], wall | {"mapped, processor": [9], "memory, processor": [10]})
+    assert (
+        "| 50,000 |" in text and "| 80,000 |" in text and "75.0% of the speed in memory" in text and "90.0% by" in text
+    )
