@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tfmnist import seeds
+from tfmnist.data import mapped
 from tfmnist.data.augment import augment_block
+from tfmnist.data.idx import read_images, write_idx
 from tfmnist.data.pipeline import Block, Plan, make_plan, stream_blocks
 from tfmnist.data.split import Split
+from tfmnist.errors import InputError
 from tfmnist.recipe import Augment
 
 Array = NDArray[Any]
@@ -148,8 +151,20 @@ def test_a_split_by_rows_gives_those_rows() -> None:
 def test_a_mapped_file_can_be_streamed(tmp_path: Path) -> None:
     split = numbered(23)
     np.save(tmp_path / "images.npy", split.images)
-    mapped = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(23))
-    assert batches(mapped, Plan(23, 5, 3)) == batches(split, Plan(23, 5, 3))
+    from_disk = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(23))
+    assert batches(from_disk, Plan(23, 5, 3)) == batches(split, Plan(23, 5, 3))
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="the file is read through its map")
+def test_a_file_that_is_cut_short_ends_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "_LARGE", 0)
+    write_idx(tmp_path / "images", np.zeros([2000, 8, 8], np.uint8))
+    split = Split(read_images(tmp_path / "images"), np.zeros(2000, np.int64))
+    stream = stream_blocks(split, Plan(2000, 10, 2), seed=1, epochs=range(1))
+    next(stream)
+    os.truncate(tmp_path / "images", 1000)
+    with pytest.raises(InputError, match="images: was cut short while it was read"):
+        list(stream)
 
 
 def test_a_stream_can_be_closed_early_and_started_again() -> None:

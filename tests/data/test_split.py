@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from samples import assert_holds, make
 
 from tfmnist.data.idx import read_images, write_idx
-from tfmnist.data.split import Split
+from tfmnist.data.split import AllBut, Digits, Split, compact, count_labels, rows_where
 from tfmnist.errors import InputError
 
 
@@ -128,3 +128,69 @@ def test_take_gathers_without_copying_the_base(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 * 64 * 64 + 100_000
+
+
+# Rows without a table, and small labels
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_rows_are_those_of_the_mask(mask: list[bool]) -> None:
+    rows, chosen = rows_where(np.array(mask)), np.flatnonzero(mask)
+    if all(mask):
+        assert rows is None
+        return
+    assert rows is not None and len(rows) == len(chosen)
+    assert isinstance(rows, AllBut) == (2 * len(chosen) >= len(mask))
+    assert rows[np.arange(len(chosen))].tolist() == chosen.tolist()
+    images, labels = np.arange(len(mask), dtype=np.uint8)[:, None, None], np.arange(len(mask)) % 7
+    split = Split(images, labels, rows)
+    assert len(split) == len(chosen) and split.rows is not None and split.rows.tolist() == chosen.tolist()
+    assert_holds(Split(images, labels, rows), images[chosen], labels[chosen])
+    positions = np.random.default_rng(0).integers(-len(chosen), len(chosen), [3, 4]) if len(chosen) else chosen
+    pixels, found = split.take(positions)
+    assert (
+        pixels[..., 0, 0].tolist() == chosen[positions].tolist()
+        and found.tolist() == labels[chosen][positions].tolist()
+    )
+    with pytest.raises(IndexError):
+        split.take(np.array([len(chosen)]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(0, 9))
+def test_the_digest_does_not_depend_on_how_validation_was_split_off(parts: list[int], seed: int) -> None:
+    """Of training (0), validation (1) and other examples, in order or not."""
+    images = np.random.default_rng(0).integers(0, 256, [len(parts), 2, 2], np.uint8)
+    labels, test = np.arange(len(parts)) * 20, Split(images[:1], np.zeros(1, np.int64))
+    of_part = np.array(parts)
+    used = np.flatnonzero(of_part < 2)
+    whole = Digits(Split(images[used], labels[used]), Split(images[:0], labels[:0]), test, ("a",), "").sha256
+    random = np.random.default_rng(seed)
+    for rows in (
+        rows_where(of_part == 0),
+        np.flatnonzero(of_part == 0),
+        random.permutation(np.flatnonzero(of_part == 0)),
+    ):
+        if rows is None:
+            continue
+        train = Split(images, labels, rows)
+        validation = Split(images, labels, random.permutation(np.flatnonzero(of_part == 1)))
+        assert Digits(train, validation, test, ("a",), "").sha256 == whole
+
+
+def test_labels_are_held_small() -> None:
+    images = np.zeros([3, 2, 2], np.uint8)
+    for labels, dtype in (([0, 1, 255], "u1"), ([0, 1, 256], "u2"), ([0, 1, -1], "i8"), ([0, 1, 2**40], "i8")):
+        split = Split(images, np.array(labels))
+        assert split.compact_labels.dtype == dtype and split.take(np.arange(3))[1].dtype == np.int64
+        digest = split.sha256
+        assert split.labels.tolist() == labels and split.labels.dtype == np.int64
+        again = Split(images, split.labels)
+        assert again.sha256 == digest
+    assert compact(np.zeros(0, np.int64)).dtype == np.uint8
+
+
+def test_labels_are_counted() -> None:
+    assert count_labels(np.array([2, 0, 2], np.uint8)).tolist() == [1, 0, 2]
+    assert count_labels(np.array([1], np.uint8), 3).tolist() == [0, 1, 0]
+    assert count_labels(np.zeros(0, np.uint8)).tolist() == []

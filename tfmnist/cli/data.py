@@ -45,7 +45,7 @@ def show(source: _Source, out: Annotated[str, arg(metavar="FILE.png", help_behav
     from tfmnist.reports import pictures, style
 
     show_data(digits, *_describe_pixels(digits.train))
-    labels = digits.train.labels
+    labels = digits.train.compact_labels
     chosen = [np.flatnonzero(labels == label)[:12] for label in range(digits.classes)]
     images = [digits.train.take(rows)[0] for rows in chosen]
     path = out or f"{re.sub('[.](png|csv|npz|gz)', '', Path(source).absolute().name)}-pictures.png"

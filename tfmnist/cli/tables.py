@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tfmnist.backprop.check import Comparison
-from tfmnist.data.split import Digits
+from tfmnist.data.split import Digits, count_labels
 from tfmnist.errors import printable
 from tfmnist.nn.metrics import Metrics
 from tfmnist.runs.photo_evaluation import PhotoEvaluation
@@ -90,7 +89,7 @@ def show_data(digits: Digits, pixels: str, ground: str) -> None:
     table.add_column("class", overflow="fold")
     for name in splits:
         table.add_column(name, justify="right")
-    counts = [np.bincount(split.labels, minlength=digits.classes) for split in splits.values()]
+    counts = [count_labels(split.compact_labels, digits.classes) for split in splits.values()]
     for class_name, *row in zip(digits.class_names, *counts):
         table.add_row(printable(class_name), *(f"{count:,}" for count in row))
     console.print(table)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tfmnist.data.split import Images, Labels, Part
+from tfmnist.data.split import Images, Integers, Part, compact
 from tfmnist.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -66,21 +66,23 @@ def to_grey(parts: Sequence[Part]) -> tuple[list[Part], tuple[str, ...]]:
     return [part._replace(images=_convert(part.images, limit)) for part in parts], notes
 
 
-def to_labels(name: str, array: Array) -> Labels:
-    """Converts whole numbers of any type, `[n]` or `[n, 1]`, to int64 `[n]`."""
+def to_labels(name: str, array: Array) -> Integers:
+    """Copies whole numbers of any type, `[n]` or `[n, 1]`, as `compact` integers `[n]`."""
     if array.dtype.kind not in "uif" or array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
         raise InputError(
             f"{name}: labels are {array.dtype} {list(array.shape)}, expected integers [n]; convert them (one-hot rows "
             "by np.argmax(y, axis=1))."
         )
     array = array.reshape(len(array))
+    if array.dtype.kind != "f" and array.itemsize < 8:
+        return compact(array)
     values = array.astype(np.float64)
     if (bad := (values != np.floor(values)) | ~(np.abs(values) < 2**53)).any():
         raise InputError(
             f"{name}: label {array[np.argmax(bad)]} at example {np.argmax(bad)}, expected whole numbers from 0; "
             "correct it."
         )
-    return array.astype(np.int64)
+    return compact(array.astype(np.int64))
 
 
 def _check_form(name: str, array: Array) -> Array:

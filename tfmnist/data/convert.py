@@ -306,7 +306,8 @@ class _IdxPart:
     def move_test(self, test: "_IdxPart") -> int:
         """Moves the examples into `test` that `load` would draw from a source without a test set."""
         labels = np.frombuffer(self.labels, np.int32).astype(np.int64)
-        rows, drawn = draw_test(labels, _TEST_SHARE)
+        is_drawn = draw_test(labels, _TEST_SHARE)
+        rows, drawn = np.flatnonzero(~is_drawn), np.flatnonzero(is_drawn)
         self._file.flush()
         images = FileMap.of(self._file, _HEADER, (len(labels), *self.shape))
         for start in range(0, len(drawn), _CHUNK):

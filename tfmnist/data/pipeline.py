@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfmnist import seeds
 from tfmnist.data.split import Split
+from tfmnist.errors import InputError
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -103,6 +104,10 @@ def stream_blocks(
         augment: changes the images of a block, given the number of its first step; None for no change. It takes whole
             batches and returns `rows` of them.
         rows: those of each batch whose images the blocks contain.
+
+    Raises:
+        InputError: the file of the images has been cut short.
+        OSError: it can no longer be read.
     """
 
     def cuts() -> Iterator[tuple[int, int, int]]:
@@ -111,12 +116,19 @@ def stream_blocks(
             yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
 
     gathered = rows if augment is None else slice(None)
-    source = [
-        _gather(split, plan, seed, cuts(), gathered)
-    ]  # emptied below, since TensorFlow never releases the function
+    # emptied below, since TensorFlow never releases the function
+    source = [_gather(split, plan, seed, cuts(), gathered)]
+    failures: list[Exception] = []  # which tf.data would turn into an error of its own
+
+    def read(_: Any) -> Any:
+        try:
+            return next(source[0])
+        except (InputError, OSError) as error:
+            failures.append(error)
+            raise
 
     def gather(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        block: Any = tf.numpy_function(lambda _: next(source[0]), [index], (tf.uint8, tf.int64, tf.int64))
+        block: Any = tf.numpy_function(read, [index], (tf.uint8, tf.int64, tf.int64))
         for part, shape in zip(block, ([None, None, *split.image_shape], [None, None], [])):
             part.set_shape(shape)
         return tuple(block)
@@ -134,6 +146,10 @@ def stream_blocks(
     try:
         for (images, labels, _), (epoch, first, end) in zip(prepared, cuts()):
             yield Block(images, labels, epoch, first, end, end == plan.steps)  # type: ignore[arg-type]
+    except tf.errors.UnknownError:
+        if failures:
+            raise failures.pop() from None
+        raise
     finally:
         del prepared  # ends its thread, which uses the source
         source.clear()
@@ -143,14 +159,14 @@ def _gather(
     split: Split, plan: Plan, seed: int, cuts: Iterator[tuple[int, int, int]], gathered: slice
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], np.int64]]:
     """Yields images, labels and the number of the first step, for each (epoch, first, end)."""
-    order, of_epoch = np.empty(0, np.int64), -1
+    order, of_epoch = seeds.order_of(seed, 0, 0), -1
     for epoch, first, end in cuts:
         if epoch != of_epoch:
-            order, of_epoch = seeds.permutation(seed, epoch, plan.count), epoch
-        rows = order[first * plan.batch_size : end * plan.batch_size]
+            order, of_epoch = seeds.order_of(seed, epoch, plan.count), epoch
+        rows = order(first * plan.batch_size, min(end * plan.batch_size, plan.count))
         steps, batch = (plan.block, plan.batch_size) if first < plan.full else (1, plan.short)
         rows = np.pad(rows, (0, steps * batch - len(rows))).reshape(steps, batch)
         images, labels = split.take(rows[:, gathered])
         if images.shape[1] < batch:
-            labels = split.labels[rows]
+            labels = split.compact_labels[rows].astype(np.int64)
         yield images, labels, np.int64(epoch * plan.steps + first)

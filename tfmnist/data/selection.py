@@ -1,12 +1,18 @@
 """Selecting examples: some classes, a fraction of each, a few of each; drawn as a function of a key."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from tfmnist.data.split import Labels
+from tfmnist.data.split import Integers, Labels, count_labels
 from tfmnist.errors import InputError, did_you_mean
 from tfmnist.seeds import key
+
+Mask = npt.NDArray[np.bool_]
+
+_CHUNK = 1 << 20  # examples
+_MOST_CELLS = 20  # bits of the number of cells that random numbers are counted in
 
 
 def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
@@ -21,19 +27,31 @@ def choose_classes(names: Sequence[str], only: Sequence[str]) -> Labels:
     return new_labels
 
 
-def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple[Labels, Labels]:
-    """Draws `count` of the rows, int64 `[m]`, ascending, from each class in proportion, by largest remainder.
+def relabel(labels: Integers, new_labels: Labels) -> npt.NDArray[np.int16]:
+    """Returns the new label of each example, int16 `[n]`, given that of each class; -1 for none."""
+    found = np.empty(len(labels), np.int16)
+    for start in range(0, len(labels), _CHUNK):
+        found[start : start + _CHUNK] = new_labels[labels[start : start + _CHUNK]]
+    return found
 
-    `labels`, int64 `[n]`, are those of all examples.
+
+def stratify(labels: Integers, among: Mask, count: int, random_key: int) -> Mask:
+    """Draws `count` examples from each class in proportion, by largest remainder.
+
+    Args:
+        labels: integers `[n]`.
+        among: bool `[n]`: those that may be drawn.
+        count: how many to draw.
+        random_key: decides which are drawn.
 
     Returns:
-        The rows that remain, and those drawn, both ascending.
+        Those drawn, bool `[n]`.
 
     Raises:
         InputError: no example of some class would remain.
     """
-    labels = labels[rows]
-    counts = np.bincount(labels)
+    labels = labels[among]
+    counts = count_labels(labels)
     quota, remainder = np.divmod(counts * count, len(labels))
     extra = count - int(quota.sum())
     # One more for the largest remainders, among the classes that keep an example to train on.
@@ -49,35 +67,71 @@ def stratify(labels: Labels, rows: Labels, count: int, random_key: int) -> tuple
             f"each of {classes} classes must stay; set it (--data.validation) to {min(most, len(labels) // 10)}, for "
             "example, or to 0 for none."
         )
-    order, rank = _shuffle_classes(labels, random_key)
-    drawn = np.zeros(len(labels), np.bool_)
-    drawn[order] = rank < np.repeat(quota, counts)
-    return rows[~drawn], rows[drawn]
+    return _draw(labels, among, quota, random_key)
 
 
-def draw_test(labels: Labels, share: float) -> tuple[Labels, Labels]:
-    """Draws the rows that become the test set of a source without one, the same for every seed, as `stratify` does."""
-    count = int(np.floor(share * np.bincount(labels)).sum() or share * len(labels))
-    return stratify(labels, np.arange(len(labels)), count, key(0, "test"))
+def draw_test(labels: Integers, share: float) -> Mask:
+    """Draws the examples that become the test set of a source without one, the same for every seed; see `stratify`."""
+    count = int(np.floor(share * count_labels(labels)).sum() or share * len(labels))
+    return stratify(labels, np.ones(len(labels), np.bool_), count, key(0, "test"))
 
 
-def keep_few(labels: Labels, rows: Labels, per_class: int, random_key: int, names: Sequence[str]) -> Labels:
-    """Returns `per_class` of the rows of each class, ascending; `labels` are those of all examples, int64 `[n]`."""
-    labels = labels[rows]
-    counts = np.bincount(labels, minlength=len(names))
+def keep_few(labels: Integers, among: Mask, per_class: int, random_key: int, names: Sequence[str]) -> Mask:
+    """Draws `per_class` examples of each class; arguments and result are otherwise those of `stratify`."""
+    labels = labels[among]
+    counts = count_labels(labels, len(names))
     if (short := counts < per_class).any():
         label = int(np.argmax(short))
         raise InputError(
             f"recipe key 'data.per_class' is {per_class}: class {names[label]!r} has {counts[label]} training "
             "examples; lower it, or data.validation."
         )
-    order, rank = _shuffle_classes(labels, random_key)
-    return rows[np.sort(order[rank < per_class])]
+    return _draw(labels, among, np.full(len(counts), per_class), random_key)
 
 
-def _shuffle_classes(labels: Labels, random_key: int) -> tuple[Labels, Labels]:
-    """Returns all indices sorted by class, in random order within each, and the rank of each within its class."""
-    order = np.argsort(np.random.Philox(key=[random_key, 0]).random_raw(len(labels)), kind="stable")
-    order = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels)
-    return order, np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+def _draw(labels: Integers, among: Mask, quota: Labels, random_key: int) -> Mask:
+    """Draws from each class the `quota`, int64 `[classes]`, of examples that have the smallest random numbers.
+
+    Numbers are counted by class and leading bits first: so only those in the cell at a quota are sorted.
+
+    Args:
+        labels: those that may be drawn have, integers `[m]`.
+        among: bool `[n]`: those that may be drawn, m of n.
+        quota: no more than there are of a class.
+        random_key: decides the numbers, one for each that may be drawn.
+
+    Returns:
+        Those drawn, bool `[n]`.
+    """
+    chosen = np.zeros(len(among), np.bool_)
+    if not quota.any():
+        return chosen
+    bits = max(1, min(_MOST_CELLS, len(labels).bit_length()) - len(quota).bit_length())
+    cells = np.zeros(len(quota) << bits, np.int64)
+    for _, of_chunk, cell, _ in _random_cells(labels, bits, random_key):
+        cells += np.bincount((of_chunk << bits) + cell, minlength=len(cells))
+    cumulated = cells.reshape(len(quota), -1).cumsum(axis=1)
+    border = (cumulated < quota[:, np.newaxis]).sum(axis=1)  # the first cell that is not drawn whole
+    whole = np.where(border > 0, cumulated[np.arange(len(quota)), border - 1], 0)
+    drawn = np.zeros(len(labels), np.bool_)
+    parts: list[tuple[Integers, ...]] = []
+    for start, of_chunk, cell, random in _random_cells(labels, bits, random_key):
+        drawn[start : start + len(cell)] = cell < border[of_chunk]
+        at_border = np.flatnonzero(cell == border[of_chunk])
+        parts.append((start + at_border, of_chunk[at_border], random[at_border]))
+    rows, of_row, random = (np.concatenate(arrays) for arrays in zip(*parts))
+    order = np.lexsort((random, of_row))
+    counts = np.bincount(of_row, minlength=len(quota))
+    rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    drawn[rows[order[rank < np.repeat(quota - whole, counts)]]] = True
+    chosen[among] = drawn
+    return chosen
+
+
+def _random_cells(labels: Integers, bits: int, random_key: int) -> Iterator[tuple[int, Labels, Labels, Integers]]:
+    """Yields, chunk by chunk, its start, labels, and for each example a random number's leading bits and the number."""
+    generator = np.random.Philox(key=[random_key, 0])
+    for start in range(0, len(labels), _CHUNK):
+        of_chunk = labels[start : start + _CHUNK].astype(np.int64)
+        random = generator.random_raw(len(of_chunk))
+        yield start, of_chunk, (random >> (64 - bits)).astype(np.int64), random

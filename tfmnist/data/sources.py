@@ -19,8 +19,8 @@ from tfmnist.data.folders import is_picture_folder, read_folder
 from tfmnist.data.idx import read_images, read_labels
 from tfmnist.data.known_sets import FileSet, find_file_set
 from tfmnist.data.npz import NPZ_KEYS, read_npz, read_only_array
-from tfmnist.data.selection import choose_classes, draw_test, keep_few, stratify
-from tfmnist.data.split import MOST_CLASSES, Digits, Labels, Part, Source, Split
+from tfmnist.data.selection import choose_classes, draw_test, keep_few, relabel, stratify
+from tfmnist.data.split import MOST_CLASSES, Digits, Labels, Part, Source, Split, rows_where
 from tfmnist.errors import InputError, check_name, did_you_mean, few
 from tfmnist.seeds import key
 
@@ -115,19 +115,18 @@ def load_events(
         )
     new_labels = choose_classes(names, only)
     names = tuple(only) or names
-    labels = new_labels[train.labels]
-    rows = np.arange(len(labels))
+    labels = relabel(train.labels, new_labels)
+    chosen = labels >= 0  # for training
     if test:
-        test_labels = new_labels[test.labels]
-        test_split = Split(test.images, test_labels, np.flatnonzero(test_labels >= 0) if only else None)
+        test_labels = relabel(test.labels, new_labels)
+        test_split = Split(test.images, test_labels, rows_where(test_labels >= 0))
     else:  # drawn from all classes, so that no example is for test under one data.only and for training under another
-        rows, test_rows = draw_test(train.labels, test_share)
-        test_rows = test_rows[labels[test_rows] >= 0]
-        test_split = Split(train.images, labels, test_rows)
-        notes = (*notes, f"no test set in the source: {len(test_rows):,} of its examples are held out as one")
-    rows = rows[labels[rows] >= 0]
-    if not len(rows) or not len(test_split):
-        which, remedy = ("test", "data.only or data.test_share") if len(rows) else ("training", "data.only")
+        drawn = draw_test(train.labels, test_share)
+        test_split = Split(train.images, labels, rows_where(drawn & chosen))
+        chosen &= ~drawn
+        notes = (*notes, f"no test set in the source: {len(test_split):,} of its examples are held out as one")
+    if not chosen.any() or not len(test_split):
+        which, remedy = ("test", "data.only or data.test_share") if chosen.any() else ("training", "data.only")
         raise InputError(f"{source}: no {which} examples of {few(names)}, expected some; change {remedy}.")
     validation_split = Split(train.images[:0], labels[:0])
     if validation_part:
@@ -135,17 +134,18 @@ def load_events(
         used = f"{len(validation_split):,} examples" if validation else "not used, since data.validation is 0"
         notes = (*notes, f"the source has its own validation set: {used}")
     elif validation > 0:
-        rows, validation_rows = stratify(labels, rows, validation, key(seed, "validation"))
-        validation_split = Split(train.images, labels, validation_rows)
+        drawn = stratify(labels, chosen, validation, key(seed, "validation"))
+        validation_split = Split(train.images, labels, rows_where(drawn))
+        chosen &= ~drawn
     if per_class:
-        rows = keep_few(labels, rows, per_class, key(seed, "per_class"), names)
-    train_split = Split(train.images, labels, rows if len(rows) < len(labels) else None)
+        chosen = keep_few(labels, chosen, per_class, key(seed, "per_class"), names)
+    train_split = Split(train.images, labels, rows_where(chosen))
     return Digits(train_split, validation_split, test_split, names, str(source), notes)
 
 
 def _select(part: Part, new_labels: Labels, *, use: bool) -> Split:
     """Returns the examples of the chosen classes, or none, without `rows`: those number the training examples."""
-    labels = new_labels[part.labels] if use else np.full(len(part.labels), -1)
+    labels = relabel(part.labels, new_labels) if use else np.full(len(part.labels), -1)
     chosen = labels >= 0
     return Split(part.images, labels) if chosen.all() else Split(part.images[chosen], labels[chosen])
 

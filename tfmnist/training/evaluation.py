@@ -97,7 +97,8 @@ def check_split(split: Split, model: Classifier, name: str = "") -> None:
             f"{prefix}images are {height}x{width} but the model takes {shape[0]}x{shape[1]}; use images of that size, "
             "or make a model for these."
         )
-    beyond = split.labels[(split.labels < 0) | (split.labels >= classes)]
+    labels = split.compact_labels
+    beyond = labels[(labels < 0) | (labels >= classes)]
     if len(beyond):
         raise InputError(
             f"{prefix}label {beyond[0]} is beyond the model's {classes} classes, 0 to {classes - 1}; number the "

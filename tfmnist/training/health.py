@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfmnist.data.split import Split, spread
+from tfmnist.data.split import Integers, Split, count_labels, spread
 from tfmnist.nn.layers import ACTIVATIONS, Activation
 from tfmnist.nn.models import Network, to_unit
 from tfmnist.training.events import Epoch
@@ -41,14 +41,14 @@ def diagnose(model: Network, train: Split | None, epoch: Epoch, evaluated: int, 
     if sign := _dead_units(model, images):
         return sign
     accuracy = epoch.accuracy if epoch.validation_accuracy is None else epoch.validation_accuracy
-    if epoch.step < _FEWEST_STEPS or accuracy > _by_guessing(train.labels, evaluated):
+    if epoch.step < _FEWEST_STEPS or accuracy > _by_guessing(train.compact_labels, evaluated):
         return ""
-    if (alike := _nearest_mean_accuracy(train)) <= _by_guessing(train.labels, _LABELLED // 2):
+    if (alike := _nearest_mean_accuracy(train)) <= _by_guessing(train.compact_labels, _LABELLED // 2):
         return (
             f"{_WARNING}the labels look shuffled: images of one class are no more alike than those of others (the "
             f"nearest mean of a class is the right one for {alike:.1%}), and the network has {accuracy:.1%} right"
         )
-    shares = np.bincount(train.labels) / len(train)
+    shares = count_labels(train.compact_labels) / len(train)
     guessing = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
     if loss == "cross_entropy" and epoch.loss >= _FLAT * guessing:
         return (
@@ -58,9 +58,9 @@ def diagnose(model: Network, train: Split | None, epoch: Epoch, evaluated: int, 
     return ""
 
 
-def _by_guessing(labels: npt.NDArray[np.int64], count: int) -> float:
+def _by_guessing(labels: Integers, count: int) -> float:
     """Returns the accuracy on so many examples that guessing the most frequent class hardly ever exceeds."""
-    share = float(np.bincount(labels).max() / len(labels))
+    share = float(count_labels(labels).max() / len(labels))
     return share + 0.02 + 3 * float(np.sqrt(share * (1 - share) / count))
 
 

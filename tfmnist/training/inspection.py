@@ -58,7 +58,7 @@ def augmented_examples(
     """Returns `augmented_originals` and `augmented` as `inspect` describes them, or None without augmentation."""
     if augment == Augment():
         return None
-    chosen = np.sort(np.unique(examples.labels, return_index=True)[1])[:_EXAMPLES]
+    chosen = np.sort(np.unique(examples.compact_labels, return_index=True)[1])[:_EXAMPLES]
     originals = examples.take(chosen)[0]
     block = tf.constant(np.broadcast_to(originals, [_STEPS, *originals.shape]))
     changed = augment_block(block, tf.constant(0, tf.int64), seed, **augment.model_dump()).numpy()
