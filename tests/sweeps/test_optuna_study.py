@@ -107,7 +107,7 @@ def test_what_one_does_for_all_is_claimed_by_one_that_lives(
     with one.alive():
         assert one.claim("it", stop) == one.claim("it", stop) == ""
         assert other.claim("it", stop).endswith("/one")
-    assert other.claim("it", stop) == ""  # the first has died
+    assert "" in [other.claim("it", stop) for _ in range(2)]  # the first has died, perhaps after a last sign of life
     other.done("it")
     other.done("it")
     assert third.claim("it", stop).endswith("/other")  # at once, though the other shows no life

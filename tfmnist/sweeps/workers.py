@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -115,13 +116,17 @@ class Workers:
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
                         raise TfmnistError(f"{source.folder}: workers end before training: {reason}; see {log}.")
-            while len(self._alive) < min(self.count, source.left()):
+            while len(self._alive) < min(self.count, source.left()) and self._has_room():
                 self._number += 1
                 name = f"{self._start}-{self._number}"
                 self._alive[name] = self._begin(name, source.folder)
                 self._alive[name].send(job)
             yield
             stop.wait(_POLL)
+
+    def _has_room(self) -> bool:
+        """Whether all workers have started: on a cluster, at most one waits for processors, so that others can come."""
+        return all(worker.started() for worker in self._alive.values())
 
     def _begin(self, name: str, folder: Path) -> "_Process | _RayProcess":
         command = [name, str(self._threads)], str(folder / "log"), os.getcwd()
@@ -156,6 +161,10 @@ class _Process:
             self._input.write(job.encode() + b"\n")
             self._input.flush()
 
+    def started(self) -> bool:
+        """Returns True: the machine it is to run on is this one."""
+        return True
+
     def ended(self) -> str:
         """Returns how the process ended, or "" while it runs."""
         code = self._process.poll()
@@ -182,7 +191,10 @@ class _RayProcess:
     def __init__(self, ray: Any, threads: int, *arguments: Any) -> None:
         self._ray = ray
         self._actor = ray.remote(_Process).options(num_cpus=threads).remote(*arguments)
-        self._answer = self._actor.ended.remote()
+        self._started = self._answer = self._actor.ended.remote()
+
+    def started(self) -> bool:
+        return bool(self._ray.wait([self._started], timeout=0)[0])
 
     def send(self, job: str) -> None:
         self._actor.send.remote(job)
@@ -211,8 +223,10 @@ class _RayProcess:
 def _connect(address: str) -> tuple[Any, bool]:
     """Connects Ray; returns it, and whether this call has connected it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on the screen, where nobody looks for it
     try:
         import ray
+        from ray.exceptions import AuthenticationError
     except ImportError:
         raise InputError("a Ray cluster needs Ray; install it with: pip install 'tfmnist[ray]'") from None
     if ray.is_initialized():
@@ -224,7 +238,10 @@ def _connect(address: str) -> tuple[Any, bool]:
         if host:
             socket.create_connection((host, int(port)), _RAY_TIMEOUT).close()  # Ray tries for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--ray {address}: {reason}; expected HOST:PORT of a Ray cluster, auto or local.") from None
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
+        reason = re.split(r"[.:] |\n", str(error))[0].removesuffix(".")
+        raise InputError(
+            f"--ray {address}: {reason}; expected HOST:PORT of a Ray cluster, auto or local; if it asks for a token, "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file."
+        ) from None
     return ray, True
