@@ -147,18 +147,18 @@ def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 2}
     nodes: Any = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": quick})
-    source, stop = SeedList(recipe(small, 400), tuple(range(5)), tmp_path), threading.Event()
+    source, stop = SeedList(recipe(small, 200), tuple(range(4)), tmp_path), threading.Event()
     try:
         with closing(Workers(4, ray=str(nodes.address))) as workers:
             loop = workers.run(source, stop)
             watch(loop, lambda: len(epochs_of(tmp_path)) == 1)
             assert len(workers._alive) <= 2
             node = nodes.add_node(num_cpus=1)
-            watch(loop, lambda: len([epochs for epochs in epochs_of(tmp_path).values() if epochs < 400]) == 2)
+            watch(loop, lambda: len([epochs for epochs in epochs_of(tmp_path).values() if epochs < 200]) == 2)
             nodes.remove_node(node, allow_graceful=False)
             list(loop)
         assert source.left() == 0 and source.failures() == []
-        assert epochs_of(tmp_path) == {f"seed-{seed}": 400 for seed in range(5)}
+        assert epochs_of(tmp_path) == {f"seed-{seed}": 200 for seed in range(4)}
     finally:
         nodes.shutdown()
 
