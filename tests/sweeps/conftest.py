@@ -80,7 +80,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
 
 
 @pytest.fixture(scope="module")
-def _server() -> Iterator[Any]:
+def postgresql() -> Iterator[Any]:
     """A PostgreSQL for the tests of this module."""
     pytest.importorskip("psycopg")
     script = runpy.run_path(str(Path(__file__).parents[2] / "experiments" / "postgresql.py"))
@@ -96,7 +96,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param != "postgresql":
         yield str(tmp_path / "shared.log") if request.param == "journal" else f"sqlite:///{tmp_path}/shared.db"
         return
-    with request.getfixturevalue("_server").database() as url:
+    with request.getfixturevalue("postgresql").database() as url:
         yield url
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # the connections of a storage that is dropped

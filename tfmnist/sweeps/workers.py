@@ -22,10 +22,12 @@ from typing import Any
 from tfmnist.errors import FAULTS, FaultError, InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.worker import RENEW, TrialSource, how_ended, work
+from tfmnist.system.import_log import log_hidden
 from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
+_RAY_LOG = re.compile(rb"\[\d{4}-\d\d-\d\d .* [DIWEC] |\d{4}-\d\d-\d\d ")
 _RAY_TIMEOUT = 5.0  # seconds in which a cluster must answer
 _MOST_WORKERS = 8  # per processor: each is a process with a TensorFlow of its own, 0.4 GB
 _MOST_FAILURES = 3  # workers in a row that end without a trial before the command gives up
@@ -223,9 +225,9 @@ class _RayProcess:
 def _connect(address: str) -> tuple[Any, bool]:
     """Connects Ray; returns it, and whether this call has connected it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on the screen, where nobody looks for it
     try:
         import ray
+        import ray._private.worker
         from ray.exceptions import AuthenticationError
     except ImportError:
         raise InputError("a Ray cluster needs Ray; install it with: pip install 'tfmnist[ray]'") from None
@@ -237,7 +239,9 @@ def _connect(address: str) -> tuple[Any, bool]:
     try:
         if host:
             socket.create_connection((host, int(port)), _RAY_TIMEOUT).close()  # Ray tries for minutes
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray._private.worker.listen_error_messages = lambda *_: None  # prints what `_RayProcess.ended` returns
+        with log_hidden(_RAY_LOG, on_failure=True):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = re.split(r"[.:] |\n", str(error))[0].removesuffix(".")
         raise InputError(
