@@ -140,8 +140,9 @@ def test_on_ray_one_is_killed_and_the_study_ends(cluster: Any, small: Path, tmp_
     assert epochs_of(tmp_path)["seed-0"] == 50 and source.failures() == []
 
 
+@pytest.mark.parametrize("count", [0, 4])
 def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
-    cluster: Any, small: Path, tmp_path: Path
+    cluster: Any, small: Path, tmp_path: Path, count: int
 ) -> None:
     from ray.cluster_utils import Cluster
 
@@ -149,10 +150,10 @@ def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
     nodes: Any = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": quick})
     source, stop = SeedList(recipe(small, 200), tuple(range(4)), tmp_path), threading.Event()
     try:
-        with closing(Workers(4, ray=str(nodes.address))) as workers:
+        with closing(Workers(count, ray=str(nodes.address))) as workers:
             loop = workers.run(source, stop)
             watch(loop, lambda: len(epochs_of(tmp_path)) == 1)
-            assert len(workers._alive) <= 2
+            assert len(workers._alive) <= 2 and workers.count == (count or 1)
             node = nodes.add_node(num_cpus=1)
             watch(loop, lambda: len([epochs for epochs in epochs_of(tmp_path).values() if epochs < 200]) == 2)
             nodes.remove_node(node, allow_graceful=False)

@@ -37,7 +37,8 @@ class Workers:
     """The processes that train the trials of sweeps and studies.
 
     Args:
-        count: number of worker processes; 0 for one per processor, -1 to train in this process.
+        count: number of worker processes; 0 for one per processor, also of those that a cluster gains later, -1 to
+            train in this process.
         threads: TensorFlow threads per process.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto` for the one that runs on this machine, or `local`
             for one that lives as long as this object.
@@ -61,11 +62,15 @@ class Workers:
         self._started_ray = False
         if ray:
             self._ray, self._started_ray = _connect(ray)
-        available = int(self._ray.cluster_resources().get("CPU", 1)) // threads if self._ray else processors()
         self._here, self._threads = count == -1, threads
-        self.count = abs(count) or max(1, available)
+        self._follows_cluster = bool(ray) and count == 0
+        self.count = abs(count) or self._room()
         self._start, self._number = f"{time.time_ns():x}", 0
         self._alive: dict[str, _Process | _RayProcess] = {}
+
+    def _room(self) -> int:
+        """Returns how many workers fit on the processors, which a cluster may gain and lose."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)) // self._threads if self._ray else processors())
 
     def run(self, source: TrialSource, stop: threading.Event) -> Iterator[None]:
         """Trains the trials of a source until none is left; yields a few times a second.
@@ -118,7 +123,9 @@ class Workers:
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
                         raise TfmnistError(f"{source.folder}: workers end before training: {reason}; see {log}.")
-            while len(self._alive) < min(self.count, source.left()) and self._has_room():
+            if self._follows_cluster:
+                self.count = self._room()
+            while len(self._alive) < min(self.count, source.left()) and self._has_started():
                 self._number += 1
                 name = f"{self._start}-{self._number}"
                 self._alive[name] = self._begin(name, source.folder)
@@ -126,8 +133,8 @@ class Workers:
             yield
             stop.wait(_POLL)
 
-    def _has_room(self) -> bool:
-        """Whether all workers have started: on a cluster, at most one waits for processors, so that others can come."""
+    def _has_started(self) -> bool:
+        """Whether all workers have started: at most one waits for a cluster's processors, wherever they become free."""
         return all(worker.started() for worker in self._alive.values())
 
     def _begin(self, name: str, folder: Path) -> "_Process | _RayProcess":
