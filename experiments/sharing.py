@@ -1,6 +1,6 @@
 """Takes machines and the database away from shared sweeps, and checks that they end as if nothing had happened.
 
-    python experiments/sharing.py [database] [ray]
+    python experiments/sharing.py [--parts database ray]
 
 `database`: three commands share a private PostgreSQL; one is killed for good, and the database is away for ten seconds.
 `ray`: a sweep wants more workers than the cluster has processors; one of its two nodes is killed, and later another
@@ -203,10 +203,10 @@ def share_a_cluster(folder: Path) -> list[bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["database", "ray"], default=["database", "ray"])
+    parser.add_argument("--parts", nargs="+", choices=["database", "ray"], default=["database", "ray"])
     given = parser.parse_args()
     passed: list[bool] = []
-    for name in given.what:
+    for name in given.parts:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "some.toml").write_text(SWEEP)
             began = time.monotonic()

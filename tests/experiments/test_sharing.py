@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 
 def test_it_says_what_it_does() -> None:
     command = [sys.executable, FOLDER / "sharing.py", "--help"]
-    assert "[{database,ray} ...]" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "--parts {database,ray}" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_it_counts_the_trials_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
