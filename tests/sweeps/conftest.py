@@ -1,9 +1,12 @@
 """Trainings that take no time, for tests of all that is done with them."""
 
+import gc
 import math
+import runpy
 import threading
+import warnings
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,3 +77,27 @@ def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
     fake = FakeTraining()
     monkeypatch.setattr(workers, "work", partial(work, train=fake))
     return fake
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL for the tests of this module."""
+    pytest.importorskip("psycopg")
+    script = runpy.run_path(str(Path(__file__).parents[2] / "experiments" / "postgresql.py"))
+    if not script["find_programs"]():
+        pytest.skip("PostgreSQL is not installed")
+    with script["PostgreSQL"]() as server:
+        yield server
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """What several commands share."""
+    if request.param != "postgresql":
+        yield str(tmp_path / "shared.log") if request.param == "journal" else f"sqlite:///{tmp_path}/shared.db"
+        return
+    with request.getfixturevalue("postgresql").database() as url:
+        yield url
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the connections of a storage that is dropped
+            gc.collect()

@@ -1,7 +1,9 @@
 """Where trials are kept: journals and databases, wrong ones, and those that are away for a while."""
 
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +65,16 @@ def test_a_database_may_be_away_for_a_while(tmp_path: Path, monkeypatch: pytest.
     study = Study(parse('sampler = "grid"\ntrials = 3'), tmp_path, f"sqlite:///{tmp_path}/shared.db")
     backend = study._study._storage._backend  # pyright: ignore[reportAttributeAccessIssue]
     assert all(getattr(type(backend), name).__name__ == "call" for name in ("_get_trials", "set_trial_state_values"))
+
+
+def test_a_database_that_is_stopped_and_started_loses_nothing(postgresql: Any, tmp_path: Path) -> None:
+    with postgresql.database() as url:
+        study = Study(parse('sampler = "grid"\ntrials = 3'), tmp_path, url)
+        assert study.begin() == 0
+        postgresql.stop()
+        back = threading.Timer(1.0, postgresql.start)
+        back.start()
+        assert study.begin() == 1 and study.unfinished() == [0, 1]
+        back.join()
+        study._study._storage.remove_session()
+        study._study._storage._backend.engine.dispose()  # pyright: ignore[reportAttributeAccessIssue]

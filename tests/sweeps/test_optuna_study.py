@@ -1,6 +1,9 @@
 """The trials of a sweep in a journal or a database, as several processes see them."""
 
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import optuna
 import pytest
 
 from tfmnist.errors import InputError
+from tfmnist.sweeps import optuna_ledger
 from tfmnist.sweeps.optuna_study import Study
 from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import Trial
@@ -52,16 +56,97 @@ def job_of(study: Study) -> dict[str, Any]:
     return {"sweep": Sweep.model_validate(job["sweep"]), "folder": Path(job["folder"]), **job["options"]}
 
 
-def test_machines_have_their_own_trials(tmp_path: Path) -> None:
-    storage, sweep = f"sqlite:///{tmp_path}/shared.db", parse('sampler = "grid"\ntrials = 1')
+def test_machines_have_their_own_trials(tmp_path: Path, storage: str) -> None:
+    sweep = parse('sampler = "grid"\ntrials = 1')
     one, other = (Study(sweep, tmp_path / name, storage) for name in ("one", "other"))
     assert one.begin() == 0 and one.unfinished() == [0] and other.unfinished() == []
-    assert other.left() == 0 and other.begin() is None
+    assert other.left() == 1 and other.begin() is None  # it waits for the other's
     count = other.count
     other.count = lambda: 0  # it looked just before the last one was taken
     assert other.begin() is None
     other.count = count
     assert len(one.trials()) == 1
+    finish(one, 0)
+    assert other.left() == 0
+
+
+def test_the_trials_of_a_dead_command_are_taken_over_once(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = parse('sampler = "grid"\ntrials = 2\npruner = "median"')
+    dead, one, other = (Study(sweep, tmp_path / name, storage) for name in ("dead", "one", "other"))
+    with dead.alive():
+        assert [dead.begin(), dead.begin()] == [0, 1]
+    values = dead.open(0).values
+    assert one.begin() is None and other.begin() is None  # it may be alive
+    monkeypatch.setattr(optuna_ledger, "GRACE", 0.0)
+    with one.alive(), other.alive():
+        late = dict(other._running())
+        monkeypatch.setattr(other, "_running", lambda: late)  # as if both looked at the same time
+        assert one.begin() == 0 and other.begin() == 1
+        monkeypatch.undo()
+        assert one.unfinished() == [0] and other.unfinished() == [1] and dead.unfinished() == []
+        assert one.open(0).values == values and one.runs(one.open(0))[0][0] == tmp_path / "one" / "trials" / "0000"
+        finish(dead, 0, result=0.1)  # it had only been asleep
+        assert one.unfinished() == [0]
+        finish(one, 0)
+        assert dead.trials()[0].result == 0.5
+        finish(dead, 0, result=0.1)
+        assert dead.should_prune(dead.open(0), [{"epoch": 1, "validation_accuracy": 0.5}])
+        finish(other, 1)
+        assert [trial.result for trial in Study(**job_of(dead)).trials()] == [0.5, 0.5] and one.left() == 0
+
+
+def test_what_one_does_for_all_is_claimed_by_one_that_lives(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_ledger, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(optuna_ledger, "GRACE", 1.0)
+    sweep, stop = parse('sampler = "grid"'), threading.Event()
+    one, other, third = (Study(sweep, tmp_path / name, storage) for name in ("one", "other", "third"))
+    with one.alive():
+        assert one.claim("it", stop) == one.claim("it", stop) == ""
+        assert other.claim("it", stop).endswith("/one")
+    assert "" in [other.claim("it", stop) for _ in range(2)]  # the first has died, perhaps after a last sign of life
+    other.done("it")
+    other.done("it")
+    assert third.claim("it", stop).endswith("/other")  # at once, though the other shows no life
+    alone = Study(sweep, tmp_path / "one")
+    assert alone.claim("it", stop) == ""
+    alone.done("it")
+
+
+def test_commands_begun_together_share_a_new_storage_and_study(tmp_path: Path, storage: str) -> None:
+    code = """
+import sys
+from pathlib import Path
+from tfmnist.sweeps.optuna_study import Study
+from tfmnist.sweeps.sweep_file import Sweep
+storage, folder, text = sys.argv[1:]
+sweep = Sweep.parse(text, "some")
+print("ready", flush=True)
+sys.stdin.readline()
+study = Study(sweep, Path(folder), storage, data_sha256="a")
+print(study.begin())
+"""
+    texts = [SPACE + f'sampler = "grid"\ntrials = {trials}' for trials in (3, 3, 4)]
+    commands: list[subprocess.Popen[str]] = []
+    for number, text in enumerate(texts):
+        words = [sys.executable, "-c", code, storage, str(tmp_path / str(number)), text]
+        pipe = subprocess.PIPE
+        commands.append(subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+    for command in commands:
+        assert command.stdout and command.stdout.readline() == "ready\n"
+    for command in commands:
+        assert command.stdin
+        command.stdin.write("\n")
+        command.stdin.flush()
+    ends = [command.communicate(timeout=60) for command in commands]
+    same = [out.strip() for out, error in ends if not error]
+    assert sorted(same) in (["0", "1"], ["0"]), ends  # those of three trials, or the other one
+    refused = [error for _, error in ends if error]
+    assert all("was begun with another sweep file; rename" in error for error in refused), ends
+    assert [command.returncode for command in commands].count(0) == len(same)
 
 
 @pytest.mark.parametrize("storage", ["", "sqlite"])

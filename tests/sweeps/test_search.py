@@ -3,7 +3,9 @@
 import errno
 import json
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from tfmnist.errors import DivergedError, InputError, Interrupted
 from tfmnist.recipe import Recipe
+from tfmnist.sweeps import optuna_ledger
 from tfmnist.sweeps.search import search_events, sweep
 from tfmnist.sweeps.sweep_file import Sweep
 from tfmnist.sweeps.trials import SweepProgress, SweepResult, Trial
@@ -71,25 +74,51 @@ def test_progress_counts_the_trials_one_by_one(training: FakeTraining, tmp_path:
     assert {trial.epochs for trial in under_way} == {1, 2, 3} and under_way[0].values["model.hidden"] == [8]
 
 
+def search_at_once(text: str, folders: list[Path], storage: str) -> list[SweepResult]:
+    """Runs a sweep in threads, as on several machines; returns what each of them ends with."""
+
+    def run(folder: Path) -> SweepResult:
+        *_, last = search_events(Sweep.parse(text, "some"), folder, Workers(-1), storage=storage)
+        assert isinstance(last, SweepResult)
+        return last
+
+    with ThreadPoolExecutor(len(folders)) as pool:
+        return list(pool.map(run, folders))
+
+
 @pytest.mark.parametrize("sampler", ["grid", "random"])
-def test_two_machines_share_a_search_by_a_storage(training: FakeTraining, tmp_path: Path, sampler: str) -> None:
+def test_two_machines_share_a_search_by_a_storage(
+    training: FakeTraining, tmp_path: Path, storage: str, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_ledger, "HEARTBEAT", 0.05)
     text = GRID.replace('"grid"', f'"{sampler}"\ntrials = 11').replace("confirm = 0", "confirm = 1")
-    storage, searched = f"sqlite:///{tmp_path}/shared.db", Sweep.parse(text, "some")
     folders = [tmp_path / "one", tmp_path / "other"]
-    searches: list[Any] = [search_events(searched, folder, Workers(-1), storage=storage) for folder in folders]
-    ends: list[SweepResult] = []
-    while searches:
-        for search in list(searches):
-            if (event := next(search, None)) is None:
-                searches.remove(search)
-            elif isinstance(event, SweepResult):
-                ends.append(event)
+    training.error = lambda folder, recipe: time.sleep(0.05)
+    ends = search_at_once(text, folders, storage)
     divided = [{path.name for path in (folder / "trials").iterdir()} for folder in folders]
-    assert all(len(names) > 3 for names in divided) and not divided[0] & divided[1]
-    assert [trial.number for trial in ends[-1].trials] == list(range(11)) and ends[-1].confirmed
-    if left := 11 - len(ends[0].trials):
-        assert ends[0].unconfirmed.startswith(f"trials still run elsewhere ({left});") and not ends[0].confirmed
-    assert rows(ends[-1].trials) == rows(result_of(text, tmp_path / "alone").trials)
+    assert all(divided) and not divided[0] & divided[1]
+    alone = rows(result_of(text, tmp_path / "alone").trials)
+    assert all(rows(end.trials) == alone for end in ends) and len(alone) == 11
+    confirmed, other = sorted(ends, key=lambda end: end.confirmed is None)
+    assert confirmed.confirmed and not other.confirmed and not (other.path / "confirmed").exists()
+    assert other.unconfirmed.startswith("another command does that, in ")
+    assert other.unconfirmed.endswith(str(confirmed.path))
+
+
+def test_what_a_dead_machine_leaves_is_trained_by_the_others(
+    training: FakeTraining, tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_ledger, "HEARTBEAT", 0.05)
+    text = GRID.replace("confirm = 0", "confirm = 1")
+    dead = search_events(Sweep.parse(text, "some"), tmp_path / "dead", Workers(-1), storage=storage)
+    while training.epochs["0000"] < 2:
+        next(dead)
+    dead.close()  # nothing is recorded, as when the process is killed
+    monkeypatch.setattr(optuna_ledger, "GRACE", 1.0)
+    ends = search_at_once(text, [tmp_path / "one", tmp_path / "other"], storage)
+    assert [rows(end.trials) for end in ends] == [rows(result_of(text, tmp_path / "alone").trials)] * 2
+    assert sum(end.confirmed is not None for end in ends) == 1
+    assert training.epochs["0000"] == 2 + 3 + 3  # dead, one that took it over, alone
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -138,6 +140,46 @@ def test_on_ray_one_is_killed_and_the_study_ends(cluster: Any, small: Path, tmp_
     assert epochs_of(tmp_path)["seed-0"] == 50 and source.failures() == []
 
 
+@pytest.mark.parametrize("count", [0, 4])
+def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
+    cluster: Any, small: Path, tmp_path: Path, count: int
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 2}
+    nodes: Any = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": quick})
+    source, stop = SeedList(recipe(small, 200), tuple(range(4)), tmp_path), threading.Event()
+    try:
+        with closing(Workers(count, ray=str(nodes.address))) as workers:
+            loop = workers.run(source, stop)
+            watch(loop, lambda: len(epochs_of(tmp_path)) == 1)
+            assert len(workers._alive) <= 2 and workers.count == (count or 1)
+            node = nodes.add_node(num_cpus=1)
+            watch(loop, lambda: len([epochs for epochs in epochs_of(tmp_path).values() if epochs < 200]) == 2)
+            nodes.remove_node(node, allow_graceful=False)
+            list(loop)
+        assert source.left() == 0 and source.failures() == []
+        assert epochs_of(tmp_path) == {f"seed-{seed}": 200 for seed in range(4)}
+    finally:
+        nodes.shutdown()
+
+
+def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-c", f"from tfmnist.sweeps.workers import Workers; Workers(ray='{address}')"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stderr.splitlines()[-1]
+    assert f"--ray {address}: " in said
+    assert said.endswith(
+        "if it asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file."
+    )
+
+
 def test_this_process_is_not_a_cluster() -> None:
     with pytest.raises(InputError, match=r"workers is -1.* expected 0 or more with a Ray cluster\."):
         Workers(-1, ray="local")
@@ -145,5 +187,5 @@ def test_this_process_is_not_a_cluster() -> None:
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "127.0.0.1:port"])
 def test_a_missing_cluster_is_named(cluster: Any, address: str) -> None:
-    with pytest.raises(InputError, match=rf"--ray {address}: .*; expected HOST:PORT of a Ray cluster, auto or local\."):
+    with pytest.raises(InputError, match=rf"--ray {address}: .*; expected HOST:PORT of a Ray cluster, auto or local;"):
         Workers(ray=address)

@@ -57,6 +57,12 @@ def test_an_import_that_fails_shows_the_log(stand_in: Path) -> None:
     assert errors.startswith(f"{LOG}a warning\nTraceback") and errors.endswith("ImportError: no such library\n")
 
 
+def test_another_log_is_hidden_even_if_the_block_fails() -> None:
+    code = "import os, re\nfrom tfmnist.system.import_log import log_hidden\n"
+    code += "with log_hidden(re.compile(rb'LOG'), on_failure=True):\n    os.write(2, b'LOG\\nseen\\n')\n    1 / 0"
+    assert errors_of(code).startswith("seen\nTraceback") and "LOG" not in errors_of(code)
+
+
 @pytest.mark.parametrize("trouble", ["import os; os.close(2)", "import tempfile; tempfile.tempdir = '/dev/null'"])
 def test_an_import_that_cannot_be_hidden_succeeds(stand_in: Path, trouble: str) -> None:
     done = stand_in / "done"

@@ -1,7 +1,7 @@
 """Where Optuna keeps the trials of a sweep: a journal in its folder or on a shared disk, or a database."""
 
-import contextlib
 import os
+import random
 import re
 import time
 import warnings
@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     from optuna.storages.journal import JournalFileBackend
 
 _PATIENCE = 60.0  # seconds in which a database may come back
+_ATTEMPTS = 4  # to open a database
 _PAUSE = 1.0  # seconds between attempts
 _DRIVERS = {  # how to install a module
     "psycopg": "pip install 'tfmnist[postgresql]'",
@@ -75,10 +76,16 @@ def _open_journal(path: Path) -> Any:
 
 
 def _open_database(url: str) -> Any:
+    from sqlalchemy.exc import ArgumentError  # slow to import, and not needed for a journal
+
     patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-    with contextlib.suppress(Exception):
-        return _PatientStorage(url, patient)
-    time.sleep(1.0)  # another command may be creating the tables
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _PatientStorage(url, patient)
+        except (ArgumentError, ImportError):  # no URL, or no driver
+            raise
+        except Exception:  # other commands may be creating the tables
+            time.sleep(random.uniform(0.5, 1))
     return _PatientStorage(url, patient)
 
 

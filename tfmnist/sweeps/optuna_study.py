@@ -1,15 +1,17 @@
 """The trials of a sweep, as Optuna keeps them: the only module that imports Optuna.
 
-They are in a journal in the sweep's folder, or in a database that several commands share. Every process opens its own
-`Study` on that storage. What a sampler draws depends on the sweep's seed and the trial's number, in whatever order
-trials begin, and for TPE and CMA-ES also on the trials that have ended by then. So a trial whose process was killed
-before its values were drawn gets the same values later.
+They are in a journal in the sweep's folder, or in a storage that several commands share, with a ledger of who trains
+what. Every process opens its own `Study` on that storage. What a sampler draws depends on the sweep's seed and the
+trial's number, in whatever order trials begin, and for TPE and CMA-ES also on the trials that have ended by then. So a
+trial whose process was killed before its values were drawn gets the same values later.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import platform
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ with warnings.catch_warnings():
     try:
         import optuna
 
+        from tfmnist.sweeps.optuna_ledger import NOBODY, Claim, Ledger
         from tfmnist.sweeps.optuna_storage import open_storage, without_password
     except ImportError:
         raise InputError(
@@ -76,10 +79,11 @@ class Study:
                 pruner=_make_pruner(sweep),
                 load_if_exists=True,
             )
-        if storage:
-            self._check_same(data_sha256)
+        self._ledger = Ledger(self._study) if storage else None
+        if self._ledger:
+            self._check_same(self._ledger, data_sha256)
 
-    def _check_same(self, data_sha256: str) -> None:
+    def _check_same(self, ledger: Ledger, data_sha256: str) -> None:
         """Compares the sweep, its recipe, its code and its data with what the study was begun with."""
         data = self.sweep.recipe.data.model_copy(update={"source": ""})  # each machine may have it elsewhere
         recipe = self.sweep.recipe.model_copy(update={"data": data})
@@ -89,14 +93,13 @@ class Study:
             "source code": json.dumps(self.sweep.sources, sort_keys=True),
             "data": data_sha256,
         }
-        known = self._study.user_attrs
+        claims = ledger.claims()
         for name, text in parts.items():
             if not text:  # a worker does not load the data
                 continue
             digest = hashlib.sha256(text.encode()).hexdigest()
-            if name not in known:
-                self._study.set_user_attr(name, digest)
-            elif known[name] != digest:
+            known = claims[name].holder if name in claims else ledger.claim(name, digest)
+            if known != digest:
                 raise InputError(
                     f"--storage {without_password(self._storage)}: its study {self.sweep.name!r} was begun with "
                     f"another {name}; rename the sweep file to begin another study, or restore what was changed."
@@ -107,21 +110,57 @@ class Study:
         options = {"storage": self._storage, "owner": self._owner, "until": self._until}
         return {"sweep": self.sweep.model_dump(mode="json"), "folder": str(self.folder), "options": options}
 
+    def alive(self) -> contextlib.AbstractContextManager[None]:
+        """Shows the commands that share the storage that this one is alive, so that they leave its trials to it."""
+        return self._ledger.alive(self._owner) if self._ledger else contextlib.nullcontext()
+
+    def claim(self, what: str, stop: threading.Event) -> str:
+        """Claims what one command does for all; returns "" if this one does it, otherwise whose it is.
+
+        Until the other command shows that it is alive, which takes up to `HEARTBEAT` seconds, its claim is in doubt;
+        after `GRACE` seconds this one takes over.
+
+        Args:
+            what: is done once.
+            stop: once set, there is no more waiting.
+        """
+        if not self._ledger:
+            return ""
+        while (claim := self._ledger.claims().get(what, NOBODY)).holder != self._owner:
+            if claim != NOBODY and (self._is_done(what) or self._ledger.await_life(claim.holder, stop)):
+                return claim.holder
+            self._ledger.claim(what, self._owner, claim)
+        return ""
+
+    def done(self, what: str) -> None:
+        """Records that what this command has claimed is done."""
+        if self._ledger and not self._is_done(what):
+            self._ledger.claim(f"{what}: done", self._owner)
+
+    def _is_done(self, what: str) -> bool:
+        return self._ledger is not None and f"{what}: done" in self._ledger.claims()
+
     def left(self) -> int:
-        """Returns how many trials the workers of this folder still have to train."""
+        """Returns how many trials are still to be trained, by whichever command."""
+        trials = self._trials()
         late = self._until and time.time() > self._until
-        return len(self.unfinished()) + (0 if late else self.sweep.trials - self.count())
+        running = sum(not frozen.state.is_finished() for frozen in trials)
+        return running + (0 if late else self.sweep.trials - len(trials))
 
     def count(self) -> int:
         """Returns how many trials have begun, in all commands that share the storage."""
         return len(self._trials())
 
     def unfinished(self) -> list[int]:
-        """Returns the numbers of the trials that workers of this folder have begun but not ended."""
+        """Returns the numbers of the trials that this command has begun or taken over, but not ended."""
+        return [number for number, claim in self._running().items() if claim.holder == self._owner]
+
+    def _running(self) -> dict[int, Claim]:
+        """Returns the trials that have not ended, and whose they are: in its own journal, all this command's."""
         running = [frozen for frozen in self._trials() if not frozen.state.is_finished()]
-        if self._storage:  # a journal's trials all belong to its folder, wherever that has been moved
-            running = [frozen for frozen in running if frozen.user_attrs.get("owner") == self._owner]
-        return [frozen.number for frozen in running]
+        claims = self._ledger.claims() if self._ledger and running else {}
+        begun = {frozen.number: Claim(NOBODY.entry, frozen.user_attrs.get("owner", "")) for frozen in running}
+        return {number: claims.get(f"trial {number}", claim) for number, claim in begun.items()}
 
     def trials(self) -> list[Trial]:
         """Returns the trials that have begun; running ones with their values and epochs so far."""
@@ -140,7 +179,9 @@ class Study:
         return trials
 
     def begin(self) -> int | None:
-        """Begins a trial; returns None if none is left, or another machine has just taken the last one."""
+        """Begins a trial, or takes over one whose command has died; returns None if there is none."""
+        if (number := self._take_over()) is not None:
+            return number
         if self.count() >= self.sweep.trials or (self._until and time.time() > self._until):
             return None
         # like `ask`, but with the owner from the start: a kill before it is added would leave a trial that nobody owns
@@ -153,6 +194,14 @@ class Study:
             return None
         self._opened = {optuna_trial.number: optuna_trial}
         return optuna_trial.number
+
+    def _take_over(self) -> int | None:
+        for number, claim in self._running().items():
+            if not self._ledger or claim.holder == self._owner or not self._ledger.is_dead(claim.holder):
+                continue
+            if self._ledger.claim(f"trial {number}", self._owner, claim) == self._owner:
+                return number
+        return None
 
     def open(self, number: int) -> Trial:
         """Returns a trial with its values, which are drawn if they have not been drawn before."""
@@ -189,28 +238,37 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about epochs reported before
             for row in rows:
-                optuna_trial.report(row[self.metric], row["epoch"])
+                try:
+                    optuna_trial.report(row[self.metric], row["epoch"])
+                except optuna.exceptions.UpdateFinishedTrialError:  # by a command that has taken it over
+                    return True
         return optuna_trial.should_prune()
 
     def finish(self, trial: Trial) -> None:
-        """Records how a trial ended. One that diverged gets the worst value, so that the sampler avoids it."""
+        """Records how a trial ended, unless another command has taken it over, which then does.
+
+        One that diverged gets the worst value, so that the sampler avoids it.
+        """
+        if trial.number not in self.unfinished():
+            return
         if self.sweep.recipe.train.tensorboard:
             from tfmnist.sweeps.hparams import write_hparams
 
             write_hparams(self.sweep, self.folder, trial)
         row = {name: value for name, value in trial.to_dict().items() if name != "number"}
-        if optuna_trial := self._opened.pop(trial.number, None):
-            optuna_trial.set_user_attr("row", json.dumps(row))
         state = {"done": _States.COMPLETE, "diverged": _States.COMPLETE, "pruned": _States.PRUNED}
         values: list[Any] | None = None
         if trial.state == "done":
             values = [trial.result, trial.seconds]
         elif trial.state == "diverged":
             values = [math.inf if self.sweep.search.objective == "loss" else 0.0, _FOREVER]
-        with warnings.catch_warnings():
+        ended = optuna.exceptions.UpdateFinishedTrialError  # by a take-over, or an answer of the database was lost
+        with warnings.catch_warnings(), contextlib.suppress(ended):
             warnings.simplefilter("ignore")
+            if optuna_trial := self._opened.pop(trial.number, None):
+                optuna_trial.set_user_attr("row", json.dumps(row))
             number = 2 if self.sweep.search.times else 1
-            self._study.tell(trial.number, values and values[:number], state.get(trial.state, _States.FAIL))
+            self._study.tell(trial.number, values and values[:number], state.get(trial.state, _States.FAIL), True)
 
     def _trials(self) -> list[Any]:
         return self._study.get_trials(deepcopy=False)[: self.sweep.trials]

@@ -2,7 +2,8 @@
 
 It decides nothing about trials; it only reads the shared study. Everything is always on disk, the trials in their
 storage and the trainings in their run folders, so the same command resumes a stopped or killed sweep to the same table.
-Several commands may share a database, each with its own folder: a trial belongs to the folder in which it began.
+Several commands may share a storage, each with its own folder: a trial belongs to the folder in which it began, until
+its command dies and another takes it over. Exactly one of the commands confirms the best recipe.
 """
 
 import shutil
@@ -51,7 +52,8 @@ def search_events(
         folder: the sweep's folder, made if it does not exist; it gets one run folder per trial, `trials/0000` and so on
             (`trials/0000-seed-1` if a trial has several seeds).
         workers: train the trials; they are not closed.
-        storage: URL of a database that several commands share; by default a journal in the folder.
+        storage: URL of a database, or path of a journal, that several commands share; by default a journal in the
+            folder.
         stop: once set, the running trials are saved and `Interrupted` is raised.
 
     Raises:
@@ -73,29 +75,19 @@ def search_events(
 
             data = digest_of(load_section(sweep.recipe.data, sweep.recipe.train.seed))
         study = Study(sweep, folder, storage, until=until, data_sha256=data)
-        yield from _search(sweep, folder, study, workers, stop)
-        trials = study.trials()
-        ended = [trial for trial in trials if trial.state != "running"]
-        result = write_table(sweep, folder, ended)
-        if stop.is_set() and study.left():
-            finished = f"{len(ended)} of {sweep.trials} trials finished"
-            raise Interrupted(f"stopped; {finished}; run the same command to resume.")
-        failed = [trial for trial in ended if trial.state == "failed"]
-        if ended and len(failed) == len(ended):
-            raise InputError(f"{folder}: every trial failed; the first: {failed[0].reason}")
-        confirmed: list[StudyResult] = []
-        unconfirmed = ""
-        if elsewhere := len(trials) - len(ended):
-            unconfirmed = f"trials still run elsewhere ({elsewhere}); run the same command again when they have ended"
-        elif result.best and sweep.search.confirm:
-            try:
-                for event in _confirm(sweep, folder, result.best, workers, stop):
-                    if isinstance(event, StudyResult):
-                        confirmed.append(event)
-                    else:
-                        yield event
-            except InputError as error:  # it diverges with one of these seeds, for example
-                confirmed, unconfirmed = [], str(error)
+        with study.alive():
+            yield from _search(sweep, folder, study, workers, stop)
+            ended = [trial for trial in study.trials() if trial.state != "running"]
+            result = write_table(sweep, folder, ended)
+            if stop.is_set() and study.left():
+                finished = f"{len(ended)} of {sweep.trials} trials finished"
+                raise Interrupted(f"stopped; {finished}; run the same command to resume.")
+            failed = [trial for trial in ended if trial.state == "failed"]
+            if ended and len(failed) == len(ended):
+                raise InputError(f"{folder}: every trial failed; the first: {failed[0].reason}")
+            confirmed, unconfirmed = list[StudyResult](), ""
+            if result.best and sweep.search.confirm:
+                confirmed, unconfirmed = yield from _confirm(sweep, folder, study, result.best, workers, stop)
         yield write_table(sweep, folder, ended, confirmed, unconfirmed)
 
 
@@ -163,16 +155,29 @@ def _search(sweep: Sweep, folder: Path, study: "Study", workers: Workers, stop: 
 
 
 def _confirm(
-    sweep: Sweep, folder: Path, best: Trial, workers: Workers, stop: Flag
-) -> Iterator[SeedResult | StudyResult]:
-    """Trains the best and the base recipe with fresh seeds."""
+    sweep: Sweep, folder: Path, study: "Study", best: Trial, workers: Workers, stop: Flag
+) -> Generator[SeedResult, None, tuple[list[StudyResult], str]]:
+    """Trains the best and the base recipe with fresh seeds; returns the results, or why there are none."""
+    what = f"confirmation of trial {best.number}"
+    if holder := study.claim(what, stop):
+        return [], f"another command does that, in {holder}"
+    confirmed, unconfirmed = list[StudyResult](), ""
     first = max(sweep.search.seeds) + 1
     fresh = range(first, first + sweep.search.confirm)
-    for name, recipe in (("best", best_recipe(sweep, best)), ("unswept", sweep.recipe)):
-        path = folder / "confirmed" / name
-        if not is_study_of(recipe, path):  # another trial has become the best
-            shutil.rmtree(path, ignore_errors=True)
-        yield from study_events(recipe, fresh, path, workers, stop=stop)
+    try:
+        for name, recipe in (("best", best_recipe(sweep, best)), ("unswept", sweep.recipe)):
+            path = folder / "confirmed" / name
+            if not is_study_of(recipe, path):  # another trial has become the best
+                shutil.rmtree(path, ignore_errors=True)
+            for event in study_events(recipe, fresh, path, workers, stop=stop):
+                if isinstance(event, StudyResult):
+                    confirmed.append(event)
+                else:
+                    yield event
+    except InputError as error:  # it diverges with one of these seeds, for example
+        confirmed, unconfirmed = [], str(error)
+    study.done(what)
+    return confirmed, unconfirmed
 
 
 def _check_same(sweep: Sweep, folder: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,10 +22,12 @@ from typing import Any
 from tfmnist.errors import FAULTS, FaultError, InputError, TfmnistError
 from tfmnist.sweeps.claims import Claims
 from tfmnist.sweeps.worker import RENEW, TrialSource, how_ended, work
+from tfmnist.system.import_log import log_hidden
 from tfmnist.system.machine import MOST_THREADS, processors
 
 _POLL = 0.25  # seconds between checks of the workers and their trials
 _PATIENCE = 25.0  # seconds that a worker may take to save its trial and end
+_RAY_LOG = re.compile(rb"\[\d{4}-\d\d-\d\d .* [DIWEC] |\d{4}-\d\d-\d\d ")
 _RAY_TIMEOUT = 5.0  # seconds in which a cluster must answer
 _MOST_WORKERS = 8  # per processor: each is a process with a TensorFlow of its own, 0.4 GB
 _MOST_FAILURES = 3  # workers in a row that end without a trial before the command gives up
@@ -34,7 +37,8 @@ class Workers:
     """The processes that train the trials of sweeps and studies.
 
     Args:
-        count: number of worker processes; 0 for one per processor, -1 to train in this process.
+        count: number of worker processes; 0 for one per processor, also of those that a cluster gains later, -1 to
+            train in this process.
         threads: TensorFlow threads per process.
         ray: address of a Ray cluster to train on: `HOST:PORT`, `auto` for the one that runs on this machine, or `local`
             for one that lives as long as this object.
@@ -58,11 +62,15 @@ class Workers:
         self._started_ray = False
         if ray:
             self._ray, self._started_ray = _connect(ray)
-        available = int(self._ray.cluster_resources().get("CPU", 1)) // threads if self._ray else processors()
         self._here, self._threads = count == -1, threads
-        self.count = abs(count) or max(1, available)
+        self._follows_cluster = bool(ray) and count == 0
+        self.count = abs(count) or self._room()
         self._start, self._number = f"{time.time_ns():x}", 0
         self._alive: dict[str, _Process | _RayProcess] = {}
+
+    def _room(self) -> int:
+        """Returns how many workers fit on the processors, which a cluster may gain and lose."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)) // self._threads if self._ray else processors())
 
     def run(self, source: TrialSource, stop: threading.Event) -> Iterator[None]:
         """Trains the trials of a source until none is left; yields a few times a second.
@@ -115,13 +123,19 @@ class Workers:
                     if failures >= _MOST_FAILURES:
                         log = source.folder / "log"
                         raise TfmnistError(f"{source.folder}: workers end before training: {reason}; see {log}.")
-            while len(self._alive) < min(self.count, source.left()):
+            if self._follows_cluster:
+                self.count = self._room()
+            while len(self._alive) < min(self.count, source.left()) and self._has_started():
                 self._number += 1
                 name = f"{self._start}-{self._number}"
                 self._alive[name] = self._begin(name, source.folder)
                 self._alive[name].send(job)
             yield
             stop.wait(_POLL)
+
+    def _has_started(self) -> bool:
+        """Whether all workers have started: at most one waits for a cluster's processors, wherever they become free."""
+        return all(worker.started() for worker in self._alive.values())
 
     def _begin(self, name: str, folder: Path) -> "_Process | _RayProcess":
         command = [name, str(self._threads)], str(folder / "log"), os.getcwd()
@@ -156,6 +170,10 @@ class _Process:
             self._input.write(job.encode() + b"\n")
             self._input.flush()
 
+    def started(self) -> bool:
+        """Returns True: the machine it is to run on is this one."""
+        return True
+
     def ended(self) -> str:
         """Returns how the process ended, or "" while it runs."""
         code = self._process.poll()
@@ -182,7 +200,10 @@ class _RayProcess:
     def __init__(self, ray: Any, threads: int, *arguments: Any) -> None:
         self._ray = ray
         self._actor = ray.remote(_Process).options(num_cpus=threads).remote(*arguments)
-        self._answer = self._actor.ended.remote()
+        self._started = self._answer = self._actor.ended.remote()
+
+    def started(self) -> bool:
+        return bool(self._ray.wait([self._started], timeout=0)[0])
 
     def send(self, job: str) -> None:
         self._actor.send.remote(job)
@@ -213,6 +234,8 @@ def _connect(address: str) -> tuple[Any, bool]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
     try:
         import ray
+        import ray._private.worker
+        from ray.exceptions import AuthenticationError
     except ImportError:
         raise InputError("a Ray cluster needs Ray; install it with: pip install 'tfmnist[ray]'") from None
     if ray.is_initialized():
@@ -223,8 +246,13 @@ def _connect(address: str) -> tuple[Any, bool]:
     try:
         if host:
             socket.create_connection((host, int(port)), _RAY_TIMEOUT).close()  # Ray tries for minutes
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--ray {address}: {reason}; expected HOST:PORT of a Ray cluster, auto or local.") from None
+        ray._private.worker.listen_error_messages = lambda *_: None  # prints what `_RayProcess.ended` returns
+        with log_hidden(_RAY_LOG, on_failure=True):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
+        reason = re.split(r"[.:] |\n", str(error))[0].removesuffix(".")
+        raise InputError(
+            f"--ray {address}: {reason}; expected HOST:PORT of a Ray cluster, auto or local; if it asks for a token, "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token's file."
+        ) from None
     return ray, True

@@ -1,4 +1,4 @@
-"""Keeps what TensorFlow logs during its import off the screen; TensorFlow has no setting for that."""
+"""Keeps what TensorFlow logs during its import off the screen, for which it has no setting, and other logs like it."""
 
 import os
 import re
@@ -48,8 +48,13 @@ class _TensorFlowFinder(PathFinder):
 
 
 @contextmanager
-def log_hidden() -> Iterator[None]:
-    """Holds back standard error until the block ends, then writes it without TensorFlow's log, or whole on failure."""
+def log_hidden(log: re.Pattern[bytes] = _LOG, *, on_failure: bool = False) -> Iterator[None]:
+    """Holds back standard error until the block ends, then writes it without a log, by default TensorFlow's.
+
+    Args:
+        log: matches the beginnings of its lines.
+        on_failure: whether to hide it if the block fails, too.
+    """
     with ExitStack() as stack:
         try:
             held = stack.enter_context(tempfile.TemporaryFile())
@@ -69,5 +74,5 @@ def log_hidden() -> Iterator[None]:
             os.close(stderr)
             held.seek(0)
             for line in held:
-                if has_failed or not _LOG.match(line):
+                if (has_failed and not on_failure) or not log.match(line):
                     os.write(2, line)
