@@ -5,11 +5,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfmnist.cli.options import TrainArguments
 from tfmnist.cli.process import stoppable, tensorflow_quietly
-from tfmnist.errors import InputError
+from tfmnist.errors import InputError, Interrupted
 from tfmnist.recipe import Recipe
 from tfmnist.runs.cluster import PATIENCE, Check, Cluster, Peer, check_recipe, free_address, started, threads_of
 
@@ -48,7 +48,10 @@ def joined(
     with contextlib.ExitStack() as stack:
         check: Check | None = None
         if cluster is None:
-            peers, chief = [Peer() for _ in range(count - 1)], free_address()
+            if given.ray:
+                peers, chief = stack.enter_context(_on_ray(given.ray, count - 1))
+            else:
+                peers, chief = [Peer() for _ in range(count - 1)], free_address()
             cluster, check = stack.enter_context(started(peers, chief))
         yield _join(cluster, cluster.meet(stop, check, str(recipe.train.threads)))
 
@@ -60,6 +63,63 @@ def train_as_peer(cluster: Cluster) -> None:
         from tfmnist.runs.peer import take_part
 
         take_part(processes, stop)
+
+
+class _ThereOnRay(Peer):
+    """A process on a machine of a Ray cluster, where this object is."""
+
+    def __init__(self) -> None:
+        import ray
+
+        super().__init__(ray.util.get_node_ip_address())
+
+    def where(self) -> str:
+        return self.address
+
+
+class _OnRay:
+    """What acts like a `Peer` for a process on a Ray cluster, which ends with it."""
+
+    def __init__(self, ray: Any, actor: Any, address: str) -> None:
+        self._ray, self._actor, self.address = ray, actor, address
+
+    def start(self, environment: dict[str, str], folder: str) -> None:
+        self._ray.get(self._actor.start.remote(environment, folder))
+
+    def ended(self) -> str:
+        try:
+            return self._ray.get(self._actor.ended.remote())
+        except self._ray.exceptions.RayError as error:
+            return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+    def stop(self, seconds: float) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):  # its machine has died, for example
+            self._ray.get(self._actor.stop.remote(seconds), timeout=seconds + 5.0)
+        self._ray.kill(self._actor)
+
+
+@contextlib.contextmanager
+def _on_ray(address: str, count: int) -> Iterator[tuple[list[_OnRay], str]]:
+    """Yields processes on a Ray cluster, on different machines if possible, and an address for this one."""
+    from tfmnist.sweeps.workers import connect
+
+    ray, is_ours = connect(address)
+    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    options = {"num_cpus": 1, "num_gpus": int(has_gpus), "scheduling_strategy": "SPREAD"}
+    try:
+        actors = [ray.remote(_ThereOnRay).options(**options).remote() for _ in range(count)]
+        try:
+            addresses = ray.get([actor.where.remote() for actor in actors], timeout=PATIENCE)
+        except ray.exceptions.GetTimeoutError:
+            raise Interrupted(
+                f"--ray {address}: {count} processes found no free processors within {PATIENCE:.0f} seconds; free "
+                "some, or choose fewer."
+            ) from None
+        peers = [_OnRay(ray, actor, there) for actor, there in zip(actors, addresses, strict=True)]
+        yield peers, free_address(ray.util.get_node_ip_address())
+    finally:
+        if is_ours:
+            ray.shutdown()
 
 
 def _join(cluster: Cluster, threads: str) -> "Processes":

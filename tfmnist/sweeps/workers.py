@@ -61,7 +61,7 @@ class Workers:
         self._ray: Any = None
         self._started_ray = False
         if ray:
-            self._ray, self._started_ray = _connect(ray)
+            self._ray, self._started_ray = connect(ray)
         self._here, self._threads = count == -1, threads
         self._follows_cluster = bool(ray) and count == 0
         self.count = abs(count) or self._room()
@@ -229,8 +229,15 @@ class _RayProcess:
         self._ray.kill(self._actor)
 
 
-def _connect(address: str) -> tuple[Any, bool]:
-    """Connects Ray; returns it, and whether this call has connected it."""
+def connect(address: str) -> tuple[Any, bool]:
+    """Connects Ray; returns it, and whether this call has connected it.
+
+    Args:
+        address: `HOST:PORT` of a cluster, `auto` for the one that runs on this machine, or `local` to start one.
+
+    Raises:
+        InputError: Ray is not installed, or there is no such cluster.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here would report home
     try:
         import ray
