@@ -218,11 +218,11 @@ def test_memory_that_is_freed_after_a_stream_is_used_again() -> None:
     assert int(found.stdout) < 2560
 
 
-def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1) -> list[Array]:
+def moved(plan: Plan, augment: Augment | None, skip: int = 0, seed: int = 1, rows: slice = slice(None)) -> list[Array]:
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, [23, 6, 6], np.uint8), np.arange(23))
-    change = augment and partial(augment_block, seed=seed, **augment.model_dump())
-    stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=change)
+    change = augment and partial(augment_block, seed=seed, rows=rows, **augment.model_dump())
+    stream = stream_blocks(split, plan, seed=seed, epochs=range(2), skip=skip, augment=change, rows=rows)
     return [np.asarray(images) for block in stream for images in block.images[: block.end - block.first]]
 
 
@@ -246,12 +246,19 @@ def test_augmented_images_depend_on_neither_block_nor_skip() -> None:
         assert same(whole[skip:], moved(Plan(23, 5, 3), augment, skip))
 
 
+@pytest.mark.parametrize("augment", [None, Augment(rotate=20, elastic=1.0)])
+def test_rows_of_each_batch_are_those_of_the_whole_batch(augment: Augment | None) -> None:
+    whole = moved(Plan(23, 5, 3), augment)  # the last batch has three examples
+    for rows in (slice(0, None, 4), slice(1, None, 4), slice(3, None, 4)):
+        assert same([images[rows] for images in whole], moved(Plan(23, 5, 3), augment, rows=rows))
+
+
 @pytest.mark.parametrize("skip", [0, 1, 2, 4])
 def test_augmentation_is_told_the_number_of_a_blocks_first_step(skip: int) -> None:
     plan = Plan(23, 5, 3)  # five steps per epoch
     told: list[int] = []
 
-    def augment(images: Any, step: Any) -> Any:
+    def augment(images: Any, step: Any, batch: Any) -> Any:
         return images + tf.cast(step, tf.uint8)  # as a number in every pixel, of which the last is 0
 
     for block in stream_blocks(numbered(23), plan, seed=1, epochs=range(2, 4), skip=skip, augment=augment):

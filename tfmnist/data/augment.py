@@ -25,6 +25,7 @@ def augment_block(
     elastic: float = 0.0,
     elastic_width: float = 4.0,
     rows: slice = slice(None),
+    batch: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns the block with every image rotated, scaled, sheared, shifted and distorted at random.
 
@@ -40,14 +41,15 @@ def augment_block(
         shift: largest shift in pixels along each axis.
         elastic: root mean square in pixels of a random displacement that varies smoothly.
         elastic_width: standard deviation in pixels of the Gaussian that smooths the displacements.
-        rows: those of each batch to return.
+        rows: of each whole batch, those that the images are.
+        batch: int32 scalar, size of a whole batch, if the images are not all of it.
 
     Returns:
-        uint8, the shape of `images[:, rows]`; pixels from outside are 0.
+        uint8, the shape of `images`; pixels from outside are 0.
     """
-    steps, batch, height, width = tf.unstack(tf.shape(images))
+    steps, own, height, width = tf.unstack(tf.shape(images))
+    batch = own if batch is None else batch
     numbers = first_step + tf.range(tf.cast(steps, tf.int64))
-    images = images[:, rows]
     flat = tf.reshape(images, [-1, height, width])
     draws = _draw("augment", seed, numbers, [batch, 6], rows)
     transforms = affine_transforms(draws, height, width, rotate=rotate, scale=scale, shear=shear, shift=shift)

@@ -17,7 +17,7 @@ from tfmnist import seeds
 from tfmnist.data.split import Split
 from tfmnist.errors import InputError
 
-Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Augment = Callable[..., tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def stream_blocks(
     skip: int = 0,
     augment: Augment | None = None,
     rows: slice = slice(None),
+    whole: bool = False,
 ) -> Iterator[Block]:
     """Yields the blocks of all epochs, prepared in the background by `tf.data` while the caller computes.
 
@@ -101,9 +102,10 @@ def stream_blocks(
         seed: with the epoch, decides the order; with the step, the augmentation.
         epochs: those to yield, counted from 0.
         skip: steps of the first one already done; the rest is exactly as without an interruption.
-        augment: changes the images of a block, given the number of its first step; None for no change. It takes whole
-            batches and returns `rows` of them.
-        rows: those of each batch whose images the blocks contain.
+        augment: changes the images of a block, given the number of its first step, and the size of a whole batch; None
+            for no change.
+        rows: of each batch, those whose images the blocks contain.
+        whole: whether `augment` takes whole batches nevertheless, and returns these rows.
 
     Raises:
         InputError: the file of the images has been cut short.
@@ -115,7 +117,7 @@ def stream_blocks(
             done = skip if epoch == epochs.start else 0
             yield from ((epoch, max(first, done), end) for first, end in plan.blocks if end > done)
 
-    gathered = rows if augment is None else slice(None)
+    gathered = slice(None) if whole else rows
     # emptied below, since TensorFlow never releases the function
     source = [_gather(split, plan, seed, cuts(), gathered)]
     failures: list[Exception] = []  # which tf.data would turn into an error of its own
@@ -139,7 +141,9 @@ def stream_blocks(
     as_it_is = tf.autograph.experimental.do_not_convert  # a conversion leaves a file if the process is killed
     blocks = tf.data.Dataset.range(number).map(as_it_is(gather))
     if augment is not None:
-        blocks = blocks.map(as_it_is(lambda images, labels, step: (augment(images, step), labels, step)))
+        blocks = blocks.map(
+            as_it_is(lambda images, labels, step: (augment(images, step, batch=tf.shape(labels)[1]), labels, step))
+        )
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing to tune, and its thread delays the end by seconds
     prepared = iter(blocks.prefetch(2).with_options(options))

@@ -124,7 +124,9 @@ class Trainer:
                     f"steps_per_epoch is {steps_per_epoch}: it applies only to a tf.data.Dataset; leave it out."
                 )
             plan = make_plan(len(train), settings.batch_size, settings.block, images_per_block, settings.progress)
-            self.blocks = partial(stream_blocks, train, plan, seed=settings.seed, augment=self.augment, rows=rows)
+            self.blocks = partial(
+                stream_blocks, train, plan, seed=settings.seed, augment=self.augment, rows=rows, whole=callable(augment)
+            )
         elif processes:
             raise InputError("a tf.data.Dataset cannot be trained on by several processes; give a Split or arrays.")
         else:
@@ -512,16 +514,17 @@ def _block_augment(
 ) -> BlockAugment | None:
     """Returns a function of a block of images and the number of its first step; None for no change.
 
-    It changes the images, and returns `rows` of each batch.
+    The images are `rows` of each batch; a user's function gets whole batches, of which these are returned.
     """
     if augment is None or augment == Augment():
         return None
     if not callable(augment) and not isinstance(augment, Augment):
         raise InputError(f"augment is {augment!r}: expected a tfmnist.recipe.Augment, or a function (images, seed).")
     if isinstance(augment, Augment):
-        return partial(augment_block, seed=seed, rows=rows, **augment.model_dump())
+        changes = augment.model_dump()
+        return lambda images, step, batch=None: augment_block(images, step, seed, rows=rows, batch=batch, **changes)
     whole = augment_steps(augment, seeds.key(seed, "augment"), image_shape)
-    return whole if rows == slice(None) else lambda images, step: whole(images, step)[:, rows]
+    return lambda images, step, batch=None: whole(images, step)[:, rows]
 
 
 def _check_fit(
