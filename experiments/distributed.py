@@ -25,14 +25,15 @@ from pathlib import Path
 import numpy as np
 
 # in the mode of several processes: between xla and graph, one process differs from itself by 6 % of the largest weight
-SMALL = (
-    "--train.compile graph --data.per_class 2000 --data.validation 0 --epochs 1 --export.report false "
-    "--export.model false"
+SMALL = "--train.compile graph --data.validation 0 --epochs 1 --export.report false --export.model false"
+PLAIN = (
+    "--model.batch_norm false --optimizer.kind momentum --optimizer.learning_rate 0.001 --schedule.kind constant "
+    "--train.precision float32"
 )
-PLAIN = "--model.batch_norm false --optimizer.kind momentum --optimizer.learning_rate 0.001 --schedule.kind constant"
 RECIPES = {  # words for `train`
-    "mlp, 200 steps": f"mlp {SMALL}",
-    "cnn without batch norm, momentum, 157 steps": f"cnn {SMALL} {PLAIN} --train.precision float32",
+    "mlp, 200 steps": f"mlp {SMALL} --data.per_class 2000",
+    "cnn without batch norm, momentum, 20 steps": f"cnn {SMALL} {PLAIN} --data.per_class 256",
+    "the same, 157 steps": f"cnn {SMALL} {PLAIN} --data.per_class 2000",
 }
 LONG = "mlp --data.per_class 2000 --data.validation 1000 --model.dropout 0.2 --model.batch_norm true --epochs {epochs}"
 

@@ -125,15 +125,30 @@ def _on_ray(address: str, count: int) -> Iterator[tuple[list[_OnRay], str]]:
 def _join(cluster: Cluster, threads: str) -> "Processes":
     """Lets TensorFlow connect the processes, which have met."""
     os.environ.update(cluster.environment(cluster.index))
-    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(round(PATIENCE))  # should one end now, TensorFlow would wait for ever, deaf to other signals
     with tensorflow_quietly():
         from tfmnist.training.distribute import Processes
         from tfmnist.training.threads import set_threads
 
     set_threads(threads_of(cluster, threads if threads == "auto" else int(threads)))
-    processes = Processes(len(cluster.addresses), cluster.index, cluster.local_index)
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with _deadline():
+        processes = Processes(len(cluster.addresses), cluster.index, cluster.local_index)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # which TensorFlow has taken over
     return processes
+
+
+@contextlib.contextmanager
+def _deadline() -> Iterator[None]:
+    """Lets the system end this process if the block takes too long.
+
+    Should another process end just now, TensorFlow would wait for ever, deaf to all that Python can do.
+    """
+    if not hasattr(signal, "SIGALRM"):  # on Windows
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(round(PATIENCE))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
