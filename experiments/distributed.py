@@ -35,7 +35,10 @@ RECIPES = {  # words for `train`
     "cnn without batch norm, momentum, 20 steps": f"cnn {SMALL} {PLAIN} --data.per_class 256",
     "the same, 157 steps": f"cnn {SMALL} {PLAIN} --data.per_class 2000",
 }
-LONG = "mlp --data.per_class 2000 --data.validation 1000 --model.dropout 0.2 --model.batch_norm true --epochs {epochs}"
+LONG = (
+    "mlp --train.compile graph --data.per_class 2000 --data.validation 1000 --model.dropout 0.2 "
+    "--model.batch_norm true --epochs {epochs}"
+)
 
 Process = subprocess.Popen[str]
 

@@ -55,8 +55,9 @@ class Alone:
 
 
 def test_it_trains_until_the_chief_has_finished(recipe: Recipe) -> None:
-    processes: Any = Alone(recipe, Verdict.CONTINUE, Verdict.CONTINUE, Verdict.FINISHED)
+    processes: Any = Alone(recipe, Verdict.CONTINUE, Verdict.CONTINUE, Verdict.FINISHED, Verdict.FINISHED)
     take_part(processes, Flag())
+    assert processes.verdicts == []  # the last one came when the chief had evaluated and exported
     assert int(processes.trainer.optimizer.step.numpy()) == 7  # a block of 3, another, and the short last batch
 
 
@@ -75,7 +76,7 @@ def test_it_ends_as_the_chief_does(recipe: Recipe, verdict: Verdict, error: type
 
 def test_it_goes_back_with_the_chief(recipe: Recipe) -> None:
     recipe = recipe.replace({"train.on_nonfinite": "rollback"})
-    processes: Any = Alone(recipe, Verdict.CONTINUE, Verdict.GO_BACK, Verdict.FINISHED)
+    processes: Any = Alone(recipe, Verdict.CONTINUE, Verdict.GO_BACK, Verdict.FINISHED, Verdict.FINISHED)
     take_part(processes, Flag())
     assert len(processes.steps) == 2
     schedule = processes.trainer.optimizer.schedule

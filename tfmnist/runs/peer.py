@@ -16,7 +16,7 @@ from tfmnist.training.loop import Trainer
 
 
 def take_part(processes: Processes, stop: Flag) -> None:
-    """Trains with the others until the chief has finished.
+    """Trains with the others, and waits until the chief has finished.
 
     Args:
         processes: of which this is not the chief.
@@ -45,6 +45,7 @@ def take_part(processes: Processes, stop: Flag) -> None:
             raise error or failure from None
         assert trainer
         _train(trainer, processes, stop)
+        processes.agree()  # after evaluation and export: TensorFlow takes those who leave earlier for dead
 
 
 def _receive_recipe(processes: Processes) -> Recipe:

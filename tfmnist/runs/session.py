@@ -76,6 +76,7 @@ class RunSession:
         command = f"tfmnist train --resume {shlex.quote(str(self.path))} --processes {self.processes.count}"
         with self.processes.watched(f"start all processes again: {command}"):
             yield from self._run(stop, profiled, evaluate_test)
+            self.processes.agree(Verdict.FINISHED)  # for which the others wait
 
     def _run(self, stop: threading.Event | None, profiled: bool, evaluate_test: bool) -> Iterator[Event]:
         path, recipe, trainer, clock = self.path, self.recipe, self.trainer, self.clock
