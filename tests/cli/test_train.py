@@ -24,7 +24,7 @@ Complaint = Callable[..., str]
 def followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """The recipes and arguments that would be trained."""
     seen: list[Any] = []
-    monkeypatch.setattr(cli_train, "_follow", lambda recipe, given: seen.append((recipe, given)))
+    monkeypatch.setattr(cli_train, "_follow", lambda recipe, given, cluster: seen.append((recipe, given)))
     monkeypatch.chdir(tmp_path)
     return seen
 

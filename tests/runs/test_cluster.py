@@ -107,7 +107,7 @@ def test_waiting_can_be_stopped(meeting: Callable[..., list[Future[str]]]) -> No
 def test_another_version_is_refused_by_all(
     meeting: Callable[..., list[Future[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = iter(["2.21.0", "2.20.0", "2.21.0"] * 1000)
+    versions = iter(["2.21.0", "2.20.0"])
     own = threading.local()
 
     def version(_: str) -> str:
@@ -115,7 +115,7 @@ def test_another_version_is_refused_by_all(
         return own.version
 
     monkeypatch.setattr(cluster.importlib.metadata, "version", version)
-    for met in meeting(0, 1, 2):
+    for met in meeting(0, 1):
         with pytest.raises(
             InputError, match=r"process \d runs TensorFlow 2.2\d.0, process 0 2.2\d.0; install the same"
         ):
