@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from tfmnist.errors import InputError, TfmnistError
 from tfmnist.recipe import Recipe
 from tfmnist.runs.result import read_history
+from tfmnist.sweeps import workers as workers_module
 from tfmnist.sweeps.seed_list import SeedList
 from tfmnist.sweeps.workers import Workers
 
@@ -140,9 +142,8 @@ def test_on_ray_one_is_killed_and_the_study_ends(cluster: Any, small: Path, tmp_
     assert epochs_of(tmp_path)["seed-0"] == 50 and source.failures() == []
 
 
-@pytest.mark.parametrize("count", [0, 4])
 def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
-    cluster: Any, small: Path, tmp_path: Path, count: int
+    cluster: Any, small: Path, tmp_path: Path
 ) -> None:
     from ray.cluster_utils import Cluster
 
@@ -150,10 +151,10 @@ def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
     nodes: Any = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": quick})
     source, stop = SeedList(recipe(small, 200), tuple(range(4)), tmp_path), threading.Event()
     try:
-        with closing(Workers(count, ray=str(nodes.address))) as workers:
+        with closing(Workers(4, ray=str(nodes.address))) as workers:
             loop = workers.run(source, stop)
             watch(loop, lambda: len(epochs_of(tmp_path)) == 1)
-            assert len(workers._alive) <= 2 and workers.count == (count or 1)
+            assert len(workers._alive) <= 2
             node = nodes.add_node(num_cpus=1)
             watch(loop, lambda: len([epochs for epochs in epochs_of(tmp_path).values() if epochs < 200]) == 2)
             nodes.remove_node(node, allow_graceful=False)
@@ -162,6 +163,17 @@ def test_on_ray_a_node_joins_and_is_killed_and_more_workers_are_wanted_than_fit(
         assert epochs_of(tmp_path) == {f"seed-{seed}": 200 for seed in range(4)}
     finally:
         nodes.shutdown()
+
+
+def test_as_many_workers_as_a_cluster_has_processors_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = {"CPU": 1.0}
+    monkeypatch.setattr(
+        workers_module, "connect", lambda address: (SimpleNamespace(cluster_resources=lambda: size), False)
+    )
+    workers = Workers(0, ray="anywhere:1")
+    assert workers.count == 1 and workers._follows_cluster
+    size["CPU"] = 3.0
+    assert workers._room() == 3
 
 
 def test_a_cluster_that_asks_for_a_token_says_how_to_give_it(

@@ -141,7 +141,7 @@ def test_a_training_stops_by_a_signal_to_any_process_and_another_number_resumes_
 def test_a_process_that_is_killed_is_named_and_all_resume(
     recipe: Callable[[int], str], begin: Callable[..., list[Process]], tmp_path: Path
 ) -> None:
-    path = recipe(40)
+    path = recipe(20)
     processes = begin(2, path, "--run-dir", "run")
     wait_for(tmp_path / "run")
     processes[1].kill()
@@ -153,7 +153,7 @@ def test_a_process_that_is_killed_is_named_and_all_resume(
     )
     resumed = begin(2, "--resume", "run", "--processes", "2")
     assert [code for code, _ in end(resumed)] == [0, 0]
-    assert len(losses(tmp_path / "run")) == 40
+    assert len(losses(tmp_path / "run")) == 20
 
 
 def test_one_process_does_not_import_the_module() -> None:
