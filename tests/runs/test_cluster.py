@@ -34,6 +34,7 @@ def test_a_chief_comes_before_the_workers(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TF_CONFIG", config(1, chief=["a:1"], worker=["a:2", "b:2"]))
     found = Cluster.from_environment()
     assert found and found == Cluster(("a:1", "a:2", "b:2"), 2)
+    assert not found.is_one_machine and Cluster(("a:1", "a:2"), 0).is_one_machine
     assert found.local_index == 0 and Cluster(found.addresses, 1).local_index == 1
     assert found.threads == processors() and Cluster(found.addresses, 0).threads == max(1, processors() // 2)
     assert threads_of(found, "auto") == processors() and threads_of(found, 3) == 3

@@ -140,8 +140,8 @@ def _arguments(shown: Recipe) -> dict[str, Any]:
     start += "The last layer starts afresh if the classes differ."
     resume = "Resume the stopped run in this folder, such as runs/newest. Only --epochs can change, and --data "
     resume += "if the same data are now elsewhere."
-    processes = "Train in this many processes, each with a share of every batch, started on this machine. Needs "
-    processes += "steps of more than 10 ms to pay. TF_CONFIG in the environment names processes started elsewhere."
+    processes = "Train in this many processes, each with a share of every batch, started on this machine, one GPU "
+    processes += "each. TF_CONFIG in the environment names processes started elsewhere."
     ray = "Start the other processes on this Ray cluster: HOST:PORT, or auto for the one that runs here."
     arguments: dict[str, Any] = {
         "recipe": Annotated[_option(str, recipe, metavar="[RECIPE]"), Positional],

@@ -131,7 +131,8 @@ def _join(cluster: Cluster, threads: str) -> "Processes":
 
     set_threads(threads_of(cluster, threads if threads == "auto" else int(threads)))
     with _deadline():
-        processes = Processes(len(cluster.addresses), cluster.index, cluster.local_index)
+        count, is_one = len(cluster.addresses), cluster.is_one_machine
+        processes = Processes(count, cluster.index, cluster.local_index, on_one_machine=is_one)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # which TensorFlow has taken over
     return processes
 

@@ -87,6 +87,11 @@ class Cluster:
         return hosts[: self.index].count(hosts[self.index])
 
     @property
+    def is_one_machine(self) -> bool:
+        """Whether all processes are on one machine."""
+        return len({address.rpartition(":")[0] for address in self.addresses}) == 1
+
+    @property
     def threads(self) -> int:
         """The share of this machine's processors that each process on it has."""
         hosts = [address.rpartition(":")[0] for address in self.addresses]

@@ -45,6 +45,7 @@ class Processes:
         count: number of processes.
         index: of this one, from 0.
         local_index: of this one among those on its machine, for its GPU.
+        on_one_machine: whether all are on one machine.
 
     Attributes:
         rows: of each batch, those that this process has.
@@ -53,11 +54,12 @@ class Processes:
 
     mode: CompileMode = "graph"
 
-    def __init__(self, count: int, index: int, local_index: int) -> None:
+    def __init__(self, count: int, index: int, local_index: int, *, on_one_machine: bool = False) -> None:
         self.count, self.index = count, index
         self.rows = slice(index, None, count)
         if gpus := tf.config.list_physical_devices("GPU"):
             tf.config.set_visible_devices(gpus[local_index % len(gpus)], "GPU")
+        self._share_processors = on_one_machine and not gpus
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy()  # reads TF_CONFIG
         self._add = tf.function(self._run_add, [tf.TensorSpec([None], tf.int32)], autograph=False)
 
@@ -140,6 +142,8 @@ class Processes:
                 seconds = time.perf_counter() - began
         milliseconds = 1000 * seconds / count
         line = f"processes {self.count}, {milliseconds:.1f} ms per step"
+        if self._share_processors:
+            return f"{line}; on one machine without GPUs, one process is faster"
         return line + (", so short that one process is faster" if milliseconds < _SHORT_STEP else "")
 
     def _sum(self, numbers: Any) -> np.ndarray:
