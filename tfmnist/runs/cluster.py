@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfmnist.errors import InputError, Interrupted, show
+from tfmnist.errors import InputError, Interrupted, few, show
 from tfmnist.recipe import Recipe
 from tfmnist.system.machine import MOST_THREADS, VERSION, processors
 
@@ -81,21 +81,23 @@ class Cluster:
         return cls(addresses, index + (len(chiefs) if kind == "worker" else 0))
 
     @property
+    def _hosts(self) -> list[str]:
+        return [address.rpartition(":")[0] for address in self.addresses]
+
+    @property
     def local_index(self) -> int:
         """The index of this process among those on its machine."""
-        hosts = [address.rpartition(":")[0] for address in self.addresses]
-        return hosts[: self.index].count(hosts[self.index])
+        return self._hosts[: self.index].count(self._hosts[self.index])
 
     @property
     def is_one_machine(self) -> bool:
         """Whether all processes are on one machine."""
-        return len({address.rpartition(":")[0] for address in self.addresses}) == 1
+        return len(set(self._hosts)) == 1
 
     @property
     def threads(self) -> int:
         """The share of this machine's processors that each process on it has."""
-        hosts = [address.rpartition(":")[0] for address in self.addresses]
-        return max(1, processors() // hosts.count(hosts[self.index]))
+        return max(1, processors() // self._hosts.count(self._hosts[self.index]))
 
     def environment(self, index: int) -> dict[str, str]:
         """Returns the variables that tell a process, or TensorFlow in this one, its place."""
@@ -141,10 +143,9 @@ class Cluster:
                 wait()
                 if time.monotonic() > until:
                     missing = [i for i in range(1, len(self.addresses)) if i not in there]
-                    who = ", ".join(f"{i} ({self.addresses[i]})" for i in missing[:5])
-                    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+                    who = few((f"{i} ({self.addresses[i]})" for i in missing), 5)
                     raise Interrupted(
-                        f"process {who}{more} did not start within {PATIENCE:.0f} seconds; start all processes again."
+                        f"process {who} did not start within {PATIENCE:.0f} seconds; start all processes again."
                     )
                 with contextlib.suppress(TimeoutError):
                     connection, _ = server.accept()

@@ -5,10 +5,10 @@ from pathlib import Path
 from threading import Event as Flag
 
 from tfmnist.errors import DivergedError, InputError, Interrupted, TfmnistError
-from tfmnist.nn.schedules import Scaled
 from tfmnist.recipe import Recipe
 from tfmnist.runs.build import digest_of, load_section
 from tfmnist.runs.own_code import errors_in_one_line
+from tfmnist.runs.rollback import slow_down
 from tfmnist.runs.train import prepare
 from tfmnist.training.distribute import Processes
 from tfmnist.training.events import Verdict
@@ -64,8 +64,7 @@ def _train(trainer: Trainer, processes: Processes, stop: Flag) -> None:
     verdict = Verdict.GO_BACK
     while verdict == Verdict.GO_BACK:
         state = trainer.state
-        if isinstance(schedule := trainer.optimizer.schedule, Scaled):
-            schedule.factor.assign(0.5**state.rollbacks)
+        slow_down(trainer)
         for block in trainer.blocks(epochs=range(state.epoch, trainer.settings.epochs), skip=state.step):
             trainer.do_steps(block.images, block.labels, block.end - block.first)
             if (verdict := processes.agree(stop=stop.is_set())) != Verdict.CONTINUE:

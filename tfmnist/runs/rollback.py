@@ -23,7 +23,7 @@ class Rollback:
 
     def __init__(self, folder: Path, trainer: Trainer):
         self._folder, self._trainer = folder, trainer
-        self._slow_down()
+        slow_down(trainer)
 
     def go_back(self, error: DivergedError) -> None:
         """Restores the state at the start of the epoch, with half the learning rate; notes that for the history.
@@ -43,9 +43,10 @@ class Rollback:
         where = str(error).partition(", learning rate")[0]
         state.rollbacks = count
         state.notes = [*notes, f"rollback {count} of {MOST}: {where}; again with {0.5**count:g} of the learning rate"]
-        self._slow_down()
+        slow_down(self._trainer)
 
-    def _slow_down(self) -> None:
-        schedule = self._trainer.optimizer.schedule
-        assert isinstance(schedule, Scaled)
-        schedule.factor.assign(0.5**self._trainer.state.rollbacks)
+
+def slow_down(trainer: Trainer) -> None:
+    """Gives a trainer, if its schedule is `Scaled`, the learning rate that it has after so many rollbacks."""
+    if isinstance(schedule := trainer.optimizer.schedule, Scaled):
+        schedule.factor.assign(0.5**trainer.state.rollbacks)

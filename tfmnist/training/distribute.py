@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfmnist.errors import InputError, Interrupted
+from tfmnist.errors import InputError, Interrupted, few
 from tfmnist.nn.layers import BatchNorm, Dropout, Noise
 from tfmnist.nn.losses import Objective
 from tfmnist.nn.models import Network
@@ -112,10 +112,9 @@ class Processes:
     def check_same(self, digest: str) -> None:
         """Raises an `InputError` in all processes unless they have the same data; "" if one has none."""
         if failed := self.failed(digest != self.send(digest.encode()).decode()):
-            who = ", ".join(map(str, failed[:5])) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
             raise InputError(
-                f"process {who} cannot read the data, or has others than process 0, by digest; see what it says, and "
-                "give all processes the same files at the same path."
+                f"process {few(map(str, failed), 5)} cannot read the data, or has others than process 0, by digest; "
+                "see what it says, and give all processes the same files at the same path."
             )
 
     @contextmanager
